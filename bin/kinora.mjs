@@ -1,0 +1,14 @@
+#!/usr/bin/env node
+// Starts the command line: the built form in an installed package, the sources in a checkout.
+import { existsSync } from "node:fs";
+
+const source = new URL("../src/cli/main.ts", import.meta.url);
+if (existsSync(source)) {
+  const { setup } = await import("../scripts/setup.mjs");
+  setup();
+  const { register } = await import("tsx/esm/api");
+  register();
+  await import(source.href);
+} else {
+  await import(new URL("../dist/cli/main.js", import.meta.url).href);
+}
