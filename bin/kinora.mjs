@@ -8,7 +8,7 @@ if (existsSync(source)) {
   setup();
   const { register } = await import("tsx/esm/api");
   register();
-  await import(source.href);
-} else {
-  await import(new URL("../dist/cli/main.js", import.meta.url).href);
 }
+const entry = existsSync(source) ? source : new URL("../dist/cli/main.js", import.meta.url);
+const { main } = await import(entry.href);
+process.exitCode = await main(process.argv.slice(2));

@@ -30,7 +30,10 @@ function sameVersions(marker) {
 
 function installOneDnn() {
   if (process.platform !== "linux" || process.env.KINORA_ONEDNN) return;
-  const libraries = spawnSync("ldconfig", ["-p"], { encoding: "utf8", env: { ...process.env, PATH: `${process.env.PATH}:/sbin:/usr/sbin` } });
+  const libraries = spawnSync("ldconfig", ["-p"], {
+    encoding: "utf8",
+    env: { ...process.env, PATH: `${process.env.PATH}:/sbin:/usr/sbin` },
+  });
   if (/libdnnl\.so\.[23]/.test(libraries.stdout ?? "")) return;
   if (spawnSync("apt-get", ["--version"]).status !== 0) {
     console.error("kinora: oneDNN (libdnnl) was not found; going on with the slow reference device.");
@@ -39,15 +42,19 @@ function installOneDnn() {
   const names = ["libdnnl2", "libdnnl3", "libdnnl3.6"];
   const command = `apt-get update && apt-get install -y --no-install-recommends ${names[0]}`;
   if (process.getuid?.() !== 0) {
-    console.error(`kinora: for the fast CPU device run: sudo sh -c '${command}'\nkinora: going on with the slow reference device.`);
+    console.error(
+      `kinora: for the fast CPU device run: sudo sh -c '${command}'\nkinora: going on with the slow reference device.`,
+    );
     return;
   }
   console.error("kinora: installing oneDNN by apt…");
   spawnSync("apt-get", ["update"], { stdio: "ignore" });
   const installed = names.some(
-    (name) => spawnSync("apt-get", ["install", "-y", "--no-install-recommends", name], { stdio: "ignore" }).status === 0,
+    (name) =>
+      spawnSync("apt-get", ["install", "-y", "--no-install-recommends", name], { stdio: "ignore" }).status === 0,
   );
-  if (!installed) console.error(`kinora: apt could not install oneDNN (${command}); going on with the slow reference device.`);
+  if (!installed)
+    console.error(`kinora: apt could not install oneDNN (${command}); going on with the slow reference device.`);
 }
 
 export function setup() {

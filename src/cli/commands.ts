@@ -1,0 +1,4 @@
+// The list of commands, in the order the help shows them.
+import type { Command } from "./command.ts";
+
+export const commands: readonly Command[] = [];
