@@ -1,0 +1,90 @@
+// A model's weights drawn at random in place: for benchmarks at full size, planning, and training from nothing.
+import { bytesOf, type DType, elementCount } from "../base/dtype.ts";
+import type { Device } from "../device/device.ts";
+import { openScope } from "../tensor/scope.ts";
+import type { Shape } from "../tensor/shape.ts";
+import { empty, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
+import { FrozenWeight, type WeightProvider } from "./weights.ts";
+
+export interface RandomOptions {
+  seed?: bigint;
+  /** See LoadOptions. */
+  trainable?: boolean;
+  pack?: boolean;
+  /** Names that exist; all where absent. */
+  has?: (name: string) => boolean;
+}
+
+/** Elements drawn at a time, so that float32 values never stand beside a whole narrow weight. */
+const CHUNK = 1 << 22;
+
+/**
+ * Normal values with variance 1/fan-in for products and convolutions, ones for norm gains, zeros for biases. Each
+ * parameter has its own Philox stream by the order of asking.
+ */
+export class RandomWeights implements WeightProvider {
+  readonly device: Device;
+  readonly parameters = new Map<string, Tensor>();
+  readonly #options: RandomOptions;
+  readonly #owned: Disposable[] = [];
+  #stream = 0;
+
+  constructor(device: Device, options: RandomOptions = {}) {
+    this.device = device;
+    this.#options = options;
+  }
+
+  has(name: string): boolean {
+    return this.#options.has?.(name) ?? true;
+  }
+
+  tensor(name: string, shape: Shape, dtype: DType): Tensor {
+    const stored = this.#options.trainable ? "f32" : dtype;
+    const tensor = ownedEmpty(this.device, shape, stored, "weights");
+    this.#owned.push(tensor);
+    if (/\.bias$/.test(name)) this.device.kernels.fill(tensor, 0);
+    else if (/gamma$|norm[^.]*\.weight$/.test(name)) this.device.kernels.fill(tensor, 1);
+    else this.#draw(tensor, 1 / Math.sqrt(Math.max(1, elementCount(shape.slice(1)))));
+    return this.#trainable(name, tensor);
+  }
+
+  linear(name: string, shape: readonly [number, number], dtype: DType): FrozenWeight | Tensor {
+    if (this.#options.trainable) return this.tensor(name, shape, dtype);
+    const tensor = ownedEmpty(this.device, shape, dtype, "weights");
+    this.#draw(tensor, 1 / Math.sqrt(shape[1]));
+    const weight = new FrozenWeight(tensor);
+    if (this.#options.pack) weight.pack();
+    this.#owned.push(weight);
+    return weight;
+  }
+
+  #trainable(name: string, tensor: Tensor): Tensor {
+    if (!this.#options.trainable) return tensor;
+    this.parameters.set(name, tensor.requireGradient());
+    return tensor;
+  }
+
+  #draw(target: Tensor, deviation: number): void {
+    const stream = this.#stream++;
+    const { kernels } = this.device;
+    using _scope = openScope(this.device);
+    const chunk = empty(this.device, [Math.min(CHUNK, target.size)], "f32", "workspace");
+    for (let offset = 0; offset < target.size; offset += CHUNK) {
+      const count = Math.min(CHUNK, target.size - offset);
+      const values = { block: chunk.block, offset: 0, dtype: "f32" as const, shape: [count] };
+      kernels.normal(values, { seed: this.#options.seed ?? 0n, stream, offset });
+      kernels.affine(values, deviation, undefined, 0, values);
+      kernels.cast(values, {
+        block: target.block,
+        offset: target.offset + offset * bytesOf(target.dtype),
+        dtype: target.dtype,
+        shape: [count],
+      });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const item of this.#owned.splice(0)) item[Symbol.dispose]();
+    for (const parameter of this.parameters.values()) parameter.clearGradient();
+  }
+}

@@ -1,0 +1,50 @@
+// Gradient checkpointing: run a block without recording, keep only its inputs, run it again when its gradient is due.
+// Chen et al., Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
+import { openScope } from "./scope.ts";
+import { record, Tape } from "./tape.ts";
+import type { Tensor } from "./tensor.ts";
+
+/**
+ * `body` computes one tensor from `inputs` and from parameters it reaches by itself; it must compute the same twice.
+ * Gradients of such parameters are gathered in their own slots.
+ */
+export function checkpoint(inputs: readonly Tensor[], body: (inputs: readonly Tensor[]) => Tensor): Tensor {
+  const device = inputs[0]!.device;
+  let noticed = false;
+  let output: Tensor;
+  {
+    using paused = new Tape(device, { paused: true });
+    using scope = openScope(device);
+    output = scope.keep(body(inputs));
+    noticed = paused.noticed;
+  }
+  if (!noticed) return output;
+  // A parameter inside may be what needs the gradient, not an input: `trigger` makes the tape record all the same.
+  const trigger = inputs.some((tensor) => tensor.requiresGrad) ? [] : [demanding(output)];
+  const recorded = record("checkpoint", output, [...inputs, ...trigger], inputs, (dy, needs, saved) => {
+    using tape = new Tape(device);
+    using scope = openScope(device);
+    const leaves = saved.map((tensor, i) => {
+      const leaf = tensor.alias(tensor.shape);
+      if (needs[i]) leaf.requireGradient();
+      return leaf;
+    });
+    const again = body(leaves);
+    tape.backward(again, dy);
+    return leaves.map((leaf) => {
+      const gradient = leaf.gradient;
+      if (!gradient) return undefined;
+      leaf.slot!.gradient = undefined;
+      scope.adopt(gradient);
+      return scope.keep(gradient);
+    });
+  });
+  for (const tensor of trigger) tensor[Symbol.dispose]();
+  return recorded;
+}
+
+function demanding(tensor: Tensor): Tensor {
+  const handle = tensor.retain();
+  handle.slot = { requiresGrad: true, leaf: false };
+  return handle;
+}

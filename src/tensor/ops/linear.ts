@@ -1,0 +1,115 @@
+// y = epilogue(x·Wᵀ): the products a transformer is made of. The LoRA seam stands above it, in nn/linear.ts.
+import type { DType } from "../../base/dtype.ts";
+import type { Activation, LinearWeight, RowRuns } from "../../device/kernels.ts";
+import { checkShape } from "../shape.ts";
+import { isRecorded, record } from "../tape.ts";
+import { empty, Tensor } from "../tensor.ts";
+import { activation as activate } from "./activation.ts";
+import { gatedAdd } from "./gated-add.ts";
+
+export interface LinearOptions {
+  /** [N] */
+  bias?: Tensor | undefined;
+  /** [M, N], added before the activation; consumed: its memory may become the result's. */
+  addend?: Tensor | undefined;
+  /** Multiplies the product. */
+  scale?: number;
+  activation?: Activation;
+  /** y = residual + product·gate row: the gated residual of a transformer block. Table [R, N] float32. */
+  gate?: { table: Tensor; runs: RowRuns };
+  /** [M, N], added last. */
+  residual?: Tensor;
+  /** dtype of the result; that of the residual, else that of x, where absent. */
+  dtype?: DType;
+}
+
+/** Either a trainable tensor [N, K] or a frozen weight in whatever form the device has it. */
+export type WeightLike = Tensor | LinearWeight;
+
+export function asLinearWeight(weight: WeightLike): LinearWeight {
+  if (!(weight instanceof Tensor)) return weight;
+  return { dtype: weight.dtype, shape: [weight.shape[0]!, weight.shape[1]!], plain: weight };
+}
+
+/** x [..., K], weight [N, K] → [..., N]. */
+export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {}): Tensor {
+  const { bias, addend, scale, activation, gate, residual } = options;
+  const trainable = weight instanceof Tensor ? weight : undefined;
+  const inputs = [x, trainable, bias, addend, gate?.table, residual];
+  if ((activation || gate) && isRecorded(x.device, inputs)) {
+    // Recorded: the steps one by one, so that each keeps what its own gradient needs.
+    const product = linear(x, weight, {
+      bias,
+      ...(scale !== undefined ? { scale } : {}),
+      ...(addend ? { residual: addend } : {}),
+      dtype: x.dtype,
+    });
+    const activated = activation ? activate(activation, product) : product;
+    if (gate) return gatedAdd(residual, activated, gate.table, gate.runs, options.dtype);
+    return activated;
+  }
+  const packed = asLinearWeight(weight);
+  const [outputs, width] = packed.shape;
+  checkShape("the input of a linear layer", x.shape.slice(-1), [width]);
+  const shape = [...x.shape.slice(0, -1), outputs];
+  const dtype = options.dtype ?? residual?.dtype ?? x.dtype;
+  const rows = x.size / width;
+  const reuse = addend?.exclusive === true && addend.dtype === dtype;
+  const output = reuse ? addend.alias(shape) : empty(x.device, shape, dtype);
+  if (addend && !reuse) x.device.kernels.cast(addend, output);
+  x.device.kernels.linear(flat(x, rows, width), packed, flat(output, rows, outputs), {
+    ...(scale !== undefined ? { scale } : {}),
+    ...(bias ? { bias } : {}),
+    ...(addend ? { accumulate: true } : {}),
+    ...(activation ? { activation } : {}),
+    ...(gate ? { gate } : {}),
+    ...(residual ? { residual: flat(residual, rows, outputs) } : {}),
+  });
+  const saved = trainable?.requiresGrad ? [x] : [];
+  return record("linear", output, inputs, saved, (dy, needs, kept) => {
+    const { kernels } = dy.device;
+    const dyFlat = flat(dy, rows, outputs);
+    const factor = scale ?? 1;
+    const scaled = (): Tensor => {
+      if (factor === 1) return dy;
+      const result = empty(dy.device, dy.shape, dy.dtype);
+      kernels.affine(dy, factor, undefined, 0, result);
+      return result;
+    };
+    const dz = needs[0] || needs[1] ? scaled() : dy;
+    let dx: Tensor | undefined;
+    if (needs[0]) {
+      dx = empty(dy.device, x.shape, x.dtype);
+      kernels.linearBackwardData(flat(dz, rows, outputs), packed, flat(dx, rows, width));
+    }
+    let dw: Tensor | undefined;
+    if (needs[1]) {
+      dw = empty(dy.device, packed.shape, trainable!.dtype);
+      kernels.matmul(flat(dz, rows, outputs), flat(kept[0]!, rows, width), dw, { transposeA: true });
+    }
+    let db: Tensor | undefined;
+    if (needs[2]) {
+      db = empty(dy.device, bias!.shape, bias!.dtype);
+      kernels.sum(dyFlat, [0], { ...operand(db), shape: [1, outputs] });
+    }
+    return [
+      dx,
+      dw,
+      db,
+      needs[3] ? matching(dy, addend!) : undefined,
+      undefined,
+      needs[5] ? matching(dy, residual!) : undefined,
+    ];
+  });
+}
+
+const operand = (tensor: Tensor) => ({ block: tensor.block, offset: tensor.offset, dtype: tensor.dtype });
+const flat = (tensor: Tensor, rows: number, width: number) => ({ ...operand(tensor), shape: [rows, width] });
+
+/** The gradient itself, in the dtype of the input it belongs to. */
+function matching(dy: Tensor, input: Tensor): Tensor {
+  if (dy.dtype === input.dtype) return dy;
+  const result = empty(dy.device, dy.shape, input.dtype);
+  dy.device.kernels.cast(dy, result);
+  return result;
+}
