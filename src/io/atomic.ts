@@ -1,0 +1,53 @@
+// Files that are there whole or not at all: written under another name in the same folder, then renamed.
+import { randomBytes } from "node:crypto";
+import { open, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { KinoraError } from "../base/errors.ts";
+
+/** A name beside `path` to write to before renaming. It keeps the ending, which some writers go by. */
+export function partialPath(path: string): string {
+  const dot = basename(path).lastIndexOf(".");
+  const ending = dot > 0 ? basename(path).slice(dot) : "";
+  return join(dirname(path), `.partial-${process.pid}-${randomBytes(4).toString("hex")}${ending}`);
+}
+
+export function isPartial(name: string): boolean {
+  return /^\.partial-\d+-[0-9a-f]{8}/.test(name);
+}
+
+/** Turns the operating system's words for a failed write into ours. */
+export function writeError(error: unknown, path: string): KinoraError {
+  const code = (error as NodeJS.ErrnoException).code;
+  const known: Record<string, [string, string]> = {
+    ENOSPC: ["io.disk-full", "free space on the disk and run the same command again: it goes on where it stopped"],
+    EDQUOT: ["io.disk-full", "your quota on this disk is used up"],
+    EACCES: ["io.no-permission", "choose a folder this user may write to"],
+    EPERM: ["io.no-permission", "choose a folder this user may write to"],
+    EROFS: ["io.no-permission", "the disk is mounted read-only: choose another folder"],
+    ENOTDIR: ["io.not-a-folder", "a part of the path is a file: choose another folder"],
+    EEXIST: ["io.not-a-folder", "a file has this name: choose another folder"],
+    ENAMETOOLONG: ["io.name-too-long", "choose a shorter path"],
+  };
+  const [stable, hint] = known[code ?? ""] ?? ["io.write-failed", undefined];
+  return new KinoraError(stable, `writing ${JSON.stringify(path)}: ${(error as Error).message}`, {
+    ...(hint ? { hint } : {}),
+    cause: error,
+  });
+}
+
+/** Writes a whole file: a reader, or a run after a kill, sees the old content or the new, never a part. */
+export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
+  const partial = partialPath(path);
+  try {
+    const file = await open(partial, "wx");
+    try {
+      await file.writeFile(data);
+    } finally {
+      await file.close();
+    }
+    await rename(partial, path);
+  } catch (error) {
+    await rm(partial, { force: true }).catch(() => {});
+    throw writeError(error, path);
+  }
+}

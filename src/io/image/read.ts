@@ -1,0 +1,165 @@
+// Reading pictures: any common format to upright RGB, alpha laid over a background, cropped and scaled on the way.
+import { open, readFile, stat } from "node:fs/promises";
+import {
+  AV_CODEC_ID_BMP,
+  AV_CODEC_ID_GIF,
+  AV_CODEC_ID_JPEGXL,
+  AV_CODEC_ID_MJPEG,
+  AV_CODEC_ID_PNG,
+  AV_CODEC_ID_TIFF,
+  AV_CODEC_ID_WEBP,
+  AVERROR_EAGAIN,
+} from "node-av/constants";
+import { avGetPixFmtName, Codec, CodecContext, Frame, Packet } from "node-av/lib";
+import { KinoraError } from "../../base/errors.ts";
+import { type Conversion, conversionChain, shownSize } from "../video/conversion.ts";
+import { isEndOfFile, mediaError } from "../video/ffmpeg.ts";
+import { FrameFilter } from "../video/frame-filter.ts";
+import { type Orientation, upright } from "../video/orientation.ts";
+import { packed } from "../video/read.ts";
+import { frameOrientation, VideoReader } from "../video/reader.ts";
+import { type ImageKind, imageKind } from "./kind.ts";
+
+export interface RgbImage {
+  width: number;
+  height: number;
+  /** [H, W, 3], full range sRGB. */
+  data: Uint8Array;
+}
+
+export interface ImageInfo {
+  kind: ImageKind;
+  /** Size as shown, turned upright. */
+  width: number;
+  height: number;
+  hasAlpha: boolean;
+}
+
+/** Chooses crop and size once the picture's own size is known. */
+export type ImageGeometry = (info: ImageInfo) => Omit<Conversion, "format" | "matrix">;
+
+export interface ReadImageOptions {
+  geometry?: ImageGeometry;
+  /** What lies under transparent parts, RGB 0–255; white by default. */
+  background?: readonly [number, number, number];
+}
+
+const codecs = {
+  jpeg: AV_CODEC_ID_MJPEG,
+  png: AV_CODEC_ID_PNG,
+  webp: AV_CODEC_ID_WEBP,
+  gif: AV_CODEC_ID_GIF,
+  bmp: AV_CODEC_ID_BMP,
+  tiff: AV_CODEC_ID_TIFF,
+  jxl: AV_CODEC_ID_JPEGXL,
+} as const;
+
+function unreadable(path: string, why: string): KinoraError {
+  return new KinoraError("image.unreadable", `${JSON.stringify(path)} ${why}`, {
+    hint: "the file may be cut off, or be another kind of file under this name",
+  });
+}
+
+async function kindOf(path: string): Promise<ImageKind | undefined> {
+  try {
+    await using file = await open(path);
+    const head = new Uint8Array(64);
+    const { bytesRead } = await file.read(head, 0, head.length, 0);
+    return imageKind(head.subarray(0, bytesRead));
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    const name = code === "ENOENT" ? "not-found" : code === "EACCES" ? "no-permission" : "io-error";
+    throw new KinoraError(`media.${name}`, `opening ${JSON.stringify(path)}: ${message}`, { cause: error });
+  }
+}
+
+/** Whole formats that are one packet to their decoder. */
+async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Frame> {
+  const codec = Codec.findDecoder(codecs[kind]);
+  if (!codec)
+    throw new KinoraError("media.no-decoder", `this FFmpeg has no decoder for ${kind} (${JSON.stringify(path)})`);
+  using decoder = new CodecContext();
+  decoder.allocContext3(codec);
+  const opened = await decoder.open2(codec);
+  if (opened < 0) throw mediaError(opened, `opening the ${kind} decoder for`, path);
+  using packet = new Packet();
+  packet.alloc();
+  packet.data = await readFile(path);
+  const frame = new Frame();
+  frame.alloc();
+  let status = await decoder.sendPacket(packet);
+  if (status >= 0) {
+    await decoder.sendPacket(null);
+    status = await decoder.receiveFrame(frame);
+  }
+  if (status >= 0 && frame.width > 0) return frame;
+  frame.free();
+  if (status === AVERROR_EAGAIN || isEndOfFile(status)) throw unreadable(path, `holds no whole ${kind} picture`);
+  const { message } = mediaError(status, "decoding", path);
+  throw unreadable(path, `could not be decoded as ${kind} (${message})`);
+}
+
+interface Decoded {
+  frame: Frame;
+  orientation: Orientation;
+  pixelAspect: number;
+}
+
+async function decode(path: string, kind: ImageKind): Promise<Decoded> {
+  if (kind !== "avif") {
+    const frame = await decodeWhole(path, kind);
+    // Pictures are shown with square pixels whatever their headers say.
+    return { frame, orientation: frameOrientation(frame) ?? upright, pixelAspect: 1 };
+  }
+  await using reader = await VideoReader.open(path, { deinterlace: false });
+  for await (const { frame } of reader.frames()) {
+    const copy = frame.clone();
+    if (copy) return { frame: copy, orientation: frameOrientation(frame) ?? reader.video.orientation, pixelAspect: 1 };
+  }
+  throw unreadable(path, "holds no whole avif picture");
+}
+
+const withAlpha = /^(yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8)/;
+
+function infoOf({ frame, orientation, pixelAspect }: Decoded, kind: ImageKind): ImageInfo {
+  const hasAlpha = withAlpha.test(avGetPixFmtName(frame.format as never) ?? "");
+  return { kind, ...shownSize(frame.width, frame.height, { orientation, pixelAspect }), hasAlpha };
+}
+
+/** [H, W, 4] laid over a background; straight (not premultiplied) alpha. */
+function flatten(rgba: Uint8Array, background: readonly [number, number, number]): Uint8Array {
+  const pixels = rgba.length / 4;
+  const rgb = new Uint8Array(pixels * 3);
+  for (let i = 0, from = 0, to = 0; i < pixels; i++, from += 4, to += 3) {
+    const alpha = rgba[from + 3]!;
+    for (let c = 0; c < 3; c++) rgb[to + c] = (rgba[from + c]! * alpha + background[c]! * (255 - alpha) + 127) / 255;
+  }
+  return rgb;
+}
+
+/**
+ * Reads a picture (JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL, the first of a GIF) as upright RGB. Only the scaled
+ * result is kept as RGB, so that a very large picture costs no more than its own decoding.
+ *
+ * @throws KinoraError `media.not-found`, `image.unknown-format`, `image.unreadable`.
+ */
+export async function readImage(path: string, options: ReadImageOptions = {}): Promise<RgbImage & { info: ImageInfo }> {
+  const kind = await kindOf(path);
+  if (!kind) {
+    const { size } = await stat(path);
+    throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is no picture of a known format`, {
+      hint: size === 0 ? "the file is empty" : "JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL and GIF are read",
+    });
+  }
+  const decoded = await decode(path, kind);
+  using frame = decoded.frame;
+  const info = infoOf(decoded, kind);
+  const conversion: Conversion = { ...options.geometry?.(info), format: info.hasAlpha ? "rgba" : "rgb24" };
+  using filter = new FrameFilter<true>((shape) => conversionChain(shape, decoded, conversion));
+  const [out] = [...(await filter.push(frame, true)), ...(await filter.finish())];
+  if (!out) throw unreadable(path, "gave no picture");
+  using converted = out.frame;
+  const pixels = packed(converted);
+  const data = info.hasAlpha ? flatten(pixels, options.background ?? [255, 255, 255]) : pixels;
+  return { width: converted.width, height: converted.height, data, info };
+}

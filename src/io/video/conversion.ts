@@ -1,0 +1,90 @@
+// From a frame as stored to a picture as wanted: upright, cropped, scaled, the right colours. Only the filters' text.
+import type { Frame } from "node-av/lib";
+import { avGetPixFmtName } from "node-av/lib";
+import { type ColorInfo, colorOf } from "./color.ts";
+import type { Orientation } from "./orientation.ts";
+
+/** A rectangle in pixels of the picture as shown (upright, square pixels). */
+export interface Rect {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+export interface Conversion {
+  /** The part to keep; the whole picture by default. */
+  crop?: Rect;
+  /** The size to scale that part to; its own size by default. */
+  width?: number;
+  height?: number;
+  format: "rgb24" | "rgba" | "gray" | "yuv420p" | "yuv444p";
+  /** Lanczos where absent; `area` is the quick one for thumbnails and measures. */
+  scaler?: "lanczos" | "area";
+  /** The matrix of YUV output. Absent: the source's own where that is BT.601 or BT.709, else BT.709. */
+  matrix?: "bt601" | "bt709";
+}
+
+export interface Geometry {
+  orientation: Orientation;
+  pixelAspect: number;
+}
+
+/** Size as shown of a stored frame: pixels made square, turned upright. */
+export function shownSize(width: number, height: number, { orientation, pixelAspect }: Geometry) {
+  const square = Math.max(1, Math.round(width * pixelAspect));
+  return orientation.swapsSides ? { width: height, height: square } : { width: square, height };
+}
+
+/** The matrix of YUV frames that `conversionChain` makes from this colour. */
+export function outputMatrix(color: ColorInfo, wanted?: "bt601" | "bt709"): "bt601" | "bt709" {
+  return wanted ?? (color.matrix === "bt601" && color.transfer === "sdr" ? "bt601" : "bt709");
+}
+
+const swscaleMatrix = { bt601: "smpte170m", bt709: "bt709" } as const;
+const zscaleMatrix = { bt601: "170m", bt709: "709" } as const;
+
+/** The filters that turn stored frames like `frame` into pictures as `conversion` wants them. YUV comes out in limited range. */
+export function conversionChain(frame: Frame, geometry: Geometry, conversion: Conversion): string {
+  const { width: storedWidth, height: storedHeight } = frame;
+  const shown = shownSize(storedWidth, storedHeight, geometry);
+  const crop = conversion.crop ?? { x: 0, y: 0, ...shown };
+  const width = conversion.width ?? crop.width;
+  const height = conversion.height ?? crop.height;
+  const color = colorOf(frame, storedWidth, storedHeight, avGetPixFmtName(frame.format as never) ?? "");
+  const filters: string[] = [];
+  if (geometry.orientation.filter) filters.push(geometry.orientation.filter);
+  if (crop.x !== 0 || crop.y !== 0 || crop.width !== shown.width || crop.height !== shown.height) {
+    // Crop in stored pixels; the later scaling makes them square.
+    const [across, down] = geometry.orientation.swapsSides ? [1, geometry.pixelAspect] : [geometry.pixelAspect, 1];
+    const [x, y] = [Math.round(crop.x / across), Math.round(crop.y / down)];
+    const w = Math.max(1, Math.round(crop.width / across));
+    const h = Math.max(1, Math.round(crop.height / down));
+    filters.push(`crop=${w}:${h}:${x}:${y}`);
+  }
+  const scaler = conversion.scaler ?? "lanczos";
+  const matrix = outputMatrix(color, conversion.matrix);
+  const toRgb = conversion.format === "rgb24" || conversion.format === "rgba";
+  if (color.transfer !== "sdr" || color.matrix === "bt2020") {
+    const transfer = color.transfer === "pq" ? "smpte2084" : color.transfer === "hlg" ? "arib-std-b67" : "2020_10";
+    const source = `tin=${transfer}:pin=2020:min=${color.matrix === "bt709" ? "709" : "2020_ncl"}:rin=${color.range}`;
+    filters.push(
+      `zscale=w=${width}:h=${height}:filter=${scaler === "area" ? "bilinear" : "lanczos"}:${source}:t=linear:npl=203`,
+    );
+    filters.push("format=gbrpf32le", "zscale=p=709");
+    // Mobius leaves the tones below a third alone and bends only the highlights; 203 nits is HDR's paper white.
+    if (color.transfer !== "sdr") filters.push("tonemap=tonemap=mobius:desat=0");
+    filters.push(toRgb ? "zscale=t=709,format=gbrp" : `zscale=t=709:m=${zscaleMatrix[matrix]}:r=limited`);
+    filters.push(`format=${conversion.format}`);
+  } else {
+    const flags = scaler === "area" ? "area" : "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp";
+    const from =
+      color.matrix === "bt601" || color.matrix === "bt709"
+        ? `:in_color_matrix=${swscaleMatrix[color.matrix]}:in_range=${color.range}`
+        : `:in_range=${color.range}`;
+    const to = toRgb ? "" : `:out_color_matrix=${swscaleMatrix[matrix]}:out_range=limited`;
+    filters.push(`scale=${width}:${height}:flags=${flags}${from}${to}`, `format=${conversion.format}`);
+  }
+  filters.push("setsar=1");
+  return filters.join(",");
+}

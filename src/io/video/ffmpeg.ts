@@ -1,0 +1,66 @@
+// The one door to FFmpeg (node-av, in process): its log kept silent, its status codes turned into our errors.
+
+import {
+  AV_LOG_QUIET,
+  AV_NOPTS_VALUE,
+  AVERROR_DECODER_NOT_FOUND,
+  AVERROR_EOF,
+  AVERROR_INVALIDDATA,
+} from "node-av/constants";
+import type { Frame } from "node-av/lib";
+import { FFmpegError, Log } from "node-av/lib";
+import { KinoraError } from "../../base/errors.ts";
+
+// FFmpeg writes to the process's stderr by itself; what matters comes back as status codes.
+Log.setLevel(AV_LOG_QUIET);
+
+const posix = {
+  ENOENT: ["media.not-found", "check the path"],
+  EACCES: ["media.no-permission", "the file or folder may not be opened by this user"],
+  EPERM: ["media.no-permission", "the file or folder may not be opened by this user"],
+  EISDIR: ["media.is-folder", "name a file, not a folder"],
+  ENOSPC: ["media.disk-full", "free space on the disk and run the same command again: it goes on where it stopped"],
+  ENOMEM: ["media.out-of-memory", "the picture or film needs more memory than there is"],
+  EIO: ["media.io-error", "the disk or network gave an error while reading or writing"],
+} as const;
+
+/** What went wrong where FFmpeg says only a number. */
+export function mediaError(status: number, doing: string, path?: string): KinoraError {
+  const where = path === undefined ? "" : ` ${JSON.stringify(path)}`;
+  for (const [name, [code, hint]] of Object.entries(posix)) {
+    if (FFmpegError.is(status, FFmpegError.AVERROR(name as never)))
+      return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`, { hint });
+  }
+  if (status === AVERROR_DECODER_NOT_FOUND)
+    return new KinoraError("media.no-decoder", `${doing}${where}: this FFmpeg has no decoder for it`);
+  const code = status === AVERROR_INVALIDDATA ? "media.invalid-data" : "media.failed";
+  return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`);
+}
+
+/** Throws where `status` is negative; returns it otherwise. */
+export function check(status: number, doing: string, path?: string): number {
+  if (status < 0) throw mediaError(status, doing, path);
+  return status;
+}
+
+export function isEndOfFile(status: number): boolean {
+  return status === AVERROR_EOF;
+}
+
+/** `file:` keeps names such as `concat:a` or `a:b.mp4` from being read as protocols; nothing is escaped after it. */
+export function fileUrl(path: string): string {
+  return `file:${path}`;
+}
+
+/** Seconds of a timestamp, or undefined where FFmpeg has none. */
+export function seconds(timestamp: bigint, timeBase: { num: number; den: number }): number | undefined {
+  if (timestamp === AV_NOPTS_VALUE || timeBase.den === 0) return undefined;
+  return (Number(timestamp) * timeBase.num) / timeBase.den;
+}
+
+/** A second reference to the same pixels; the caller frees it. */
+export function reference(frame: Frame): Frame {
+  const copy = frame.clone();
+  if (!copy) throw new KinoraError("media.out-of-memory", "FFmpeg could not keep a frame");
+  return copy;
+}

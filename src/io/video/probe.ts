@@ -1,0 +1,158 @@
+// What a film or picture file holds, read from its headers without decoding.
+import { stat } from "node:fs/promises";
+import {
+  AV_DISPOSITION_ATTACHED_PIC,
+  AV_PKT_DATA_DISPLAYMATRIX,
+  AVMEDIA_TYPE_AUDIO,
+  AVMEDIA_TYPE_VIDEO,
+} from "node-av/constants";
+import { avGetCodecName, avGetPixFmtName, FormatContext, type Stream } from "node-av/lib";
+import { KinoraError } from "../../base/errors.ts";
+import { type ColorInfo, colorOf } from "./color.ts";
+import { check, fileUrl, mediaError, seconds } from "./ffmpeg.ts";
+import { type Orientation, orientationOfMatrix, upright } from "./orientation.ts";
+
+export interface VideoInfo {
+  codec: string;
+  /** Size as shown: turned upright, with square pixels. */
+  width: number;
+  height: number;
+  /** Size as stored in the stream. */
+  codedWidth: number;
+  codedHeight: number;
+  /** Width of a stored pixel over its height; 1 where the file names none. */
+  pixelAspect: number;
+  orientation: Orientation;
+  pixelFormat: string;
+  hasAlpha: boolean;
+  color: ColorInfo;
+  interlaced: boolean;
+  /** Frames a second, averaged over the stream; 0 where the file does not tell. Reading goes by timestamps. */
+  fps: number;
+  /** Number of frames the header claims; 0 where it does not. */
+  frameCount: number;
+}
+
+export interface MediaInfo {
+  path: string;
+  bytes: number;
+  container: string;
+  /** Seconds of the film as the header tells; 0 where it does not. */
+  duration: number;
+  hasAudio: boolean;
+  /** Text tags of the container, e.g. `comment`. */
+  metadata: Record<string, string>;
+  /** The film or picture; undefined for sound alone (cover pictures do not count). */
+  video?: VideoInfo;
+}
+
+const alphaFormats = /^(yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8)/;
+
+/** The stream to read: the one with most pixels that is not a cover picture. */
+export function videoStream(streams: readonly Stream[]): Stream | undefined {
+  const films = streams.filter(
+    (stream) =>
+      stream.codecpar.codecType === AVMEDIA_TYPE_VIDEO && (stream.disposition & AV_DISPOSITION_ATTACHED_PIC) === 0,
+  );
+  const pixels = (stream: Stream) => stream.codecpar.width * stream.codecpar.height;
+  return films.reduce<Stream | undefined>(
+    (best, stream) => (best === undefined || pixels(stream) > pixels(best) ? stream : best),
+    undefined,
+  );
+}
+
+function ratio(value: { num: number; den: number }): number {
+  return value.num > 0 && value.den > 0 ? value.num / value.den : 0;
+}
+
+export function videoInfo(stream: Stream): VideoInfo {
+  const parameters = stream.codecpar;
+  const pixelFormat = avGetPixFmtName(parameters.format as never) ?? "unknown";
+  const matrix = parameters.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX);
+  const orientation = matrix && matrix.length >= 36 ? orientationOfMatrix(matrix) : upright;
+  const pixelAspect = ratio(stream.sampleAspectRatio) || ratio(parameters.sampleAspectRatio) || 1;
+  const { width: codedWidth, height: codedHeight } = parameters;
+  const squareWidth = Math.max(1, Math.round(codedWidth * pixelAspect));
+  const averageRate = ratio(stream.avgFrameRate);
+  const { fieldOrder } = parameters.toJSON() as { fieldOrder: number };
+  return {
+    codec: avGetCodecName(parameters.codecId) ?? "unknown",
+    width: orientation.swapsSides ? codedHeight : squareWidth,
+    height: orientation.swapsSides ? squareWidth : codedHeight,
+    codedWidth,
+    codedHeight,
+    pixelAspect,
+    orientation,
+    pixelFormat,
+    hasAlpha: alphaFormats.test(pixelFormat),
+    color: colorOf(parameters, codedWidth, codedHeight, pixelFormat),
+    // AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 the ways of interlacing.
+    interlaced: fieldOrder >= 2,
+    fps: averageRate || ratio(stream.rFrameRate),
+    frameCount: Number(stream.nbFrames),
+  };
+}
+
+/** Opens a file and reads its headers. The caller closes the context (`closeInput`). */
+export async function openInput(path: string): Promise<FormatContext> {
+  let bytes: number;
+  try {
+    const found = await stat(path);
+    if (found.isDirectory())
+      throw new KinoraError("media.is-folder", `${JSON.stringify(path)} is a folder`, { hint: "name a file" });
+    bytes = found.size;
+  } catch (error) {
+    if (error instanceof KinoraError) throw error;
+    const code = (error as NodeJS.ErrnoException).code;
+    throw new KinoraError(
+      code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error",
+      `opening ${JSON.stringify(path)}: ${(error as Error).message}`,
+      { cause: error },
+    );
+  }
+  if (bytes === 0) throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`);
+  const context = new FormatContext();
+  // A failed open frees the context itself.
+  const opened = await context.openInput(fileUrl(path));
+  if (opened < 0) {
+    const error = mediaError(opened, "opening", path);
+    if (error.code !== "media.invalid-data") throw error;
+    throw new KinoraError("media.unreadable", `${JSON.stringify(path)} is no film or picture that FFmpeg can read`, {
+      hint: "it may be cut off before its index was written, or be another kind of file under this name",
+    });
+  }
+  const found = await context.findStreamInfo(null);
+  if (found < 0) {
+    await context.closeInput();
+    check(found, "reading the streams of", path);
+  }
+  return context;
+}
+
+export function mediaInfo(context: FormatContext, path: string, bytes: number): MediaInfo {
+  const stream = videoStream(context.streams);
+  const video = stream && stream.codecpar.width > 0 && stream.codecpar.height > 0 ? videoInfo(stream) : undefined;
+  const streamSeconds = stream ? seconds(stream.duration, stream.timeBase) : undefined;
+  return {
+    path,
+    bytes,
+    container: context.iformat?.name ?? "unknown",
+    duration: Math.max(0, streamSeconds ?? seconds(context.duration, { num: 1, den: 1_000_000 }) ?? 0),
+    hasAudio: context.streams.some((entry) => entry.codecpar.codecType === AVMEDIA_TYPE_AUDIO),
+    metadata: context.metadata?.getAll() ?? {},
+    ...(video ? { video } : {}),
+  };
+}
+
+/**
+ * Reads the headers of a media file.
+ * @throws KinoraError `media.not-found`, `media.no-permission`, `media.is-folder`, `media.empty`, `media.unreadable`.
+ */
+export async function probe(path: string): Promise<MediaInfo> {
+  const context = await openInput(path);
+  try {
+    return mediaInfo(context, path, (await stat(path)).size);
+  } finally {
+    await context.closeInput();
+  }
+}

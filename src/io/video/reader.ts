@@ -1,0 +1,276 @@
+// Decoding: a film opened once, its frames by time, damage survived and marked. Frames are FFmpeg's, not yet pictures.
+
+import { stat } from "node:fs/promises";
+import {
+  AV_FRAME_DATA_DISPLAYMATRIX,
+  AV_FRAME_FLAG_CORRUPT,
+  AV_FRAME_FLAG_INTERLACED,
+  AV_NOPTS_VALUE,
+  AVERROR_EAGAIN,
+  AVSEEK_FLAG_BACKWARD,
+} from "node-av/constants";
+import { Codec, CodecContext, type FormatContext, Frame, Packet, type Stream } from "node-av/lib";
+import { KinoraError } from "../../base/errors.ts";
+import { check, isEndOfFile, mediaError, reference } from "./ffmpeg.ts";
+import { FrameFilter } from "./frame-filter.ts";
+import { orientationOfMatrix } from "./orientation.ts";
+import { type MediaInfo, mediaInfo, openInput, type VideoInfo, videoStream } from "./probe.ts";
+
+/** One decoded frame. It is lent until the next one is asked for; `reference` keeps it longer. */
+export interface DecodedFrame {
+  frame: Frame;
+  /** Seconds from the film's first moment. */
+  time: number;
+  /** Seconds on screen. */
+  duration: number;
+  /** True from a decoding error to the next clean key frame: the pixels may be wrong. */
+  corrupt: boolean;
+  interlaced: boolean;
+}
+
+export interface DecodeOptions {
+  /** Seconds; the frame on screen at this time is the first one given. */
+  start?: number;
+  /** Seconds; no frame that begins at or after it is given. */
+  end?: number;
+  signal?: AbortSignal;
+}
+
+export interface ReaderOptions {
+  /** Decoder threads; 0, the default, for one a core. */
+  threads?: number;
+  /** Interlaced frames are turned into progressive ones (bwdif) unless this is false. */
+  deinterlace?: boolean;
+}
+
+/** A film open for reading; `frames` may be called again and again, one run at a time. */
+export class VideoReader implements AsyncDisposable {
+  readonly media: MediaInfo;
+  readonly video: VideoInfo;
+  /** Decoding errors met so far. */
+  errors = 0;
+  /** True where the file ended before its headers said: a read error or missing packets at the end. */
+  brokenEnd = false;
+  readonly #context: FormatContext;
+  readonly #stream: Stream;
+  readonly #decoder: CodecContext;
+  readonly #origin: number | undefined;
+  readonly #deinterlace: boolean;
+  #atStart = true;
+
+  private constructor(
+    context: FormatContext,
+    stream: Stream,
+    decoder: CodecContext,
+    media: MediaInfo,
+    deinterlace: boolean,
+  ) {
+    this.#context = context;
+    this.#stream = stream;
+    this.#decoder = decoder;
+    this.#deinterlace = deinterlace;
+    this.media = media;
+    this.video = media.video!;
+    if (stream.startTime !== AV_NOPTS_VALUE) this.#origin = this.#seconds(stream.startTime);
+  }
+
+  /** @throws KinoraError as `probe`, and `media.no-video`, `media.no-decoder`. */
+  static async open(path: string, options: ReaderOptions = {}): Promise<VideoReader> {
+    const context = await openInput(path);
+    let decoder: CodecContext | undefined;
+    try {
+      const media = mediaInfo(context, path, (await stat(path)).size);
+      const stream = videoStream(context.streams);
+      if (!media.video || !stream) {
+        const why = media.hasAudio ? "holds sound but no picture" : "holds no picture";
+        throw new KinoraError("media.no-video", `${JSON.stringify(path)} ${why}`);
+      }
+      const codec = Codec.findDecoder(stream.codecpar.codecId);
+      if (!codec)
+        throw new KinoraError("media.no-decoder", `no decoder for ${media.video.codec} in ${JSON.stringify(path)}`);
+      decoder = new CodecContext();
+      decoder.allocContext3(codec);
+      check(decoder.parametersToContext(stream.codecpar), "setting up the decoder of", path);
+      decoder.pktTimebase = stream.timeBase;
+      decoder.threadCount = options.threads ?? 0;
+      check(await decoder.open2(codec), "opening the decoder of", path);
+      return new VideoReader(context, stream, decoder, media, options.deinterlace ?? true);
+    } catch (error) {
+      decoder?.freeContext();
+      await context.closeInput();
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#decoder.freeContext();
+    await this.#context.closeInput();
+  }
+
+  /**
+   * Decoded frames in order of time, progressive ones also from interlaced films.
+   * Damaged packets are skipped and counted; the frames they spoil come marked `corrupt`.
+   */
+  async *frames(options: DecodeOptions = {}): AsyncGenerator<DecodedFrame> {
+    const decoded = this.#inRange(options);
+    if (!this.#deinterlace) {
+      yield* decoded;
+      return;
+    }
+    // bwdif needs both neighbours; only films that have interlaced frames pay for it.
+    using filter = new FrameFilter<Omit<DecodedFrame, "frame">>(
+      () => "bwdif=mode=send_frame:parity=auto:deint=interlaced",
+    );
+    let active = this.video.interlaced;
+    for await (const item of decoded) {
+      active ||= item.interlaced;
+      if (!active) {
+        yield item;
+        continue;
+      }
+      const { frame, ...beside } = item;
+      for (const out of await filter.push(frame, beside)) {
+        using ready = out.frame;
+        yield { frame: ready, ...out.beside };
+      }
+    }
+    for (const out of await filter.finish()) {
+      using ready = out.frame;
+      yield { frame: ready, ...out.beside };
+    }
+  }
+
+  #seconds(timestamp: bigint): number {
+    const { num, den } = this.#stream.timeBase;
+    return (Number(timestamp) * num) / den;
+  }
+
+  /** Starts at the frame on screen at `start`: all frames before it are decoded and dropped. */
+  async *#inRange({ start = 0, end = Number.POSITIVE_INFINITY, signal }: DecodeOptions): AsyncGenerator<DecodedFrame> {
+    // Where an index is coarse or wrong a seek lands late: try again from further back, at last from the beginning.
+    for (const back of start > 0 ? [0, 2, 15, Number.POSITIVE_INFINITY] : [Number.POSITIVE_INFINITY]) {
+      const target = start - back;
+      const fromBeginning = target <= 0;
+      if (!(await this.#rewindTo(fromBeginning ? 0 : target))) continue;
+      let late = false;
+      let before: DecodedFrame | undefined;
+      let passed = false;
+      try {
+        for await (const item of this.#decode(signal)) {
+          if (!passed && item.time > start && !before && !fromBeginning) {
+            late = true;
+            break;
+          }
+          if (item.time >= end) break;
+          if (!passed && item.time <= start) {
+            before?.frame.free();
+            before = { ...item, frame: reference(item.frame) };
+            continue;
+          }
+          if (before) {
+            yield before;
+            before.frame.free();
+            before = undefined;
+          }
+          passed = true;
+          yield item;
+        }
+        // A seek behind the last indexed frame gives nothing at all.
+        late ||= !passed && !before && !fromBeginning;
+        if (before && !late) yield before;
+      } finally {
+        before?.frame.free();
+      }
+      if (!late) return;
+    }
+  }
+
+  async #rewindTo(time: number): Promise<boolean> {
+    if (time <= 0 && this.#atStart) return true;
+    const { num, den } = this.#stream.timeBase;
+    const timestamp = BigInt(Math.floor(((time + (this.#origin ?? 0)) * den) / num));
+    const status = await this.#context.seekFrame(this.#stream.index, timestamp, AVSEEK_FLAG_BACKWARD);
+    this.#decoder.flushBuffers();
+    if (status >= 0) return true;
+    if (time > 0) return false;
+    throw mediaError(status, "going back to the start of", this.media.path);
+  }
+
+  async *#decode(signal: AbortSignal | undefined): AsyncGenerator<DecodedFrame> {
+    this.#atStart = false;
+    using packet = new Packet();
+    packet.alloc();
+    using frame = new Frame();
+    frame.alloc();
+    const nominal = 1 / (this.video.fps || 25);
+    let origin = this.#origin;
+    let lastTime = Number.NEGATIVE_INFINITY;
+    let lastDuration = nominal;
+    let damaged = false;
+    let drained = false;
+    let failures = 0;
+
+    const next = (): DecodedFrame => {
+      let stamp = frame.bestEffortTimestamp;
+      if (stamp === AV_NOPTS_VALUE) stamp = frame.pts;
+      const known = stamp === AV_NOPTS_VALUE ? undefined : this.#seconds(stamp);
+      if (known !== undefined) origin ??= known;
+      const duration = frame.duration > 0n ? this.#seconds(frame.duration) : nominal;
+      // No timestamp, or one that runs backwards: the frame follows the one before it.
+      let time = known === undefined ? lastTime + lastDuration : known - origin!;
+      if (!Number.isFinite(time)) time = 0;
+      if (time <= lastTime) time = lastTime + 1e-6;
+      [lastTime, lastDuration] = [time, duration];
+      const flags = frame.flags;
+      const flagged = (flags & AV_FRAME_FLAG_CORRUPT) !== 0 || frame.decodeErrorFlags !== 0;
+      if (flagged) this.errors++;
+      damaged = flagged || (damaged && frame.keyFrame === 0);
+      return { frame, time, duration, corrupt: damaged, interlaced: (flags & AV_FRAME_FLAG_INTERLACED) !== 0 };
+    };
+
+    while (!drained) {
+      signal?.throwIfAborted();
+      const read = await this.#context.readFrame(packet);
+      let sent: number;
+      if (read < 0) {
+        if (!isEndOfFile(read)) {
+          this.errors++;
+          this.brokenEnd = true;
+        }
+        drained = true;
+        sent = await this.#decoder.sendPacket(null);
+      } else {
+        if (packet.streamIndex !== this.#stream.index) {
+          packet.unref();
+          continue;
+        }
+        sent = await this.#decoder.sendPacket(packet);
+        packet.unref();
+      }
+      // The decoder is emptied after every packet, so that it never refuses one for being full.
+      if (sent < 0 && !isEndOfFile(sent)) {
+        this.errors++;
+        damaged = true;
+        if (sent !== AVERROR_EAGAIN && ++failures > 10_000) throw mediaError(sent, "decoding", this.media.path);
+      }
+      for (;;) {
+        const status = await this.#decoder.receiveFrame(frame);
+        if (status === AVERROR_EAGAIN || isEndOfFile(status)) break;
+        if (status < 0) {
+          this.errors++;
+          damaged = true;
+          if (++failures > 10_000) throw mediaError(status, "decoding", this.media.path);
+          continue;
+        }
+        if (frame.width > 0) yield next();
+        frame.unref();
+      }
+    }
+  }
+}
+
+/** The display matrix a decoder attached to this very frame (EXIF orientation of pictures), if any. */
+export function frameOrientation(frame: Frame) {
+  const matrix = frame.getSideData(AV_FRAME_DATA_DISPLAYMATRIX);
+  return matrix && matrix.length >= 36 ? orientationOfMatrix(matrix) : undefined;
+}
