@@ -1,6 +1,7 @@
 // All of a device but its name and its kernels, for devices whose memory is the host's and whose work ends when it returns.
 import { KinoraError } from "../base/errors.ts";
 import { HostAllocator } from "./allocator.ts";
+import { checkedKernels } from "./check-operands.ts";
 import type { Block, Device, DeviceName } from "./device.ts";
 import type { Kernels } from "./kernels.ts";
 
@@ -19,7 +20,8 @@ function range(block: Block, offset: number, length: number): Uint8Array {
 }
 
 /**
- * A device over host memory. `build` makes the kernels and may keep the allocator for workspaces and packed weights;
+ * A device over host memory. `build` makes the kernels, which get checked operands (check-operands.ts) and may keep the
+ * allocator for workspaces and packed weights;
  * `dispose` frees what the kernels hold, before the memory goes.
  */
 export function createHostDevice(
@@ -31,7 +33,7 @@ export function createHostDevice(
   let open = true;
   return {
     name,
-    kernels: build(allocator),
+    kernels: checkedKernels(build(allocator)),
     alloc: (bytes, category) => allocator.alloc(bytes, category),
     free: (block) => allocator.free(block),
     mapHost: (address, bytes) => allocator.wrap(address, bytes),

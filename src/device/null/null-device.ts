@@ -1,0 +1,163 @@
+// The device that computes nothing: it counts the bytes, the arithmetic and the calls of whatever runs on it.
+// The same code that would run elsewhere answers "will it fit, how much work is it" before anything starts.
+import { KinoraError } from "../../base/errors.ts";
+import { type AnyKernel, checkedKernels, type KernelName, kernelNames } from "../check-operands.ts";
+import type { Block, Device, MemoryCategory } from "../device.ts";
+import type { Kernels, Operand } from "../kernels.ts";
+import { MemoryCounter } from "../memory-counter.ts";
+import { type KernelCost, kernelCost } from "./kernel-costs.ts";
+
+export interface CallCount extends KernelCost {
+  calls: number;
+}
+
+/** Sums since the device was made or `reset`. */
+export class KernelCounters {
+  readonly #byKernel = new Map<KernelName, CallCount>();
+
+  add(name: KernelName, cost: KernelCost): void {
+    const count = this.#byKernel.get(name) ?? { calls: 0, flops: 0, elementwiseOps: 0, bytes: 0 };
+    this.#byKernel.set(name, {
+      calls: count.calls + 1,
+      flops: count.flops + cost.flops,
+      elementwiseOps: count.elementwiseOps + cost.elementwiseOps,
+      bytes: count.bytes + cost.bytes,
+    });
+  }
+
+  get byKernel(): ReadonlyMap<KernelName, Readonly<CallCount>> {
+    return this.#byKernel;
+  }
+
+  get total(): CallCount {
+    const total = { calls: 0, flops: 0, elementwiseOps: 0, bytes: 0 };
+    for (const count of this.#byKernel.values()) {
+      total.calls += count.calls;
+      total.flops += count.flops;
+      total.elementwiseOps += count.elementwiseOps;
+      total.bytes += count.bytes;
+    }
+    return total;
+  }
+
+  reset(): void {
+    this.#byKernel.clear();
+  }
+}
+
+/** What another device needs beyond its operands, for plans that must match that device. */
+export interface DeviceModel {
+  /** Bytes a kernel holds while it runs. */
+  readonly workspace?: { readonly [K in keyof Kernels]?: (...args: Parameters<Kernels[K]>) => number };
+  /** Bytes of the device's own form of a weight, or undefined where it keeps it plain. */
+  packedBytes?(plain: Operand, rows?: number): number | undefined;
+}
+
+export interface NullDevice extends Device {
+  readonly name: "null";
+  readonly counters: KernelCounters;
+}
+
+/** Bytes that are only counted. `size` is what every use of a block asks for, so it is what reports a use after free. */
+class NullBlock implements Block {
+  readonly category: MemoryCategory;
+  readonly counted: boolean;
+  readonly #size: number;
+  #live = true;
+
+  constructor(size: number, category: MemoryCategory, counted: boolean) {
+    this.#size = size;
+    this.category = category;
+    this.counted = counted;
+  }
+
+  get size(): number {
+    if (!this.#live) {
+      throw new KinoraError("memory.freed", `a block of ${this.#size} bytes (${this.category}) was used after free`);
+    }
+    return this.#size;
+  }
+
+  retire(): number {
+    if (!this.#live) {
+      throw new KinoraError("memory.double-free", `a block of ${this.#size} bytes (${this.category}) was freed twice`);
+    }
+    this.#live = false;
+    return this.#size;
+  }
+}
+
+function own(block: Block): NullBlock {
+  if (block instanceof NullBlock) return block;
+  throw new KinoraError("memory.foreign-block", "a block was given to a device that did not allocate it");
+}
+
+function inside(block: Block, offset: number, bytes: number): void {
+  const { size } = own(block);
+  if (offset < 0 || bytes < 0 || offset + bytes > size) {
+    throw new KinoraError("memory.out-of-range", "a range of bytes reaches beyond its block", {
+      expected: `0 to ${size}`,
+      actual: `${offset} to ${offset + bytes}`,
+    });
+  }
+}
+
+/** A device without memory or arithmetic. `model` makes it count what another device would need beside the operands. */
+export function createNullDevice(model: DeviceModel = {}): NullDevice {
+  const memory = new MemoryCounter();
+  const counters = new KernelCounters();
+
+  const alloc = (bytes: number, category: MemoryCategory): Block => {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
+    }
+    memory.add(bytes, category);
+    return new NullBlock(bytes, category, true);
+  };
+
+  const count = (name: KernelName): AnyKernel => {
+    const workspace = model.workspace?.[name] as AnyKernel | undefined;
+    return (...args) => {
+      counters.add(name, kernelCost(name, args));
+      if (workspace) {
+        const bytes = workspace(...args) as number;
+        memory.add(bytes, "workspace");
+        memory.remove(bytes, "workspace");
+      }
+    };
+  };
+  const counting = Object.fromEntries(kernelNames.map((name) => [name, count(name)])) as unknown as Kernels;
+
+  return {
+    name: "null",
+    counters,
+    kernels: checkedKernels({
+      ...counting,
+      packWeight(plain, rows) {
+        const bytes = model.packedBytes?.(plain, rows);
+        if (bytes === undefined) return undefined;
+        counting.packWeight(plain, rows);
+        return { block: alloc(bytes, "weights"), layout: undefined };
+      },
+    }),
+    alloc,
+    free(block) {
+      const size = own(block).retire();
+      if (own(block).counted) memory.remove(size, block.category);
+    },
+    mapHost: (_address, bytes) => new NullBlock(bytes, "weights", false),
+    upload: (target, offset, source) => inside(target, offset, source.byteLength),
+    async download(source, offset, bytes) {
+      inside(source, offset, bytes);
+      return new Uint8Array(bytes);
+    },
+    copy(source, sourceOffset, target, targetOffset, bytes) {
+      inside(source, sourceOffset, bytes);
+      inside(target, targetOffset, bytes);
+    },
+    synchronize: async () => {},
+    memory: () => memory.report(),
+    resetPeak: () => memory.resetPeak(),
+    [Symbol.dispose]() {},
+  };
+}
