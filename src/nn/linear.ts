@@ -2,8 +2,9 @@
 import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import type { Activation, RowRuns } from "../device/kernels.ts";
-import { cast, linear, type WeightLike } from "../tensor/ops/index.ts";
+import { cast, linear, reshape } from "../tensor/ops/index.ts";
 import { openScope } from "../tensor/scope.ts";
+import type { Shape } from "../tensor/shape.ts";
 import { ownedEmpty, Tensor } from "../tensor/tensor.ts";
 import { FrozenWeight, type WeightProvider } from "./weights.ts";
 
@@ -38,22 +39,27 @@ export class Linear {
     name: string,
     inputs: number,
     outputs: number,
-    options: { dtype: DType; bias?: boolean },
+    options: {
+      dtype: DType;
+      bias?: boolean /** The shape in the file, where it is not [outputs, inputs]. */;
+      storedShape?: Shape;
+    },
   ) {
     this.name = name;
     this.inputs = inputs;
     this.outputs = outputs;
-    this.weight = weights.linear(`${name}.weight`, [outputs, inputs], options.dtype);
+    this.weight = weights.linear(`${name}.weight`, [outputs, inputs], options.dtype, options.storedShape);
     this.bias = options.bias === false ? undefined : weights.tensor(`${name}.bias`, [outputs], "f32");
   }
 
   /** x [..., inputs] → [..., outputs] */
   forward(x: Tensor, options: LinearForward = {}): Tensor {
-    const weight = this.weight instanceof Tensor ? cast(this.weight, x.dtype) : this.weight;
+    const weight =
+      this.weight instanceof Tensor ? reshape(cast(this.weight, x.dtype), [this.outputs, this.inputs]) : this.weight;
     let addend: Tensor | undefined;
     for (const { down, up, scale } of this.adapters) {
-      const hidden = linear(x, inDtype(down, x.dtype));
-      addend = linear(hidden, inDtype(up, x.dtype), { scale, ...(addend ? { residual: addend } : {}) });
+      const hidden = linear(x, cast(down, x.dtype));
+      addend = linear(hidden, cast(up, x.dtype), { scale, ...(addend ? { residual: addend } : {}) });
     }
     return linear(x, weight, { ...options, bias: this.bias, addend });
   }
@@ -77,5 +83,3 @@ export class Linear {
     this.adapters.length = 0;
   }
 }
-
-const inDtype = (tensor: Tensor, dtype: DType): WeightLike => cast(tensor, dtype);

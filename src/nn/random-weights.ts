@@ -38,8 +38,8 @@ export class RandomWeights implements WeightProvider {
     return this.#options.has?.(name) ?? true;
   }
 
-  tensor(name: string, shape: Shape, dtype: DType): Tensor {
-    const stored = this.#options.trainable ? "f32" : dtype;
+  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor {
+    const stored = this.#options.trainable ? "f32" : dtype === "stored" ? "bf16" : dtype;
     const tensor = ownedEmpty(this.device, shape, stored, "weights");
     this.#owned.push(tensor);
     if (/\.bias$/.test(name)) this.device.kernels.fill(tensor, 0);
@@ -48,8 +48,13 @@ export class RandomWeights implements WeightProvider {
     return this.#trainable(name, tensor);
   }
 
-  linear(name: string, shape: readonly [number, number], dtype: DType): FrozenWeight | Tensor {
-    if (this.#options.trainable) return this.tensor(name, shape, dtype);
+  linear(
+    name: string,
+    shape: readonly [number, number],
+    dtype: DType,
+    storedShape: Shape = shape,
+  ): FrozenWeight | Tensor {
+    if (this.#options.trainable) return this.tensor(name, storedShape, dtype);
     const tensor = ownedEmpty(this.device, shape, dtype, "weights");
     this.#draw(tensor, 1 / Math.sqrt(shape[1]));
     const weight = new FrozenWeight(tensor);

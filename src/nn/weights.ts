@@ -99,15 +99,15 @@ function isPlainFloat(dtype: DType): boolean {
 /** What a layer asks when it is built. Everything handed out is owned by the provider and freed with it. */
 export interface WeightProvider extends Disposable {
   readonly device: Device;
-  /** A vector, table or convolution kernel in `dtype`. */
-  tensor(name: string, shape: Shape, dtype: DType): Tensor;
-  /** A Linear's weight [N, K] for products in `dtype`. */
-  linear(name: string, shape: readonly [number, number], dtype: DType): FrozenWeight | Tensor;
+  /** A vector, table or convolution kernel in `dtype`; "stored": as the file has it (large tables that are only looked up). */
+  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor;
+  /** A Linear's weight [N, K] for products in `dtype`; a trainable one keeps `storedShape` (default [N, K]). */
+  linear(name: string, shape: readonly [number, number], dtype: DType, storedShape?: Shape): FrozenWeight | Tensor;
   /** True where the weights have such a parameter (optional parts of a model). */
   has(name: string): boolean;
 }
 
-/** One parameter as a file has it, under its official name and shape. */
+/** One parameter as a file has it, under its official name and shape. Plain data. */
 export interface StoredWeight {
   readonly dtype: DType;
   readonly shape: Shape;
@@ -154,15 +154,22 @@ export class WeightLoader implements WeightProvider {
     return this.#reader.find(name) !== undefined;
   }
 
-  tensor(name: string, shape: Shape, dtype: DType): Tensor {
+  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor {
     const stored = this.#stored(name, shape);
     if (this.#options.trainable) return this.#trainable(name, stored);
-    return this.#own(this.#convert(stored, dtype));
+    const asStored = dtype === "stored" && !stored.scale && isPlainFloat(stored.dtype);
+    return this.#own(this.#convert(stored, asStored ? stored.dtype : dtype === "stored" ? "bf16" : dtype));
   }
 
-  linear(name: string, shape: readonly [number, number], dtype: DType): FrozenWeight | Tensor {
-    const stored = this.#stored(name, shape);
-    if (this.#options.trainable) return this.#trainable(name, stored);
+  linear(
+    name: string,
+    shape: readonly [number, number],
+    dtype: DType,
+    storedShape: Shape = shape,
+  ): FrozenWeight | Tensor {
+    const found = this.#stored(name, storedShape);
+    if (this.#options.trainable) return this.#trainable(name, found);
+    const stored: StoredWeight = { ...found, bytes: () => found.bytes(), shape };
     const quantized = stored.scale !== undefined || !isPlainFloat(stored.dtype);
     let weight: FrozenWeight;
     if (quantized && this.#options.keepQuantized) {

@@ -1,0 +1,184 @@
+// One block of the transformer: self-attention, cross-attention with text (and CLIP), feed-forward.
+// The residual stream is float32; products run in the compute dtype.
+import type { DType } from "../../../base/dtype.ts";
+import type { RowRuns } from "../../../device/kernels.ts";
+import { Linear, type LinearForward } from "../../../nn/linear.ts";
+import type { WeightProvider } from "../../../nn/weights.ts";
+import {
+  add,
+  attention,
+  layerNorm,
+  permute,
+  type Rotation,
+  reshape,
+  rmsNorm,
+  rope,
+  slice,
+} from "../../../tensor/ops/index.ts";
+import { scoped } from "../../../tensor/scope.ts";
+import type { Tensor } from "../../../tensor/tensor.ts";
+import type { DitConfig } from "../params.ts";
+
+/** What a block needs beside its own input. */
+export interface BlockContext {
+  /** float32 [R, 6, dim]: a row per distinct timestep. */
+  timeProjection: Tensor;
+  /** Which row each token uses; tokens of all samples in order. */
+  runs: RowRuns;
+  rotation: Rotation;
+  /** [B, textLength, dim] in the compute dtype, zero rows included. */
+  text: Tensor;
+  /** [B, 257 or 514, dim]: 2.1 image-to-video only. */
+  image?: Tensor;
+}
+
+/** The parts of a modulation: one [R, dim] table each. */
+export function modulationParts(modulation: Tensor, time: Tensor): Tensor[] {
+  const [, count, dim] = modulation.shape;
+  const table = permute(add(time, modulation), [1, 0, 2]);
+  return Array.from({ length: count! }, (_, i) => reshape(slice(table, 0, i, 1), [time.shape[0]!, dim!]));
+}
+
+class SelfAttention {
+  readonly q: Linear;
+  readonly k: Linear;
+  readonly v: Linear;
+  readonly o: Linear;
+  readonly normQ: Tensor;
+  readonly normK: Tensor;
+  protected readonly config: DitConfig;
+
+  constructor(weights: WeightProvider, name: string, config: DitConfig, dtype: DType) {
+    const { dim } = config;
+    this.config = config;
+    this.q = new Linear(weights, `${name}.q`, dim, dim, { dtype });
+    this.k = new Linear(weights, `${name}.k`, dim, dim, { dtype });
+    this.v = new Linear(weights, `${name}.v`, dim, dim, { dtype });
+    this.o = new Linear(weights, `${name}.o`, dim, dim, { dtype });
+    this.normQ = weights.tensor(`${name}.norm_q.weight`, [dim], "f32");
+    this.normK = weights.tensor(`${name}.norm_k.weight`, [dim], "f32");
+  }
+
+  linears(): Linear[] {
+    return [this.q, this.k, this.v, this.o];
+  }
+
+  /** [B, L, dim] → [B, L, heads, headDim] */
+  protected heads(x: Tensor): Tensor {
+    const { dim, heads } = this.config;
+    return reshape(x, [x.shape[0]!, x.shape[1]!, heads, dim / heads]);
+  }
+
+  /** RMS norm over the whole width, before the split into heads. */
+  protected normed(x: Tensor, weight: Tensor): Tensor {
+    return this.heads(rmsNorm(x, weight, { eps: this.config.eps, kind: "mean" }));
+  }
+
+  /** x [B, L, dim] modulated and normed → [B, L, dim] by `finish`. */
+  forward(x: Tensor, rotation: Rotation, finish: LinearForward): Tensor {
+    const attended = scoped(x.device, () => {
+      const q = scoped(x.device, () => rope(this.normed(this.q.forward(x), this.normQ), rotation));
+      const k = scoped(x.device, () => rope(this.normed(this.k.forward(x), this.normK), rotation));
+      return attention(q, k, this.heads(this.v.forward(x)));
+    });
+    return this.o.forward(reshape(attended, x.shape), finish);
+  }
+}
+
+class CrossAttention extends SelfAttention {
+  /** 2.1 image-to-video: keys and values of the picture's CLIP features. */
+  readonly image: { k: Linear; v: Linear; normK: Tensor } | undefined;
+
+  constructor(weights: WeightProvider, name: string, config: DitConfig, dtype: DType) {
+    super(weights, name, config, dtype);
+    const { dim } = config;
+    this.image = config.imageBranch && {
+      k: new Linear(weights, `${name}.k_img`, dim, dim, { dtype }),
+      v: new Linear(weights, `${name}.v_img`, dim, dim, { dtype }),
+      normK: weights.tensor(`${name}.norm_k_img.weight`, [dim], "f32"),
+    };
+  }
+
+  override linears(): Linear[] {
+    return [...super.linears(), ...(this.image ? [this.image.k, this.image.v] : [])];
+  }
+
+  /** No mask: the zero-padded rows of the text are attended to, as upstream. */
+  attend(x: Tensor, text: Tensor, image: Tensor | undefined, finish: LinearForward): Tensor {
+    const attended = scoped(x.device, () => {
+      const q = this.normed(this.q.forward(x), this.normQ);
+      const words = attention(q, this.normed(this.k.forward(text), this.normK), this.heads(this.v.forward(text)));
+      if (!this.image || !image) return words;
+      const { k, v, normK } = this.image;
+      return add(words, attention(q, this.normed(k.forward(image), normK), this.heads(v.forward(image))));
+    });
+    return this.o.forward(reshape(attended, x.shape), finish);
+  }
+}
+
+/** https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/modules/model.py#L181-L257 */
+export class Block {
+  readonly selfAttention: SelfAttention;
+  readonly crossAttention: CrossAttention;
+  readonly up: Linear;
+  readonly down: Linear;
+  readonly modulation: Tensor;
+  readonly #norm3: { weight: Tensor; bias: Tensor };
+  readonly #config: DitConfig;
+  readonly #dtype: DType;
+
+  constructor(weights: WeightProvider, name: string, config: DitConfig, dtype: DType) {
+    const { dim, ffnDim } = config;
+    this.#config = config;
+    this.#dtype = dtype;
+    this.modulation = weights.tensor(`${name}.modulation`, [1, 6, dim], "f32");
+    this.selfAttention = new SelfAttention(weights, `${name}.self_attn`, config, dtype);
+    this.#norm3 = {
+      weight: weights.tensor(`${name}.norm3.weight`, [dim], "f32"),
+      bias: weights.tensor(`${name}.norm3.bias`, [dim], "f32"),
+    };
+    this.crossAttention = new CrossAttention(weights, `${name}.cross_attn`, config, dtype);
+    this.up = new Linear(weights, `${name}.ffn.0`, dim, ffnDim, { dtype });
+    this.down = new Linear(weights, `${name}.ffn.2`, ffnDim, dim, { dtype });
+  }
+
+  /** Every Linear, the places a LoRA can stand. */
+  linears(): Linear[] {
+    return [...this.selfAttention.linears(), ...this.crossAttention.linears(), this.up, this.down];
+  }
+
+  /** x float32 [B, L, dim] → the same; not changed itself. */
+  forward(x: Tensor, context: BlockContext): Tensor {
+    return scoped(x.device, () => {
+      const { runs } = context;
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulationParts(this.modulation, context.timeProjection);
+      const modulated = (input: Tensor, scale: Tensor, shift: Tensor) =>
+        layerNorm(input, { eps: this.#config.eps, modulation: { scale, shift, runs }, dtype: this.#dtype });
+      const step = (body: () => Tensor) => scoped(x.device, body);
+
+      const attended = step(() =>
+        this.attendSelf(modulated(x, scale1!, shift1!), context, { gate: { table: gate1!, runs }, residual: x }),
+      );
+      const informed = step(() => this.attendText(attended, context, { residual: attended }));
+      return step(() =>
+        this.feedForward(modulated(informed, scale2!, shift2!), { gate: { table: gate2!, runs }, residual: informed }),
+      );
+    });
+  }
+
+  /** x [B, L, dim], normed and modulated. */
+  attendSelf(x: Tensor, context: BlockContext, finish: LinearForward = {}): Tensor {
+    return this.selfAttention.forward(x, context.rotation, finish);
+  }
+
+  /** x float32 [B, L, dim], the residual stream. */
+  attendText(x: Tensor, context: BlockContext, finish: LinearForward = {}): Tensor {
+    const normed = layerNorm(x, { eps: this.#config.eps, ...this.#norm3, dtype: this.#dtype });
+    return this.crossAttention.attend(normed, context.text, context.image, finish);
+  }
+
+  /** x [B, L, dim], normed and modulated. */
+  feedForward(x: Tensor, finish: LinearForward = {}): Tensor {
+    return this.down.forward(this.up.forward(x, { activation: "gelu-tanh" }), finish);
+  }
+}

@@ -1,0 +1,293 @@
+// The Wan diffusion transformer: noisy latents, timesteps and text in; velocity (noise − clean latents) out.
+import type { DType } from "../../../base/dtype.ts";
+import { KinoraError } from "../../../base/errors.ts";
+import type { Device } from "../../../device/device.ts";
+import type { RowRuns } from "../../../device/kernels.ts";
+import { Linear } from "../../../nn/linear.ts";
+import type { WeightProvider } from "../../../nn/weights.ts";
+import { checkpoint } from "../../../tensor/checkpoint.ts";
+import {
+  activation,
+  add,
+  cast,
+  concat,
+  layerNorm,
+  permute,
+  type Rotation,
+  reshape,
+} from "../../../tensor/ops/index.ts";
+import { openScope, scoped } from "../../../tensor/scope.ts";
+import { checkShape } from "../../../tensor/shape.ts";
+import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
+import type { DitConfig } from "../params.ts";
+import { Block, type BlockContext, modulationParts } from "./block.ts";
+import { rotationTable, timestepSinusoid } from "./rotation.ts";
+
+export interface DitInput {
+  /** float32 [B, C, F, H, W]; image-to-video condition channels already joined behind the noise. */
+  latents: Tensor;
+  /** Per sample: one timestep in 0…1000, or one for each of its tokens (TI2V: 0 on the first frame's). */
+  timesteps: readonly (number | ArrayLike<number>)[];
+  /** Per sample: text embeddings [length ≤ textLength, textDim], unpadded. */
+  texts: readonly Tensor[];
+  /** Per sample: CLIP features [257, featureDim] (FLF2V: [514, featureDim]); 2.1 image-to-video only. */
+  images?: readonly Tensor[];
+}
+
+export interface DitOptions {
+  /** What the large products run in; norms, residual stream, time and head stay float32. */
+  dtype: "f32" | "bf16";
+}
+
+/** https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/modules/model.py#L296-L544 */
+export class WanDit implements Disposable {
+  readonly config: DitConfig;
+  readonly device: Device;
+  readonly dtype: DType;
+  readonly blocks: readonly Block[];
+  readonly #weights: WeightProvider;
+  readonly #patch: Linear;
+  readonly #text: readonly [Linear, Linear];
+  readonly #time: readonly [Linear, Linear];
+  readonly #timeProjection: Linear;
+  readonly #head: { linear: Linear; modulation: Tensor };
+  readonly #image: ImageProjection | undefined;
+  #rotation: { key: string; table: Rotation } | undefined;
+
+  constructor(weights: WeightProvider, config: DitConfig, { dtype }: DitOptions) {
+    const { dim, textDim, frequencyDim, inputChannels, outputChannels, patchSize } = config;
+    const patch = patchSize[0] * patchSize[1] * patchSize[2];
+    this.config = config;
+    this.device = weights.device;
+    this.dtype = dtype;
+    this.#weights = weights;
+    this.#patch = new Linear(weights, "patch_embedding", inputChannels * patch, dim, {
+      dtype,
+      storedShape: [dim, inputChannels, ...patchSize],
+    });
+    this.#text = [
+      new Linear(weights, "text_embedding.0", textDim, dim, { dtype }),
+      new Linear(weights, "text_embedding.2", dim, dim, { dtype }),
+    ];
+    this.#time = [
+      new Linear(weights, "time_embedding.0", frequencyDim, dim, { dtype: "f32" }),
+      new Linear(weights, "time_embedding.2", dim, dim, { dtype: "f32" }),
+    ];
+    this.#timeProjection = new Linear(weights, "time_projection.1", dim, dim * 6, { dtype: "f32" });
+    this.#image = config.imageBranch && new ImageProjection(weights, config, dtype);
+    this.blocks = Array.from({ length: config.layers }, (_, i) => new Block(weights, `blocks.${i}`, config, dtype));
+    this.#head = {
+      linear: new Linear(weights, "head.head", dim, outputChannels * patch, { dtype: "f32" }),
+      modulation: weights.tensor("head.modulation", [1, 2, dim], "f32"),
+    };
+  }
+
+  /** Every Linear by its official name: where adapters attach. */
+  linears(): Map<string, Linear> {
+    const all = [this.#patch, ...this.#text, ...this.#time, this.#timeProjection, this.#head.linear];
+    for (const block of this.blocks) all.push(...block.linears());
+    if (this.#image) all.push(...this.#image.linears);
+    return new Map(all.map((layer) => [layer.name, layer]));
+  }
+
+  /** Velocity, float32 [B, C, F, H, W]. `checkpointed`: keep only each block's input for the backward pass. */
+  forward(input: DitInput, options: { checkpointed?: boolean } = {}): Tensor {
+    return scoped(this.device, () => {
+      const { grid, tokens } = this.patchify(input.latents);
+      const time = this.embedTime(input.timesteps, grid[0] * grid[1] * grid[2]);
+      const text = this.embedText(input.texts);
+      const image = this.#image && input.images ? this.#image.forward(input.images) : undefined;
+      if (this.#image && !image) {
+        throw new KinoraError("dit.image-missing", "this model needs CLIP features of the picture", {
+          expected: "input.images",
+        });
+      }
+      const context: BlockContext = {
+        timeProjection: time.projection,
+        runs: time.runs,
+        rotation: this.rotation(grid),
+        text,
+        ...(image ? { image } : {}),
+      };
+      const output = this.runBlocks(cast(tokens, "f32"), context, options.checkpointed ?? false);
+      return this.finish(output, time.embedding, time.runs, grid);
+    });
+  }
+
+  /** [B, C, F, H, W] → tokens [B, L, dim], row-major over (frame, row, column). */
+  patchify(latents: Tensor): { tokens: Tensor; grid: [number, number, number] } {
+    const { inputChannels, patchSize, dim } = this.config;
+    const [pt, ph, pw] = patchSize;
+    checkShape("the transformer's latents", latents.shape, [undefined, inputChannels, undefined, undefined, undefined]);
+    const [batch, channels, frames, height, width] = latents.shape as [number, number, number, number, number];
+    if (frames % pt || height % ph || width % pw) {
+      throw new KinoraError("dit.patch", "latents do not divide into patches", {
+        expected: `multiples of [${patchSize}]`,
+        actual: `[${frames}, ${height}, ${width}]`,
+        hint: "a video's sides must be multiples of 16 (32 for TI2V-5B)",
+      });
+    }
+    const grid: [number, number, number] = [frames / pt, height / ph, width / pw];
+    const split = reshape(latents, [batch, channels, grid[0], pt, grid[1], ph, grid[2], pw]);
+    const patches = permute(split, [0, 2, 4, 6, 1, 3, 5, 7]);
+    const length = grid[0] * grid[1] * grid[2];
+    const flat = reshape(patches, [batch, length, channels * pt * ph * pw]);
+    const tokens = this.#patch.forward(cast(flat, this.dtype));
+    checkShape("tokens", tokens.shape, [batch, length, dim]);
+    return { tokens, grid };
+  }
+
+  /**
+   * The time embedding and its projection, once per distinct timestep, and the tokens that use each row.
+   * Upstream repeats both for every token.
+   */
+  embedTime(
+    timesteps: readonly (number | ArrayLike<number>)[],
+    tokensPerSample: number,
+  ): { embedding: Tensor; projection: Tensor; runs: RowRuns } {
+    const distinct = new Map<number, number>();
+    const runs: { start: number; count: number; row: number }[] = [];
+    const use = (timestep: number, start: number, count: number) => {
+      const row = distinct.get(timestep) ?? distinct.size;
+      distinct.set(timestep, row);
+      const last = runs.at(-1);
+      if (last?.row === row) last.count += count;
+      else runs.push({ start, count, row });
+    };
+    for (const [sample, timestep] of timesteps.entries()) {
+      const start = sample * tokensPerSample;
+      if (typeof timestep === "number") use(timestep, start, tokensPerSample);
+      else {
+        checkShape("per-token timesteps", [timestep.length], [tokensPerSample]);
+        for (let i = 0; i < timestep.length; i++) use(timestep[i]!, start + i, 1);
+      }
+    }
+    const { frequencyDim, dim } = this.config;
+    const rows = distinct.size;
+    const sinusoid = fromValues(this.device, timestepSinusoid([...distinct.keys()], frequencyDim), [
+      rows,
+      frequencyDim,
+    ]);
+    const embedding = this.#time[1].forward(this.#time[0].forward(sinusoid, { activation: "silu" }));
+    const projection = reshape(this.#timeProjection.forward(activation("silu", embedding)), [rows, 6, dim]);
+    return { embedding, projection, runs };
+  }
+
+  /** [B, textLength, dim]: zero rows are appended BEFORE the MLP, and nothing masks them afterwards. */
+  embedText(texts: readonly Tensor[]): Tensor {
+    const { textLength, textDim } = this.config;
+    const padded = texts.map((text) => {
+      checkShape("text embeddings", text.shape, [undefined, textDim]);
+      const length = text.shape[0]!;
+      if (length > textLength) {
+        throw new KinoraError("dit.text-too-long", "a text has more tokens than the model reads", {
+          expected: `at most ${textLength}`,
+          actual: `${length}`,
+        });
+      }
+      const rows = zeros(this.device, [textLength - length, textDim], this.dtype);
+      return reshape(concat([cast(text, this.dtype), rows], 0), [1, textLength, textDim]);
+    });
+    return this.#text[1].forward(this.#text[0].forward(concat(padded, 0), { activation: "gelu-tanh" }));
+  }
+
+  /** cos and sin for a grid of tokens; kept until another grid is asked for. */
+  rotation(grid: readonly [number, number, number]): Rotation {
+    const key = grid.join("x");
+    if (this.#rotation?.key !== key) {
+      this.#freeRotation();
+      this.#rotation = { key, table: rotationTable(this.device, grid, this.config.dim / this.config.heads) };
+    }
+    return this.#rotation.table;
+  }
+
+  /** x float32 [B, L, dim] through all blocks. */
+  runBlocks(x: Tensor, context: BlockContext, checkpointed: boolean): Tensor {
+    using scope = openScope(this.device);
+    let current = x;
+    for (const block of this.blocks) {
+      const input = current;
+      const { image } = context;
+      if (checkpointed) {
+        const inputs = [input, context.timeProjection, context.text, ...(image ? [image] : [])];
+        current = checkpoint(inputs, ([tokens, timeProjection, text, features]) =>
+          block.forward(tokens!, {
+            ...context,
+            timeProjection: timeProjection!,
+            text: text!,
+            ...(features ? { image: features } : {}),
+          }),
+        );
+      } else {
+        current = block.forward(input, context);
+      }
+      if (input !== x) input[Symbol.dispose]();
+    }
+    return scope.keep(current);
+  }
+
+  /** Tokens [B, L, dim] to velocity [B, C, F, H, W]; patches carry their channels last. */
+  finish(tokens: Tensor, timeEmbedding: Tensor, runs: RowRuns, grid: readonly [number, number, number]): Tensor {
+    const { outputChannels, patchSize, eps, dim } = this.config;
+    const [pt, ph, pw] = patchSize;
+    const rows = timeEmbedding.shape[0]!;
+    const [shift, scale] = modulationParts(this.#head.modulation, reshape(timeEmbedding, [rows, 1, dim]));
+    const normed = layerNorm(tokens, { eps, modulation: { scale: scale!, shift: shift!, runs } });
+    const patches = this.#head.linear.forward(normed);
+    const batch = tokens.shape[0]!;
+    const split = reshape(patches, [batch, ...grid, pt, ph, pw, outputChannels]);
+    const joined = permute(split, [0, 7, 1, 4, 2, 5, 3, 6]);
+    return reshape(joined, [batch, outputChannels, grid[0] * pt, grid[1] * ph, grid[2] * pw]);
+  }
+
+  #freeRotation(): void {
+    this.#rotation?.table.cos[Symbol.dispose]();
+    this.#rotation?.table.sin[Symbol.dispose]();
+    this.#rotation = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.#freeRotation();
+    this.#weights[Symbol.dispose]();
+  }
+}
+
+/**
+ * CLIP features to the transformer's width: norm, Linear, GELU (erf), Linear, norm.
+ * https://github.com/Wan-Video/Wan2.1/blob/9737cba/wan/modules/model.py#L350-L369
+ */
+class ImageProjection {
+  readonly linears: readonly [Linear, Linear];
+  readonly #before: { weight: Tensor; bias: Tensor };
+  readonly #after: { weight: Tensor; bias: Tensor };
+  readonly #position: Tensor | undefined;
+  readonly #dtype: DType;
+
+  constructor(weights: WeightProvider, config: DitConfig, dtype: DType) {
+    const { featureDim, firstLast } = config.imageBranch!;
+    const affine = (name: string, size: number) => ({
+      weight: weights.tensor(`${name}.weight`, [size], "f32"),
+      bias: weights.tensor(`${name}.bias`, [size], "f32"),
+    });
+    this.#dtype = dtype;
+    this.#before = affine("img_emb.proj.0", featureDim);
+    this.linears = [
+      new Linear(weights, "img_emb.proj.1", featureDim, featureDim, { dtype }),
+      new Linear(weights, "img_emb.proj.3", featureDim, config.dim, { dtype }),
+    ];
+    this.#after = affine("img_emb.proj.4", config.dim);
+    this.#position = firstLast ? weights.tensor("img_emb.emb_pos", [1, 514, featureDim], "f32") : undefined;
+  }
+
+  /** Per sample [tokens, featureDim] → [B, tokens, dim]. */
+  forward(images: readonly Tensor[]): Tensor {
+    const stacked = concat(
+      images.map((image) => reshape(cast(image, "f32"), [1, ...image.shape])),
+      0,
+    );
+    const placed = this.#position ? add(stacked, this.#position) : stacked;
+    const normed = layerNorm(placed, { eps: 1e-5, ...this.#before, dtype: this.#dtype });
+    const projected = this.linears[1].forward(this.linears[0].forward(normed, { activation: "gelu-erf" }));
+    return layerNorm(projected, { eps: 1e-5, ...this.#after });
+  }
+}
