@@ -84,7 +84,14 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
   if (opened < 0) throw mediaError(opened, `opening the ${kind} decoder for`, path);
   using packet = new Packet();
   packet.alloc();
-  packet.data = await readFile(path);
+  const bytes = await readFile(path);
+  // FFmpeg fills the missing rest of a JPEG with grey and says nothing.
+  if (
+    kind === "jpeg" &&
+    bytes.lastIndexOf("\xff\xd9", undefined, "latin1") < bytes.lastIndexOf("\xff\xda", undefined, "latin1")
+  )
+    throw unreadable(path, "is cut off: the picture's end is missing");
+  packet.data = bytes;
   const frame = new Frame();
   frame.alloc();
   let status = await decoder.sendPacket(packet);

@@ -68,13 +68,15 @@ export function conversionChain(frame: Frame, geometry: Geometry, conversion: Co
   if (color.transfer !== "sdr" || color.matrix === "bt2020") {
     const transfer = color.transfer === "pq" ? "smpte2084" : color.transfer === "hlg" ? "arib-std-b67" : "2020_10";
     const source = `tin=${transfer}:pin=2020:min=${color.matrix === "bt709" ? "709" : "2020_ncl"}:rin=${color.range}`;
-    filters.push(
-      `zscale=w=${width}:h=${height}:filter=${scaler === "area" ? "bilinear" : "lanczos"}:${source}:t=linear:npl=203`,
-    );
-    filters.push("format=gbrpf32le", "zscale=p=709");
+    const kernel = scaler === "area" ? "bilinear" : "lanczos";
+    // What comes out is named in full: zscale takes what is left out from the frame, which may say nothing.
+    filters.push(`zscale=w=${width}:h=${height}:filter=${kernel}:${source}:t=linear:p=709:m=gbr:npl=203`);
+    filters.push("format=gbrpf32le");
     // Mobius leaves the tones below a third alone and bends only the highlights; 203 nits is HDR's paper white.
     if (color.transfer !== "sdr") filters.push("tonemap=tonemap=mobius:desat=0");
-    filters.push(toRgb ? "zscale=t=709,format=gbrp" : `zscale=t=709:m=${zscaleMatrix[matrix]}:r=limited`);
+    filters.push(
+      toRgb ? "zscale=t=709:p=709:m=gbr:r=full,format=gbrp" : `zscale=t=709:p=709:m=${zscaleMatrix[matrix]}:r=limited`,
+    );
     filters.push(`format=${conversion.format}`);
   } else {
     const flags = scaler === "area" ? "area" : "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp";
