@@ -1,0 +1,71 @@
+// Opens files so that whatever is wrong with one reads the same everywhere: coded, and naming the file.
+import { statSync } from "node:fs";
+import { KinoraError } from "../base/errors.ts";
+import { FileMap } from "../ffi/host-memory.ts";
+
+const codes: Record<string, { code: string; what: string; hint?: string }> = {
+  ENOENT: { code: "io.not-found", what: "there is no such file or folder" },
+  ENOTDIR: { code: "io.not-found", what: "there is no such file or folder" },
+  EACCES: { code: "io.no-permission", what: "permission was denied" },
+  EPERM: { code: "io.no-permission", what: "permission was denied" },
+  ENOSPC: { code: "io.disk-full", what: "the disk is full", hint: "free some space or write to another disk" },
+  EDQUOT: { code: "io.disk-full", what: "the disk quota is used up", hint: "free some space or write to another disk" },
+  EFBIG: {
+    code: "io.disk-full",
+    what: "the file is larger than the system allows here",
+    hint: "write to another disk",
+  },
+  EROFS: { code: "io.no-permission", what: "the file system is read-only" },
+};
+
+/** The coded error for a failure of the file system; other errors come back as they are. */
+export function fileError(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || !("code" in error) || error instanceof KinoraError) return error;
+  const row = codes[String(error.code)];
+  const { code, what, hint } = row ?? { code: "io.failed", what: error.message, hint: undefined };
+  return new KinoraError(code, `${path}: ${what}`, { hint, cause: error });
+}
+
+/** What stands at `path`. Throws `io.not-found`, or `io.not-a-file` for a device, pipe or socket. */
+export function fileOrFolder(path: string): { kind: "file" | "folder"; size: number } {
+  let stat: ReturnType<typeof statSync>;
+  try {
+    stat = statSync(path);
+  } catch (error) {
+    throw fileError(error, path);
+  }
+  if (stat.isDirectory()) return { kind: "folder", size: 0 };
+  // Opening a pipe would wait for its writer for ever.
+  if (!stat.isFile()) throw new KinoraError("io.not-a-file", `${path} is neither a file nor a folder`);
+  return { kind: "file", size: stat.size };
+}
+
+/** Maps a whole file. Throws `io.*`. */
+export function mapFile(path: string): FileMap {
+  const { kind, size } = fileOrFolder(path);
+  if (kind === "folder") throw new KinoraError("io.not-a-file", `${path} is a folder`);
+  if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "fetch the file again" });
+  try {
+    return new FileMap(path);
+  } catch (error) {
+    throw fileError(error, path);
+  }
+}
+
+/** The same error with the file's path in front of its message, for checks that know bytes but not files. */
+export function inFile(error: unknown, path: string): unknown {
+  if (!(error instanceof KinoraError)) return error;
+  const { code, message, expected, actual, hint } = error;
+  const detail = `${expected === undefined ? "" : `; expected ${expected}`}${actual === undefined ? "" : `; got ${actual}`}`;
+  const what = message.slice(0, message.length - detail.length);
+  return new KinoraError(code, `${path}: ${what}`, { expected, actual, hint, cause: error });
+}
+
+/** Runs `work`, which must not outlive the call; its coded errors name the file. */
+export function naming<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw inFile(error, path);
+  }
+}

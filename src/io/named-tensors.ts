@@ -1,0 +1,45 @@
+// What every weight file looks like to a loader: names, shapes and bytes, wherever they lie.
+// Not the formats themselves (safetensors.ts, torch-zip.ts) nor the choice between them (tensor-source.ts).
+
+import type { DType } from "../base/dtype.ts";
+import { KinoraError } from "../base/errors.ts";
+import { nearestName } from "../base/nearest.ts";
+import type { Address } from "../ffi/host-memory.ts";
+
+export interface TensorInfo {
+  readonly dtype: DType;
+  /** Row-major; empty for a scalar. */
+  readonly shape: readonly number[];
+}
+
+export type TensorFormat = "safetensors" | "safetensors (sharded)" | "torch zip" | "torch zip (sharded)";
+
+/** A file, or a folder of shards, of named tensors. Dispose it to let go of the memory maps. */
+export interface TensorSource {
+  readonly path: string;
+  readonly format: TensorFormat;
+  /** In the order of their data, which is the cheap order to read them in. */
+  readonly names: readonly string[];
+  /** What the file says about itself, as strings; its prototype is null. */
+  readonly metadata: Readonly<Record<string, string>>;
+  has(name: string): boolean;
+  /** Throws `tensors.unknown-name`. */
+  info(name: string): TensorInfo;
+  /**
+   * The tensor's row-major little-endian bytes; a view of the file where they lie there as such (valid until the
+   * source is disposed, at any alignment), else a copy.
+   */
+  bytes(name: string): Uint8Array;
+  /** Where the tensor's bytes are mapped, or undefined where they had to be gathered or decompressed. */
+  address(name: string): Address | undefined;
+  /** Lets the system drop the mapped pages of a tensor that has been read. */
+  discard(name: string): void;
+  [Symbol.dispose](): void;
+}
+
+export function unknownTensor(path: string, name: string, names: Iterable<string>): KinoraError {
+  const near = nearestName(name, names);
+  return new KinoraError("tensors.unknown-name", `no tensor ${JSON.stringify(name)} in ${path}`, {
+    hint: near ? `did you mean ${near}?` : undefined,
+  });
+}

@@ -1,0 +1,83 @@
+// Opens weights by what they are: a safetensors file, a torch checkpoint, an index of shards, or a folder with one of these.
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { KinoraError } from "../base/errors.ts";
+import { fileError, fileOrFolder } from "./files.ts";
+import type { TensorSource } from "./named-tensors.ts";
+import { SafetensorsFile } from "./safetensors.ts";
+import { readIndex, ShardedSource } from "./sharded.ts";
+import { sniff } from "./sniff.ts";
+import { TorchZipFile } from "./torch-zip.ts";
+
+export type { TensorFormat, TensorInfo, TensorSource } from "./named-tensors.ts";
+
+const isIndex = (name: string): boolean => name.endsWith(".index.json");
+const isWeights = (name: string): boolean => /\.(?:safetensors|sft|pth|pt|bin|ckpt)$/i.test(name);
+
+function openFile(path: string): TensorSource {
+  return sniff(path) === "safetensors" ? SafetensorsFile.open(path) : TorchZipFile.open(path);
+}
+
+function readFolder(folder: string): { files: string[]; folders: string[] } {
+  try {
+    const entries = readdirSync(folder, { withFileTypes: true }).filter((entry) => !entry.name.startsWith("."));
+    const folders = entries.filter((entry) => entry.isDirectory()).map((entry) => entry.name);
+    // What is neither (a link, say) is settled by opening it.
+    const files = entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+    return { files: files.sort(), folders: folders.sort() };
+  } catch (error) {
+    throw fileError(error, folder);
+  }
+}
+
+/** The models of a folder itself: its indexes, and the weight files that no index covers. */
+function modelsIn(folder: string, files: readonly string[]): string[] {
+  const indexes = files.filter(isIndex);
+  const covered = new Set(indexes.flatMap((index) => [...readIndex(join(folder, index)).values()]));
+  return [...indexes, ...files.filter((file) => isWeights(file) && !covered.has(file))];
+}
+
+/**
+ * The paths of all models in a folder, its subfolders included, in order; each can be given to {@link openTensorSource}.
+ * @param depth how many levels of subfolders to search
+ */
+export function findModels(folder: string, depth = 2): string[] {
+  const { files, folders } = readFolder(folder);
+  const found = modelsIn(folder, files).map((file) => join(folder, file));
+  if (depth > 0) for (const name of folders) found.push(...findModels(join(folder, name), depth - 1));
+  return found;
+}
+
+function openFolder(folder: string): TensorSource {
+  const { files, folders } = readFolder(folder);
+  const models = modelsIn(folder, files);
+  const [only] = models;
+  if (only !== undefined && models.length === 1) return openTensorSource(join(folder, only));
+  const shards = models.filter((name) => /-\d+-of-\d+\./.test(name));
+  if (shards.length > 1) {
+    throw new KinoraError("shards.no-index", `${folder} holds shards without their index`, {
+      expected: "a .index.json beside them",
+      actual: shards.slice(0, 3).join(", "),
+      hint: "fetch the index too; without it a missing shard would go unseen",
+    });
+  }
+  if (models.length > 1) {
+    throw new KinoraError("io.ambiguous-folder", `${folder} holds several models`, {
+      actual: models.join(", "),
+      hint: "name the one you mean",
+    });
+  }
+  throw new KinoraError("io.no-weights", `${folder} holds no weights`, {
+    expected: "a .safetensors file, an index of shards, or a .pth file",
+    hint: folders.length > 0 ? `its folders: ${folders.join(", ")}` : undefined,
+  });
+}
+
+/**
+ * Opens a weight file, an index of shards, or a folder that holds exactly one of these.
+ * Throws coded errors that name the file and what is wrong: `io.*`, `shards.*`, `safetensors.*`, `zip.*`, `torch-zip.*`.
+ */
+export function openTensorSource(path: string): TensorSource {
+  if (fileOrFolder(path).kind === "folder") return openFolder(path);
+  return isIndex(path) ? ShardedSource.open(path, openFile) : openFile(path);
+}
