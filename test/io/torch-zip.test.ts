@@ -18,7 +18,7 @@ function write(name: string, bytes: Uint8Array): string {
 }
 
 /** An archive with this pickle and one storage of `storage` bytes. */
-function withPickle(name: string, pickle: PickleWriter, storage = new Uint8Array(64)): string {
+function withPickle(name: string, pickle: PickleWriter, storage: Uint8Array = new Uint8Array(64)): string {
   const entries = [
     { name: "archive/data.pkl", bytes: pickle.finish() },
     { name: "archive/data/0", bytes: storage },
