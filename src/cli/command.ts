@@ -39,7 +39,7 @@ export interface Command<O extends Record<string, Option> = Record<string, Optio
   details?: string;
   options: O;
   /** Returns the exit code; undefined means 0. */
-  run(values: Values<O>, positionals: string[], out: Output): Promise<number | undefined>;
+  run(values: Values<O> & { json: boolean }, positionals: string[], out: Output): Promise<number | undefined>;
 }
 
 /** Where a command prints. `data` is what the command answers; `note` is talk for a person (stderr). */

@@ -94,6 +94,11 @@ export function uniformStarts(last: number, samples: number): number[] {
   return Array.from({ length: samples }, (_, i) => (i > 0 && i === samples - 1 ? last : Math.floor(i * step)));
 }
 
+/** Rates within 1 % of each other count as one: 23.976 is 24. */
+export function sameRate(a: number, b: number): boolean {
+  return Math.abs(a - b) <= 0.01 * b;
+}
+
 /**
  * Which frames of a clip at `sourceFps` are kept to play at `targetFps`: frames are skipped, never added,
  * so a slower source keeps all of them. The running sum is float64, as in musubi, so the same frames fall out.

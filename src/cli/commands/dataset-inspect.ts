@@ -1,0 +1,191 @@
+// `kinora dataset inspect CONFIG`: prints what an epoch trains on, what gives nothing and why, and what to mind.
+import { stat, writeFile } from "node:fs/promises";
+import { KinoraError } from "../../base/errors.ts";
+import { folderConfig, readDatasetConfig } from "../../dataset/config.ts";
+import { inspectionPage } from "../../dataset/html-report.ts";
+import { type InspectedItem, type Inspection, inspection } from "../../dataset/inspection.ts";
+import { collectPlan, defaultModel, planDataset } from "../../dataset/plan.ts";
+import { probeMedia } from "../../dataset/probe.ts";
+import { planWarnings } from "../../dataset/warnings.ts";
+import { loadTokenizer } from "../../io/tokenizer/load.ts";
+import { modelNames } from "../../protocol/model-media.ts";
+import { command, type Output } from "../command.ts";
+
+export const datasetInspect = command({
+  name: "dataset inspect",
+  summary: "show what an epoch trains on: every item, the batches, and each file that gives none and why",
+  usage: "CONFIG.toml|CONFIG.json|FOLDER",
+  options: {
+    html: { type: "string", value: "FILE", help: "also write a page with everything, to open in a browser" },
+    model: {
+      type: "string",
+      value: "MODEL",
+      help: `rate and size steps are this model's (default: the file's model, else ${defaultModel})`,
+    },
+    tokenizer: {
+      type: "string",
+      value: "FILE|FOLDER",
+      help: "the text encoder's tokenizer, to count captions' tokens exactly (without: an estimate)",
+    },
+    summary: { type: "boolean", help: "leave out the list of items and batches" },
+  },
+  details: `
+Reads a musubi-tuner dataset configuration as it is, or Kinora's form of it:
+
+  [general]
+  model = "t2v-A14B"                 # ${modelNames.join(", ")}
+  trigger = "Studio Ghibli style"    # every caption begins with it
+  goal = "style"                     # character, style, motion, domain: is there enough?
+
+  [[datasets]]
+  source = "set"                     # a folder that dataset prepare wrote, or any folder of clips and pictures
+  media = "all"                      # or "images", "videos"
+  source_fps = "auto"                # each clip's own rate; frames are skipped down to the model's
+  resolution = [960, 544]            # and all of musubi's keys: target_frames, frame_extraction, num_repeats, …
+
+A table with source has enable_bucket and bucket_no_upscale on, and takes whole clips up to the model's length
+unless target_frames or frame_extraction say otherwise. A FOLDER is read as such a table by itself.
+docs/musubi.md tells where Kinora and musubi-tuner differ.`,
+  async run(values, positionals, out) {
+    const [path, ...rest] = positionals;
+    if (path === undefined || rest.length > 0)
+      throw new KinoraError("cli.bad-arguments", "dataset inspect takes one configuration or folder", {
+        hint: "kinora dataset inspect CONFIG.toml",
+      });
+    const isFolder = await stat(path).then(
+      (info) => info.isDirectory(),
+      () => false,
+    );
+    const config = isFolder ? folderConfig(path) : await readDatasetConfig(path);
+    const tokenizer = values.tokenizer === undefined ? undefined : await loadTokenizer(values.tokenizer);
+    const started = Date.now();
+    const run = planDataset(config, probeMedia, values.model === undefined ? {} : { model: values.model });
+    const plan = await collectPlan(run, (event) => {
+      if (event.type === "probed") out.progress(probing(event.done, event.files, Date.now() - started));
+    });
+    const warnings = planWarnings(plan, tokenizer ? { countTokens: (text) => tokenizer.encode(text).length } : {});
+    const data = inspection(plan, warnings);
+    if (values.html !== undefined) await writeFile(values.html, inspectionPage(data));
+    if (values.json) out.data(JSON.stringify(data, null, 2));
+    else print(data, values.summary, out);
+    if (values.html !== undefined) out.note(`wrote ${values.html}`);
+    return 0;
+  },
+});
+
+function probing(done: number, files: number, elapsed: number): string {
+  const left = Math.ceil(((elapsed / done) * (files - done)) / 1000);
+  return `reading files ${done} of ${files}${left > 1 ? `, about ${left} s left` : ""}`;
+}
+
+const count = (value: number): string => value.toLocaleString("en-US");
+const plural = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
+const batches = (value: number): string => `${count(value)} batch${value === 1 ? "" : "es"}`;
+const bucketText = ({ width, height, frames }: { width: number; height: number; frames: number }) =>
+  `${width}x${height}x${frames}`;
+
+function print(data: Inspection, summary: boolean, out: Output): void {
+  const lines: string[] = [`${data.model}: ${data.fps} fps, sides in steps of ${data.sizeMultiple}`];
+  if (!summary) {
+    for (const { dataset } of data.datasets) {
+      const items = data.items.filter((item) => item.dataset === dataset);
+      lines.push("", `items of dataset ${dataset}`, ...itemLines(items));
+    }
+    lines.push("", ...batchLines(data));
+  }
+  for (const dataset of data.datasets) lines.push("", ...datasetLines(dataset));
+  if (data.drops.length > 0) {
+    lines.push("", "files that gave less than they were asked for");
+    for (const drop of data.drops) {
+      const effect = drop.items > 0 ? ` (−${plural(drop.items, "item")})` : "";
+      lines.push(`  dataset ${drop.dataset}  ${drop.name}: ${drop.reason}${effect}`);
+    }
+    const none = data.withoutItems;
+    if (none.length > 0)
+      lines.push(`  ${plural(none.length, "file")} gave no item: ${names(none.map((file) => file.name))}`);
+  }
+  if (data.warnings.length > 0) {
+    lines.push("", "warnings");
+    for (const { code, message, hint, dataset } of data.warnings) {
+      lines.push(`  ${dataset === undefined ? "" : `dataset ${dataset}: `}${message}  [${code}]`);
+      if (hint) lines.push(`    ${hint}`);
+    }
+  }
+  lines.push("", totalLine(data));
+  out.data(lines.join("\n"));
+}
+
+const names = (all: readonly string[]): string =>
+  all.slice(0, 5).join(", ") + (all.length > 5 ? ` and ${all.length - 5} more` : "");
+
+function totalLine({ totals }: Inspection): string {
+  const result = `${plural(totals.items, "item")} in ${batches(totals.batches)}`;
+  const missing = totals.onPaper === undefined ? 0 : totals.onPaper - totals.items;
+  return missing > 0
+    ? `${count(totals.onPaper!)} items on paper − ${count(missing)} = ${result} an epoch`
+    : `${result} an epoch`;
+}
+
+function itemLines(items: readonly InspectedItem[]): string[] {
+  const rows = items.map((item) => {
+    const last = item.firstFrame + item.frames - 1;
+    const { crop, source } = item;
+    const whole = crop.width === source.width && crop.height === source.height;
+    return [
+      item.name,
+      item.kind === "image"
+        ? "picture"
+        : item.frames === 1
+          ? `frame ${item.firstFrame}`
+          : `frames ${item.firstFrame}–${last} (${item.frames})`,
+      item.fps === undefined
+        ? ""
+        : `${item.fps} fps${item.skipped ? ` from ${Number(item.skipped.from.toFixed(3))}` : ""}`,
+      `${source.width}x${source.height}`,
+      whole
+        ? "whole"
+        : `crop ${[crop.width, crop.height].map(Math.round).join("x")}+${Math.round(crop.x)}+${Math.round(crop.y)}`,
+      bucketText(item.bucket),
+      item.repeats > 1 ? `×${item.repeats}` : "",
+    ];
+  });
+  return columns(rows);
+}
+
+/** Rows set in columns, two blanks apart and two in front. */
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
+  return rows.map((row) => `  ${row.map((cell, i) => cell.padEnd(widths[i]!)).join("  ")}`.trimEnd());
+}
+
+function batchLines(data: Inspection): string[] {
+  const alone = data.batches.every((batch) => batch.items.length === 1);
+  if (alone) return [`batches: ${count(data.batches.length)}, each of one item in the order above`];
+  const rows = data.batches.map((batch, i) => [
+    String(i + 1),
+    `dataset ${batch.dataset}`,
+    bucketText(batch),
+    batch.items.join("  "),
+  ]);
+  return ["batches (in order; training shuffles them)", ...columns(rows)];
+}
+
+function datasetLines(entry: Inspection["datasets"][number]): string[] {
+  const settings = [
+    `resolution ${entry.resolution.join("x")}`,
+    entry.enableBucket ? `buckets${entry.bucketNoUpscale ? " without enlarging" : ""}` : "no buckets",
+    entry.extraction,
+    `batch size ${entry.batchSize}`,
+    entry.repeats > 1 ? `${entry.repeats} repeats` : undefined,
+  ];
+  const paper =
+    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${count(entry.onPaper)} on paper)` : "";
+  return [
+    `dataset ${entry.dataset}: ${entry.type} ${entry.path}`,
+    `  ${settings.filter(Boolean).join(", ")}`,
+    `  ${plural(entry.files, "file")} → ${plural(entry.items, "item")}${paper}, ${batches(entry.batches)}, ${plural(entry.frames, "frame")}`,
+    ...columns(
+      entry.buckets.map((bucket) => [`  ${bucketText(bucket)}`, plural(bucket.items, "item"), batches(bucket.batches)]),
+    ),
+  ];
+}

@@ -1,0 +1,359 @@
+// From a dataset configuration file (musubi's TOML or JSON, or Kinora's form) to settled values for every dataset.
+// Reads the file only; the folders it names are looked at in sources.ts.
+import { readFile } from "node:fs/promises";
+import { extname, resolve } from "node:path";
+import { parse as parseToml, TomlError } from "smol-toml";
+import type { ZodType } from "zod";
+import { KinoraError } from "../base/errors.ts";
+import { nearestName } from "../base/nearest.ts";
+import {
+  type DatasetGoal,
+  type GeneralTable,
+  generalTable,
+  type ImageTable,
+  imageTable,
+  otherArchitectureKeys,
+  type SourceTable,
+  sourceTable,
+  type VideoTable,
+  videoTable,
+} from "../protocol/dataset-config.ts";
+import { type Extraction, targetFrames } from "./frames.ts";
+
+export type SourceType = "image-directory" | "image-jsonl" | "video-directory" | "video-jsonl" | "folder";
+
+export interface VideoSettings {
+  extraction: Extraction;
+  /** 4n+1 lengths, ascending; empty means the model's own length (Kinora's form with `full`). */
+  lengths: number[];
+  stride: number;
+  sample: number;
+  /** Undefined: the model's own length (Kinora's form). */
+  maxFrames: number | undefined;
+  /** "auto": each file's own rate. Undefined: every frame is used, whatever the rate. */
+  sourceFps: number | "auto" | undefined;
+}
+
+/** One [[datasets]] table with everything settled. */
+export interface DatasetSection {
+  /** From 0, in the order of the file. */
+  index: number;
+  type: SourceType;
+  /** The folder or JSONL file, as written. */
+  path: string;
+  /** Which kinds of file the folder is read for. */
+  media: { images: boolean; videos: boolean };
+  resolution: [number, number];
+  enableBucket: boolean;
+  bucketNoUpscale: boolean;
+  /** With its dot as written, e.g. ".txt". */
+  captionExtension: string;
+  /** Musubi leaves out images without a caption file where an extension is given. */
+  captionRequired: boolean;
+  batchSize: number;
+  repeats: number;
+  cacheDirectory: string | undefined;
+  controlDirectory: string | undefined;
+  trigger: string | undefined;
+  video: VideoSettings;
+}
+
+/** A setting that will not do what its reader may think. */
+export interface ConfigNote {
+  code: string;
+  message: string;
+  /** Index of the dataset; undefined for the file as a whole. */
+  dataset?: number;
+}
+
+export interface DatasetConfig {
+  /** The file read; undefined where the configuration was made by code. */
+  file: string | undefined;
+  /** The model's name as written. */
+  model: string | undefined;
+  goal: DatasetGoal | undefined;
+  datasets: DatasetSection[];
+  notes: ConfigNote[];
+}
+
+type Row = Record<string, unknown>;
+
+const fail = (message: string, detail: { hint?: string; expected?: string; actual?: string; cause?: unknown } = {}) =>
+  new KinoraError("dataset-config.invalid", message, detail);
+
+/**
+ * Reads `file` (.toml or .json).
+ * @throws KinoraError `dataset-config.unreadable`, `dataset-config.syntax` (with the line),
+ *   `dataset-config.unknown-key` (with the nearest known key), `dataset-config.invalid`.
+ */
+export async function readDatasetConfig(file: string): Promise<DatasetConfig> {
+  let content: string;
+  try {
+    content = await readFile(file, "utf8");
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw new KinoraError(
+      "dataset-config.unreadable",
+      `the dataset configuration ${JSON.stringify(file)} cannot be read`,
+      { actual: code === "ENOENT" ? "no such file" : message, hint: "check the path", cause },
+    );
+  }
+  const format = extname(file).toLowerCase() === ".json" ? "json" : "toml";
+  return parseDatasetConfig(content, { file, format });
+}
+
+export function parseDatasetConfig(
+  content: string,
+  { file, format = "toml" }: { file?: string; format?: "toml" | "json" } = {},
+): DatasetConfig {
+  const where = file ?? "the dataset configuration";
+  const root = format === "json" ? fromJson(content, where) : fromToml(content, where);
+  return settleDatasetConfig(root, file);
+}
+
+/** The configuration of one folder with Kinora's defaults, as `source = folder` alone would give. */
+export function folderConfig(folder: string, more: Omit<SourceTable, "source"> = {}): DatasetConfig {
+  return settleDatasetConfig({ datasets: [{ source: folder, ...more }] });
+}
+
+function fromToml(content: string, where: string): Row {
+  try {
+    return parseToml(content) as Row;
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    // The message's first line says what; the rest of it draws the place, which we say ourselves.
+    const what = cause.message.split("\n")[0]!.replace(/^Invalid TOML document: /, "");
+    throw new KinoraError(
+      "dataset-config.syntax",
+      `${where}, line ${cause.line}, column ${cause.column}: ${what}\n${cause.codeblock.trimEnd()}`,
+      { hint: "text needs quotes, lists need [ ], and every dataset starts with [[datasets]]", cause },
+    );
+  }
+}
+
+function fromJson(content: string, where: string): Row {
+  try {
+    const value: unknown = JSON.parse(content);
+    if (isRow(value)) return value;
+  } catch (cause) {
+    const message = (cause as Error).message;
+    const at = /position (\d+)/.exec(message)?.[1];
+    const line = at === undefined ? undefined : content.slice(0, Number(at)).split("\n").length;
+    throw new KinoraError("dataset-config.syntax", `${where}${line ? `, line ${line}` : ""}: ${message}`, { cause });
+  }
+  throw fail(`${where} is not a table`, { expected: 'an object with "general" and "datasets"' });
+}
+
+const isRow = (value: unknown): value is Row => typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Checks and settles a parsed file: defaults of [general], then musubi's (or, for `source`, Kinora's) own. */
+export function settleDatasetConfig(root: Row, file?: string): DatasetConfig {
+  const notes: ConfigNote[] = [];
+  for (const key of Object.keys(root)) {
+    if (key === "general" || key === "datasets") continue;
+    const inside = [...Object.keys(generalTable.shape), ...tableKeys.video, ...tableKeys.image, ...tableKeys.source];
+    const near = nearestName(key, ["general", "datasets", ...inside]);
+    throw unknownKey(
+      key,
+      "at the top of the file",
+      inside.includes(key)
+        ? `put it under ${key in generalTable.shape ? "[general] or " : ""}[[datasets]]`
+        : near && `did you mean ${near}?`,
+    );
+  }
+  const general = checkTable<GeneralTable>(generalTable, root.general ?? {}, "[general]", undefined, notes);
+  if (isRow(root.datasets)) throw fail("[datasets] is one table", { hint: "write [[datasets]], with two brackets" });
+  if (!Array.isArray(root.datasets) || root.datasets.length === 0)
+    throw fail("the configuration names no dataset", { hint: "add a [[datasets]] table with a folder to read" });
+  const datasets = root.datasets.map((table: unknown, index) => section(table, index, general, notes));
+  checkCaches(datasets, notes);
+  return { file, model: general.model, goal: general.goal, datasets, notes };
+}
+
+const sourceKeys = {
+  image_directory: "image-directory",
+  image_jsonl_file: "image-jsonl",
+  video_directory: "video-directory",
+  video_jsonl_file: "video-jsonl",
+  source: "folder",
+} as const satisfies Record<string, SourceType>;
+type SourceKey = keyof typeof sourceKeys;
+
+const tableKeys = {
+  image: Object.keys(imageTable.shape),
+  video: Object.keys(videoTable.shape),
+  source: Object.keys(sourceTable.shape),
+};
+
+function unknownKey(key: string, where: string, hint: string | undefined): KinoraError {
+  return new KinoraError("dataset-config.unknown-key", `unknown key "${key}" ${where}`, { ...(hint ? { hint } : {}) });
+}
+
+function section(table: unknown, index: number, general: GeneralTable, notes: ConfigNote[]): DatasetSection {
+  const name = `[[datasets]] number ${index + 1}`;
+  if (!isRow(table)) throw fail(`${name} is not a table`);
+  const given = (Object.keys(sourceKeys) as SourceKey[]).filter((key) => table[key] !== undefined);
+  if (given.length > 1)
+    throw fail(`${name} has ${given.join(" and ")}`, { hint: "a dataset reads one place: make a table for each" });
+  const key = given[0];
+  if (key === undefined) {
+    const wrong = Object.keys(table).find((known) => ![...tableKeys.image, ...tableKeys.video].includes(known));
+    const near = wrong && nearestName(wrong, Object.keys(sourceKeys));
+    if (wrong && near) throw unknownKey(wrong, `in ${name}`, `did you mean ${near}?`);
+    throw fail(`${name} names no place to read`, { expected: Object.keys(sourceKeys).join(", ") });
+  }
+  if (key === "image_directory" || key === "image_jsonl_file") {
+    const image = checkTable<ImageTable>(imageTable, table, name, index, notes);
+    return settle(index, key, image[key]!, image, general, notes);
+  }
+  if (key === "source") {
+    const source = checkTable<SourceTable>(sourceTable, table, name, index, notes);
+    return settle(index, key, source.source, source, general, notes);
+  }
+  const video = checkTable<VideoTable>(videoTable, table, name, index, notes);
+  return settle(index, key, video[key]!, video, general, notes);
+}
+
+/** Validates one table: keys of other architectures become notes, unknown ones errors with the nearest known key. */
+function checkTable<T>(
+  schema: ZodType<T> & { shape: Record<string, unknown> },
+  table: unknown,
+  name: string,
+  dataset: number | undefined,
+  notes: ConfigNote[],
+): T {
+  if (!isRow(table)) throw fail(`${name} is not a table`);
+  const known = Object.keys(schema.shape);
+  const kept: Row = {};
+  for (const [key, value] of Object.entries(table)) {
+    if (known.includes(key)) kept[key] = value;
+    else if (key in otherArchitectureKeys) {
+      const message = `${key} in ${name} belongs to ${otherArchitectureKeys[key]} and has no effect on Wan`;
+      notes.push({ code: "config.other-architecture", message, ...(dataset === undefined ? {} : { dataset }) });
+    } else throw unknownKey(key, `in ${name}`, placeOf(key, known, dataset === undefined));
+  }
+  const result = schema.safeParse(kept);
+  if (result.success) return result.data;
+  const lines = result.error.issues.map((issue) => `${issue.path.join(".") || name}: ${issue.message}`);
+  throw fail(`${name}: ${lines.join("; ")}`);
+}
+
+/** Where an unknown key would be at home, or which known key it may be. */
+function placeOf(key: string, known: readonly string[], inGeneral: boolean): string | undefined {
+  if (inGeneral && (tableKeys.video.includes(key) || tableKeys.image.includes(key) || tableKeys.source.includes(key)))
+    return `${key} is set in each [[datasets]] table, not in [general]`;
+  if (tableKeys.video.includes(key)) return `${key} is for datasets of clips (video_directory, video_jsonl_file)`;
+  if (key in generalTable.shape) return `${key} is set in [general]`;
+  const near = nearestName(key, known);
+  return near && `did you mean ${near}?`;
+}
+
+/** Defaults where neither the table nor [general] says: musubi's own, and friendlier ones for `source`. */
+const defaults = {
+  resolution: [960, 544] as [number, number],
+  maxFrames: 129,
+  captionExtension: ".txt",
+};
+
+function settle(
+  index: number,
+  key: SourceKey,
+  path: string,
+  table: ImageTable | VideoTable | SourceTable,
+  general: GeneralTable,
+  notes: ConfigNote[],
+): DatasetSection {
+  const ours = key === "source";
+  const note = (code: string, message: string) => notes.push({ code, message, dataset: index });
+  const media = "media" in table ? table.media : undefined;
+  const extension = table.caption_extension ?? general.caption_extension;
+  const noUpscale = table.bucket_no_upscale ?? general.bucket_no_upscale;
+  const enableBucket = table.enable_bucket ?? general.enable_bucket ?? ours;
+  if (noUpscale && !enableBucket)
+    note("config.no-effect", "bucket_no_upscale has no effect while enable_bucket is false");
+  return {
+    index,
+    type: sourceKeys[key],
+    path,
+    media: {
+      images: key.startsWith("image") || (ours && media !== "videos"),
+      videos: key.startsWith("video") || (ours && media !== "images"),
+    },
+    resolution: table.resolution ?? general.resolution ?? defaults.resolution,
+    enableBucket,
+    bucketNoUpscale: enableBucket && (noUpscale ?? ours),
+    captionExtension: extension ?? defaults.captionExtension,
+    captionRequired: extension !== undefined && key === "image_directory",
+    batchSize: table.batch_size ?? general.batch_size ?? 1,
+    repeats: table.num_repeats ?? general.num_repeats ?? 1,
+    cacheDirectory: table.cache_directory,
+    controlDirectory: table.control_directory,
+    trigger: table.trigger ?? general.trigger,
+    video: videoSettings(key.startsWith("image") ? undefined : table, ours, note),
+  };
+}
+
+function videoSettings(
+  table: VideoTable | SourceTable | undefined,
+  ours: boolean,
+  note: (code: string, message: string) => void,
+): VideoSettings {
+  const { target_frames: asked, frame_stride: stride, frame_sample: sample, max_frames: longest } = table ?? {};
+  let extraction: Extraction = table?.frame_extraction ?? (ours && asked === undefined ? "full" : "head");
+  const { lengths, floored } = targetFrames(asked ?? [1]);
+  for (const { from, to } of floored)
+    note("config.frames-floored", `target_frames: ${from} is not 4n+1 and is taken as ${to}`);
+  if (extraction === "uniform" && (sample ?? 1) === 1) {
+    extraction = "head";
+    note("config.uniform-one", "frame_extraction uniform with frame_sample 1 takes the head of each clip");
+  }
+  const unused = (key: string, set: unknown, only: Extraction) => {
+    if (set !== undefined && extraction !== only)
+      note("config.no-effect", `${key} has no effect with frame_extraction ${extraction} (only with ${only})`);
+  };
+  unused("frame_stride", stride, "slide");
+  unused("frame_sample", table?.frame_extraction === "uniform" ? undefined : sample, "uniform");
+  unused("max_frames", longest, "full");
+  if (extraction === "full" && asked !== undefined)
+    note("config.no-effect", "target_frames has no effect with frame_extraction full (max_frames bounds it)");
+  if (extraction !== "full" && asked === undefined && table)
+    note("config.frames-missing", "target_frames is not given: every item is a single frame");
+  if (extraction === "chunk" && lengths[0] === 1)
+    note("config.chunk-one", "frame_extraction chunk with 1 in target_frames makes an item of every single frame");
+  return {
+    extraction,
+    lengths,
+    stride: stride ?? 1,
+    sample: sample ?? 1,
+    maxFrames: longest ?? (ours ? undefined : defaults.maxFrames),
+    sourceFps: table?.source_fps ?? (ours ? "auto" : undefined),
+  };
+}
+
+/** Two datasets with one cache folder overwrite each other in musubi, which refuses them; so do we where it is written. */
+function checkCaches(datasets: readonly DatasetSection[], notes: ConfigNote[]): void {
+  const seen = new Map<string, DatasetSection>();
+  for (const entry of datasets) {
+    const directory = entry.type.endsWith("directory") ? entry.path : undefined;
+    const cache = entry.cacheDirectory ?? directory;
+    if (cache === undefined) continue;
+    const place = resolve(cache);
+    const before = seen.get(place);
+    seen.set(place, entry);
+    if (before === undefined) continue;
+    const pair = `[[datasets]] numbers ${before.index + 1} and ${entry.index + 1}`;
+    if (before.cacheDirectory !== undefined || entry.cacheDirectory !== undefined)
+      throw new KinoraError(
+        "dataset-config.cache-shared",
+        `${pair} share the cache_directory ${JSON.stringify(cache)}`,
+        {
+          hint: "give each dataset its own cache_directory",
+        },
+      );
+    notes.push({
+      code: "config.cache-shared",
+      dataset: entry.index,
+      message: `${pair} read one folder without a cache_directory: musubi would refuse this (Kinora's cache goes by content)`,
+    });
+  }
+}

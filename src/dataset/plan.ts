@@ -1,0 +1,258 @@
+// What an epoch will train on, exactly: every item of every dataset, every file that gives none and why.
+// The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
+import { relative } from "node:path";
+import { isKinoraError, KinoraError } from "../base/errors.ts";
+import { nearestName } from "../base/nearest.ts";
+import { type ModelName, modelMedia, modelNameSchema, modelNames } from "../protocol/model-media.ts";
+import { bucketsOf, epochBatches } from "./batches.ts";
+import type { DatasetConfig, DatasetSection } from "./config.ts";
+import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile } from "./items.ts";
+import type { MediaFacts, Probe } from "./probe.ts";
+import { listSource, type SourceEntry, type SourceListing } from "./sources.ts";
+
+export interface PlannedDataset {
+  section: DatasetSection;
+  /** The folder or JSONL file read, absolute. */
+  place: string;
+  /** The folder that the files' names are told from. */
+  root: string;
+  /** Pictures and clips that the dataset reads. */
+  files: number;
+  /**
+   * Items an epoch has on paper: if every file gave all it is asked for, repeats counted. Undefined for `chunk` and
+   * `slide`, where the number depends on each clip's length.
+   */
+  onPaper: number | undefined;
+  /** Items of an epoch, repeats counted. */
+  items: number;
+  batches: number;
+  /** Frames that pass in an epoch, repeats counted. */
+  frames: number;
+  buckets: { width: number; height: number; frames: number; items: number; batches: number }[];
+  orphanCaptions: string[];
+}
+
+export interface DatasetPlan {
+  config: DatasetConfig;
+  model: ModelName;
+  rules: ModelRules;
+  datasets: PlannedDataset[];
+  /** Distinct items, by dataset and file; each counts `repeats` times in an epoch. */
+  items: DatasetItem[];
+  drops: Drop[];
+  /** What was found of each file that could be read, by absolute path. */
+  facts: ReadonlyMap<string, MediaFacts>;
+  totals: { files: number; onPaper: number | undefined; items: number; batches: number };
+}
+
+export type PlanEvent =
+  | { type: "listed"; files: number }
+  | { type: "probed"; done: number; files: number; file: string };
+
+export interface PlanOptions {
+  /** Instead of the configuration's `model`. */
+  model?: string;
+  /** Files looked into at a time; default 4. */
+  concurrency?: number;
+  signal?: AbortSignal;
+}
+
+/** The model a configuration is planned for where nobody names one: a 16 fps model with sides in steps of 16, as musubi's Wan. */
+export const defaultModel: ModelName = "t2v-A14B";
+
+export function findModel(name: string): ModelName {
+  const found = modelNameSchema.safeParse(name);
+  if (found.success) return found.data;
+  const near = nearestName(name, modelNames);
+  throw new KinoraError("model.unknown", `unknown model ${JSON.stringify(name)}`, {
+    expected: modelNames.join(", "),
+    ...(near ? { hint: `did you mean ${near}?` } : {}),
+  });
+}
+
+/**
+ * Lists and probes every file of every dataset and lays out the epoch. Each file is probed once, however many datasets
+ * read it. Files that cannot be read become drops; a missing folder, an empty set or a broken JSONL is an error.
+ *
+ * @throws KinoraError `dataset.*`, `model.unknown`.
+ */
+export async function* planDataset(
+  config: DatasetConfig,
+  probe: Probe,
+  options: PlanOptions = {},
+): AsyncGenerator<PlanEvent, DatasetPlan> {
+  const model = findModel(options.model ?? config.model ?? defaultModel);
+  const { fps, sizeMultiple, defaultFrames } = modelMedia[model];
+  const rules: ModelRules = { fps, sizeMultiple, defaultFrames };
+  const listings: SourceListing[] = [];
+  for (const section of config.datasets) {
+    const listing = await listSource(section, config);
+    if (listing.entries.length === 0) throw emptyDataset(section, listing);
+    listings.push(listing);
+  }
+  const files = [...new Set(listings.flatMap((listing) => listing.entries.map((entry) => entry.file)))];
+  yield { type: "listed", files: files.length };
+  const found = new Map<string, MediaFacts | KinoraError>();
+  for await (const [file, facts] of inParallel(files, (file) => tryProbe(file, probe), options)) {
+    found.set(file, facts);
+    yield { type: "probed", done: found.size, files: files.length, file };
+  }
+  return layOut(config, model, rules, listings, found);
+}
+
+/** Runs a plan to its end, for callers that do not show progress. */
+export async function collectPlan(
+  run: AsyncGenerator<PlanEvent, DatasetPlan>,
+  onEvent: (event: PlanEvent) => void = () => {},
+): Promise<DatasetPlan> {
+  for (;;) {
+    const step = await run.next();
+    if (step.done) return step.value;
+    onEvent(step.value);
+  }
+}
+
+function emptyDataset(section: DatasetSection, { place, root, ignored }: SourceListing): KinoraError {
+  const kind = section.media.images ? (section.media.videos ? "pictures or clips" : "pictures") : "clips";
+  // The most telling of them: a picture without a caption before a file of another kind before anything else.
+  const telling = ["no-caption", "other-kind"].map((code) => ignored.find((file) => file.code === code));
+  const first = telling.find(Boolean) ?? ignored[0];
+  return new KinoraError("dataset.empty", `${JSON.stringify(place)} holds no ${kind} that this dataset reads`, {
+    actual: `${ignored.length} other file${ignored.length === 1 ? "" : "s"}`,
+    hint: first ? `${nameIn(root, first.file)}: ${first.reason}` : "put the files there, or change the path",
+  });
+}
+
+async function tryProbe(file: string, probe: Probe): Promise<MediaFacts | KinoraError> {
+  try {
+    return await probe(file);
+  } catch (error) {
+    if (isKinoraError(error)) return error;
+    throw error;
+  }
+}
+
+/** Results of distinct values as they come, with at most `concurrency` under way. */
+async function* inParallel<T, R>(
+  values: readonly T[],
+  work: (value: T) => Promise<R>,
+  { concurrency = 4, signal }: PlanOptions,
+): AsyncGenerator<[T, R]> {
+  const running = new Map<T, Promise<[T, R]>>();
+  let next = 0;
+  while (next < values.length || running.size > 0) {
+    signal?.throwIfAborted();
+    for (; running.size < concurrency && next < values.length; next++) {
+      const value = values[next]!;
+      running.set(
+        value,
+        work(value).then((result) => [value, result]),
+      );
+    }
+    const done = await Promise.race(running.values());
+    running.delete(done[0]);
+    yield done;
+  }
+}
+
+function layOut(
+  config: DatasetConfig,
+  model: ModelName,
+  rules: ModelRules,
+  listings: readonly SourceListing[],
+  found: ReadonlyMap<string, MediaFacts | KinoraError>,
+): DatasetPlan {
+  const items: DatasetItem[] = [];
+  const drops: Drop[] = [];
+  const ids = new Map<string, number>();
+  for (const [index, section] of config.datasets.entries()) {
+    const { root, entries, ignored } = listings[index]!;
+    for (const entry of entries) {
+      const facts = found.get(entry.file)!;
+      if (facts instanceof KinoraError) drops.push(unreadable(section, entry, facts));
+      else {
+        const plan = planFile(entry, nameIn(root, entry.file), facts, section, rules);
+        for (const item of plan.items) items.push({ ...item, id: unique(item.id, ids) });
+        drops.push(...plan.drops);
+      }
+    }
+    for (const { file, code, reason } of ignored) {
+      const lost = code === "no-caption" ? itemsAsked(section, "image") : 0;
+      drops.push({ dataset: index, file, code, reason, frames: undefined, items: lost });
+    }
+  }
+  const datasets = config.datasets.map((section, index) => plannedDataset(section, listings[index]!, items));
+  const sum = (of: (dataset: PlannedDataset) => number) => datasets.reduce((total, dataset) => total + of(dataset), 0);
+  return {
+    config,
+    model,
+    rules,
+    datasets,
+    items,
+    drops,
+    facts: new Map(
+      [...found].flatMap(([file, facts]) => (facts instanceof KinoraError ? [] : [[file, facts] as const])),
+    ),
+    totals: {
+      files: sum((dataset) => dataset.files),
+      onPaper: datasets.every((dataset) => dataset.onPaper !== undefined)
+        ? sum((dataset) => dataset.onPaper!)
+        : undefined,
+      items: sum((dataset) => dataset.items),
+      batches: sum((dataset) => dataset.batches),
+    },
+  };
+}
+
+function unreadable(section: DatasetSection, entry: SourceEntry, error: KinoraError): Drop {
+  return {
+    dataset: section.index,
+    file: entry.file,
+    code: error.code === "media.not-found" ? "missing" : "unreadable",
+    reason: error.code === "media.not-found" ? "does not exist" : error.message,
+    frames: undefined,
+    items: itemsAsked(section, entry.kind),
+  };
+}
+
+/** A file's path within its dataset, with forward slashes on every system. */
+export function nameIn(root: string, file: string): string {
+  return relative(root, file).split("\\").join("/");
+}
+
+/** A JSONL may name a file twice; both count, the second under its own id. */
+function unique(id: string, taken: Map<string, number>): string {
+  const times = (taken.get(id) ?? 0) + 1;
+  taken.set(id, times);
+  return times === 1 ? id : `${id}~${times}`;
+}
+
+function plannedDataset(
+  section: DatasetSection,
+  { place, root, entries, ignored, orphanCaptions }: SourceListing,
+  all: readonly DatasetItem[],
+): PlannedDataset {
+  const items = all.filter((item) => item.dataset === section.index);
+  const buckets = bucketsOf(items).map(({ bucket, items: members }) => ({
+    ...bucket,
+    items: members.length,
+    batches: Math.ceil(members.length / section.batchSize),
+  }));
+  const countable = !section.media.videos || !["chunk", "slide"].includes(section.video.extraction);
+  const uncaptioned = ignored.filter((file) => file.code === "no-caption").length;
+  return {
+    section,
+    place,
+    root,
+    files: entries.length + uncaptioned,
+    onPaper: countable
+      ? entries.reduce((total, entry) => total + itemsAsked(section, entry.kind), 0) +
+        uncaptioned * itemsAsked(section, "image")
+      : undefined,
+    items: items.reduce((total, item) => total + item.repeats, 0),
+    batches: epochBatches(items, () => section.batchSize).length,
+    frames: items.reduce((total, item) => total + item.repeats * item.frames, 0),
+    buckets,
+    orphanCaptions,
+  };
+}

@@ -1,0 +1,78 @@
+// What planning must know of a file: size, exact number of frames, true rate. Clips are decoded to count them,
+// because a container's own count may lie and only decoded frames can train.
+import { stat } from "node:fs/promises";
+import { KinoraError } from "../base/errors.ts";
+import { readImage } from "../io/image/read.ts";
+import { VideoReader } from "../io/video/reader.ts";
+import { listFolder, mediaKind } from "./media-files.ts";
+
+export interface MediaFacts {
+  /** Size as shown, pixels: turned upright, with square pixels. */
+  width: number;
+  height: number;
+  /** Frames that decode; 1 for a picture. */
+  frames: number;
+  /** Frames a second by the frames' own times; undefined for pictures, folders of frames and single-frame clips. */
+  fps: number | undefined;
+  /** Some frame stands twice as long as the usual one, or half as long. */
+  variableRate: boolean;
+  /** Decoding met errors: some pixels may be wrong, some frames may be missing. */
+  damaged: boolean;
+}
+
+/**
+ * Looks into one picture, clip, or folder of frames (a clip with one picture a frame).
+ * @throws KinoraError `media.*`, `image.*` where nothing in it can train.
+ */
+export type Probe = (path: string) => Promise<MediaFacts>;
+
+export const probeMedia: Probe = async (path) => {
+  if (mediaKind(path) === "image") return imageFacts(path);
+  const isFolder = await stat(path).then(
+    (info) => info.isDirectory(),
+    () => false, // Opening it says what is wrong.
+  );
+  return isFolder ? folderFacts(path) : videoFacts(path);
+};
+
+async function imageFacts(path: string): Promise<MediaFacts> {
+  // Decoded to the end, so that a picture cut off is found now and not in the middle of a run; kept at 1×1.
+  const { info } = await readImage(path, { geometry: () => ({ width: 1, height: 1, scaler: "area" }) });
+  const { width, height } = info;
+  return { width, height, frames: 1, fps: undefined, variableRate: false, damaged: false };
+}
+
+async function folderFacts(path: string): Promise<MediaFacts> {
+  const pictures = (await listFolder(path)).filter((entry) => mediaKind(entry.path) === "image");
+  const first = pictures[0];
+  if (!first) throw new KinoraError("media.no-frames", `the folder ${JSON.stringify(path)} holds no pictures`);
+  return { ...(await imageFacts(first.path)), frames: pictures.length };
+}
+
+async function videoFacts(path: string): Promise<MediaFacts> {
+  await using reader = await VideoReader.open(path, { deinterlace: false });
+  let frames = 0;
+  let first = 0;
+  let last = 0;
+  let shortest = Number.POSITIVE_INFINITY;
+  let longest = 0;
+  for await (const { time } of reader.frames()) {
+    if (frames === 0) first = time;
+    else {
+      shortest = Math.min(shortest, time - last);
+      longest = Math.max(longest, time - last);
+    }
+    last = time;
+    frames++;
+  }
+  if (frames === 0) throw new KinoraError("media.no-frames", `${JSON.stringify(path)} holds no frame that decodes`);
+  const usual = (last - first) / (frames - 1);
+  return {
+    width: reader.video.width,
+    height: reader.video.height,
+    frames,
+    fps: frames > 1 && last > first ? 1 / usual : undefined,
+    variableRate: frames > 2 && (longest > 1.9 * usual || shortest < 0.5 * usual),
+    damaged: reader.errors > 0,
+  };
+}

@@ -1,0 +1,231 @@
+// What a plan does that people find out too late: wrong rates, captions that are missing or too long, lonely buckets,
+// sets too small for their goal. Each finding says what to do. Nothing here stops anything.
+import { basename } from "node:path";
+import type { DatasetGoal } from "../protocol/dataset-config.ts";
+import { bucketsOf } from "./batches.ts";
+import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
+import type { DatasetSection } from "./config.ts";
+import { sameRate } from "./frames.ts";
+import type { DatasetItem } from "./items.ts";
+import type { DatasetPlan } from "./plan.ts";
+
+export interface DatasetWarning {
+  /** Stable, e.g. `caption.missing`. */
+  code: string;
+  message: string;
+  hint?: string;
+  /** Index of the dataset; undefined for the whole configuration. */
+  dataset?: number;
+  /** The files it is about, absolute. */
+  files: string[];
+}
+
+export interface WarningOptions {
+  /** Tokens of a caption with the model's own tokenizer. Absent: an estimate on the high side. */
+  countTokens?: (text: string) => number;
+}
+
+/** How much material a goal asks for, by the guide's table; either kind will do where both are given. */
+export const goalNeeds: Readonly<Record<DatasetGoal, { clips: [number, number]; images?: [number, number] }>> = {
+  character: { images: [150, 200], clips: [30, 50] },
+  style: { clips: [200, 300] },
+  motion: { clips: [300, 500] },
+  domain: { clips: [400, 600] },
+};
+
+/** More of the picture than this cut away is worth a word. */
+const LARGE_CROP = 0.25;
+/** Enlarging by less than this is not seen. */
+const LARGE_SCALE = 1.05;
+
+export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): DatasetWarning[] {
+  const warnings: DatasetWarning[] = plan.config.notes.map((note) => ({ ...note, files: [] }));
+  for (const { section, orphanCaptions } of plan.datasets) {
+    const items = plan.items.filter((item) => item.dataset === section.index);
+    const warn = (code: string, files: readonly string[], message: string, hint?: string) => {
+      if (files.length > 0)
+        warnings.push({ code, message, ...(hint ? { hint } : {}), dataset: section.index, files: [...files] });
+    };
+    captionWarnings(section, items, options, warn);
+    warn(
+      "caption.orphan",
+      orphanCaptions,
+      `${some(orphanCaptions, "caption file")} without a picture or clip of the same name`,
+      "check the names",
+    );
+    rateWarnings(plan, section, items, warn);
+    pictureWarnings(plan, section, items, warn);
+    const lonely = bucketsOf(items).filter(({ items: members }) => members.length === 1);
+    const named = lonely
+      .slice(0, 5)
+      .map(({ bucket, items: [item] }) => `${bucket.width}×${bucket.height}×${bucket.frames} ${basename(item!.file)}`);
+    warn(
+      "bucket.single",
+      lonely.map(({ items: [item] }) => item!.file),
+      `${lonely.length} bucket${lonely.length === 1 ? "" : "s"} with a single item: ${named.join(", ")}${lonely.length > 5 ? " …" : ""}`,
+      section.batchSize > 1
+        ? `such an item always trains alone, in a batch that is never filled to ${section.batchSize}: crop it to a common shape`
+        : "crop such items to a common shape, or leave them out",
+    );
+  }
+  warnings.push(...goalWarnings(plan));
+  return warnings;
+}
+
+type Warn = (code: string, files: readonly string[], message: string, hint?: string) => void;
+
+const filesOf = (items: readonly DatasetItem[]): string[] => [...new Set(items.map((item) => item.file))];
+
+/** "3 clips (a.mp4, b.mp4 and 1 more)". */
+function some(files: readonly string[], noun: string, shown = 2): string {
+  const names = files.slice(0, shown).map((file) => basename(file));
+  const more = files.length > shown ? ` and ${files.length - shown} more` : "";
+  return `${files.length} ${noun}${files.length === 1 ? "" : "s"} (${names.join(", ")}${more})`;
+}
+
+function captionWarnings(
+  section: DatasetSection,
+  items: readonly DatasetItem[],
+  { countTokens }: WarningOptions,
+  warn: Warn,
+): void {
+  const where = (test: (text: string) => boolean) =>
+    filesOf(items.filter(({ caption }) => caption.text !== undefined && caption.text !== "" && test(caption.text)));
+  const missing = filesOf(items.filter(({ caption }) => caption.text === undefined));
+  const write = "write them, or run kinora dataset caption --missing on the folder";
+  warn("caption.missing", missing, `${some(missing, "file")} without a caption`, write);
+  const empty = filesOf(items.filter(({ caption }) => caption.text === ""));
+  warn("caption.empty", empty, `${some(empty, "file")} with an empty caption`, write);
+  const { trigger } = section;
+  if (trigger !== undefined) {
+    const without = where((text) => !text.includes(trigger));
+    warn(
+      "caption.no-trigger",
+      without,
+      `${some(without, "caption")} without the trigger phrase ${JSON.stringify(trigger)}`,
+      "begin every caption with the phrase, exactly as given",
+    );
+    const late = where((text) => text.includes(trigger) && !text.startsWith(trigger));
+    warn(
+      "caption.trigger-late",
+      late,
+      `${some(late, "caption")} with the trigger phrase ${JSON.stringify(trigger)} not at the beginning`,
+      "begin every caption with the phrase",
+    );
+  }
+  const long = where((text) => (countTokens ?? estimateTokens)(text) > captionTokens);
+  warn(
+    "caption.long",
+    long,
+    `${some(long, "caption")} over ${captionTokens} tokens${countTokens ? "" : " by an estimate"}: the rest is not read`,
+    countTokens ? "shorten them" : "shorten them; for an exact count give the text encoder's tokenizer (--tokenizer)",
+  );
+}
+
+function rateWarnings(plan: DatasetPlan, section: DatasetSection, items: readonly DatasetItem[], warn: Warn): void {
+  const { fps: wanted } = plan.rules;
+  const clips = new Map(
+    items.filter((item) => item.kind === "video" && item.frames > 1).map((item) => [item.file, item]),
+  );
+  const { sourceFps } = section.video;
+  const groups = new Map<string, { files: string[]; real: number; shown: number }>();
+  for (const [file, { rateChange }] of clips) {
+    const real = plan.facts.get(file)?.fps;
+    if (real === undefined) continue;
+    // What the model will see: the true rate, thinned as the configuration says.
+    const shown = rateChange ? (real * rateChange.targetFps) / rateChange.sourceFps : real;
+    if (sameRate(shown, wanted)) continue;
+    const group = groups.get(rateText(real)) ?? { files: [], real, shown };
+    groups.set(rateText(real), group);
+    group.files.push(file);
+  }
+  for (const { files, real, shown } of groups.values()) {
+    const speed =
+      shown > wanted ? `${(shown / wanted).toFixed(2)}× too slow` : `${(wanted / shown).toFixed(2)}× too fast`;
+    const clip = `${some(files, "clip")} with ${rateText(real)} fps`;
+    if (typeof sourceFps === "number" && !sameRate(real, sourceFps))
+      warn(
+        "fps.claimed",
+        files,
+        `${clip}, while source_fps says ${rateText(sourceFps)}: motion will be learned ${speed}`,
+        "set source_fps to the clips' own rate; clips of another rate want a dataset of their own",
+      );
+    else
+      warn(
+        "fps.wrong",
+        files,
+        `${clip}; ${plan.model} is trained at ${wanted} fps, so motion will be learned ${speed}`,
+        real > wanted
+          ? `set source_fps = ${tomlFloat(real)} to skip frames, or resample with kinora dataset prepare`
+          : "skipping cannot add frames: resample with kinora dataset prepare",
+      );
+  }
+  const uneven = [...clips.keys()].filter((file) => plan.facts.get(file)?.variableRate);
+  warn(
+    "fps.variable",
+    uneven,
+    `${some(uneven, "clip")} with a frame rate that changes inside the clip`,
+    "resample by timestamps with kinora dataset prepare",
+  );
+}
+
+const rateText = (rate: number): string => String(Math.round(rate * 1000) / 1000);
+
+/** Musubi wants its rates with a decimal point. */
+const tomlFloat = (rate: number): string => rateText(rate).replace(/^\d+$/, "$&.0");
+
+function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: readonly DatasetItem[], warn: Warn): void {
+  if (/^(i2v|flf2v)/.test(plan.model)) {
+    const still = filesOf(items.filter((item) => item.frames === 1));
+    warn(
+      "i2v.still",
+      still,
+      `${some(still, "file")} giving single frames to ${plan.model}: from a picture to itself there is nothing to learn`,
+      "train image-to-video on clips alone, without 1 in target_frames",
+    );
+  }
+  const cut = filesOf(items.filter((item) => item.crop.lost > LARGE_CROP));
+  const most = Math.max(0, ...items.map((item) => item.crop.lost));
+  const clipsUnbucketed = !section.enableBucket && section.type.startsWith("video");
+  warn(
+    "crop.large",
+    cut,
+    `${some(cut, "file")} losing over ${LARGE_CROP * 100} % of the picture to the crop (up to ${Math.round(most * 100)} %)`,
+    section.enableBucket
+      ? "choose a resolution nearer to their shape"
+      : `set enable_bucket = true to keep their shape${clipsUnbucketed ? "; musubi keeps it for clips even without" : ""}`,
+  );
+  const enlarged = filesOf(items.filter((item) => item.crop.scale > LARGE_SCALE));
+  warn(
+    "size.enlarged",
+    enlarged,
+    `${some(enlarged, "file")} smaller than the size ${enlarged.length === 1 ? "it trains" : "they train"} at: enlarging blurs`,
+    "lower the resolution, or set bucket_no_upscale = true with enable_bucket",
+  );
+  const damaged = filesOf(items).filter((file) => plan.facts.get(file)?.damaged);
+  warn(
+    "file.damaged",
+    damaged,
+    `${some(damaged, "file")} with errors inside: some frames may be wrong`,
+    "look at them",
+  );
+}
+
+function goalWarnings({ config, items }: DatasetPlan): DatasetWarning[] {
+  const { goal } = config;
+  if (goal === undefined) return [];
+  const needs = goalNeeds[goal];
+  const clips = filesOf(items.filter((item) => item.kind === "video")).length;
+  const images = filesOf(items.filter((item) => item.kind === "image")).length;
+  if (clips >= needs.clips[0] || (needs.images && images >= needs.images[0])) return [];
+  const range = ([from, to]: [number, number], noun: string) => `${from}–${to} ${noun}`;
+  const wanted = [...(needs.images ? [range(needs.images, "images")] : []), range(needs.clips, "clips")].join(" or ");
+  return [
+    {
+      code: "goal.few",
+      message: `${images} image${images === 1 ? "" : "s"} and ${clips} clip${clips === 1 ? "" : "s"} are few for a ${goal} set, which wants ${wanted}`,
+      hint: "collect more, or expect it to over-fit early: train fewer steps and watch the previews",
+      files: [],
+    },
+  ];
+}

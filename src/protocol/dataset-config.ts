@@ -1,0 +1,122 @@
+// The dataset configuration file as written: musubi-tuner's tables as they are, and Kinora's own `source` table.
+// Shapes only: defaults, places and paths are resolved in dataset/config.ts.
+// musubi's keys: https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/dataset/config_utils.py
+import { z } from "zod";
+
+const count = z.int().min(1);
+const side = z.int().min(16);
+const text = z.string().min(1);
+
+/** [width, height] in pixels; one number means a square. */
+const resolution = z.union([side.transform((n): [number, number] => [n, n]), z.tuple([side, side])], {
+  error: "expected [width, height] or one number, each a whole number of at least 16 pixels",
+});
+
+/** What a set is for; how many items it should have follows from it. */
+export const datasetGoals = ["character", "style", "motion", "domain"] as const;
+export type DatasetGoal = (typeof datasetGoals)[number];
+
+/** Keys that [general] may hold for every dataset. */
+const shared = {
+  resolution: resolution.optional(),
+  caption_extension: text.optional(),
+  batch_size: count.optional(),
+  num_repeats: count.optional(),
+  enable_bucket: z.boolean().optional(),
+  bucket_no_upscale: z.boolean().optional(),
+};
+
+/** Kinora's own: the phrase every caption starts with. */
+const trigger = { trigger: text.optional() };
+
+/** Which windows of a clip are taken. `target_frames` need not be 4n+1: they are floored with a word. */
+const windows = {
+  target_frames: z.array(count).min(1).optional(),
+  frame_extraction: z.enum(["head", "chunk", "slide", "uniform", "full"]).optional(),
+  frame_stride: count.optional(),
+  frame_sample: count.optional(),
+  max_frames: count.optional(),
+};
+
+const places = { cache_directory: text.optional(), control_directory: text.optional() };
+
+/** Keys musubi reads for other architectures, or for training Kinora does not do: known, without effect here. */
+export const otherArchitectureKeys: Readonly<Record<string, string>> = {
+  fp_latent_window_size: "FramePack's latent window",
+  fp_1f_clean_indices: "one-frame training (FramePack, and an experiment for Wan 2.1)",
+  fp_1f_target_index: "one-frame training (FramePack, and an experiment for Wan 2.1)",
+  fp_1f_no_post: "FramePack's one-frame training",
+  no_resize_control: "control images of FLUX.1 Kontext, FLUX.2 and Qwen-Image-Edit",
+  control_resolution: "control images of FLUX.2 and Qwen-Image-Edit",
+  multiple_target: "Qwen-Image-Layered",
+  flux_kontext_no_resize_control: "control images of FLUX.1 Kontext (an old name of no_resize_control)",
+  qwen_image_edit_no_resize_control: "control images of Qwen-Image-Edit (an old name of no_resize_control)",
+  qwen_image_edit_control_resolution: "control images of Qwen-Image-Edit (an old name of control_resolution)",
+};
+
+export const generalTable = z.strictObject({
+  ...shared,
+  ...trigger,
+  /** Kinora's own: the model the set is for (its frame rate and size step). */
+  model: text.optional(),
+  /** Kinora's own: what the set is for. */
+  goal: z.enum(datasetGoals).optional(),
+});
+
+export const imageTable = z.strictObject({
+  ...shared,
+  ...trigger,
+  ...places,
+  image_directory: text.optional(),
+  image_jsonl_file: text.optional(),
+});
+
+export const videoTable = z.strictObject({
+  ...shared,
+  ...trigger,
+  ...places,
+  ...windows,
+  video_directory: text.optional(),
+  video_jsonl_file: text.optional(),
+  /** The rate the files are taken to have; frames are skipped down to the model's. Musubi wants 30.0 for 30. */
+  source_fps: z.number().positive().optional(),
+});
+
+/** Kinora's own table: a folder that `kinora dataset prepare` wrote, or any folder of clips and pictures. */
+export const sourceTable = z.strictObject({
+  ...shared,
+  ...trigger,
+  ...places,
+  ...windows,
+  source: text,
+  /** Which of the folder's files to take. Default all. */
+  media: z.enum(["all", "images", "videos"]).optional(),
+  /** As in a video table, or "auto" (the default): each file's own rate. */
+  source_fps: z.union([z.number().positive(), z.literal("auto")]).optional(),
+});
+
+export type GeneralTable = z.infer<typeof generalTable>;
+export type ImageTable = z.infer<typeof imageTable>;
+export type VideoTable = z.infer<typeof videoTable>;
+export type SourceTable = z.infer<typeof sourceTable>;
+
+/** One line of an image JSONL file. `control_path_0`, `control_path_1` … number several controls. */
+export const imageLine = z
+  .looseObject({
+    image_path: text.optional(),
+    image_path_0: text.optional(),
+    caption: z.string().optional(),
+    control_path: text.optional(),
+    control_path_0: text.optional(),
+  })
+  .transform((line, context) => {
+    const path = line.image_path ?? line.image_path_0;
+    if (path !== undefined) return { path, caption: line.caption, control: line.control_path ?? line.control_path_0 };
+    context.addIssue({ code: "custom", message: 'no "image_path"' });
+    return z.NEVER;
+  });
+
+/** One line of a video JSONL file. `video_path` and `control_path` may be folders of pictures, one a frame. */
+export const videoLine = z
+  .looseObject({ video_path: text, caption: z.string().optional(), control_path: text.optional() })
+  .transform((line) => ({ path: line.video_path, caption: line.caption, control: line.control_path }));
