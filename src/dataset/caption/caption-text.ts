@@ -1,0 +1,175 @@
+// From what a model answered to what stands in a caption file: one plain paragraph, the trigger phrase first and once.
+// Also what an answer may not be: empty or a refusal.
+
+/** The text encoder reads this many tokens of a caption; the rest is lost. */
+export const captionTokens = 512;
+
+const scripts = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Thai}]/u;
+
+/**
+ * Tokens of UMT5, estimated without its vocabulary and on the high side: a word of up to six letters is one, a longer
+ * one another for each further four, a sign one, a letter of the scripts written without spaces one.
+ */
+export function estimateTokens(text: string): number {
+  let tokens = 1;
+  for (const [piece] of text.matchAll(/[\p{L}\p{M}\p{N}]+|[^\s\p{L}\p{M}\p{N}]/gu)) {
+    if (scripts.test(piece)) tokens += [...piece].length;
+    else tokens += piece.length <= 6 ? 1 : 1 + Math.ceil((piece.length - 6) / 4);
+  }
+  return tokens;
+}
+
+/** Takes off what models wrap around a caption: thoughts, preambles, markdown, quotes, line breaks. */
+export function cleanAnswer(answer: string): string {
+  let text = answer
+    .normalize("NFC")
+    .replace(/<think(ing)?>[\s\S]*?<\/think(ing)?>/gi, "")
+    // Some servers cut the opening tag off.
+    .replace(/^[\s\S]*<\/think(ing)?>/i, "")
+    .replace(/```[a-z]*\n?|```/gi, "")
+    .replace(/^\s*#{1,6}\s+.*$/gm, (heading) =>
+      answer.trim() === heading.trim() ? heading.replace(/^\s*#+\s+/, "") : "",
+    )
+    .replace(/^\s*([-*•]|\d+[.)])\s+/gm, "")
+    .replace(/(\*\*|__)(?=\S)([\s\S]*?\S)\1/g, "$2")
+    .replace(/(?<![\p{L}\p{N}*])\*(?=\S)([^*\n]*?\S)\*(?![\p{L}\p{N}*])/gu, "$1")
+    .replace(/\s+/g, " ")
+    .trim();
+  for (;;) {
+    const shorter = text
+      .replace(/^(sure( thing)?|certainly|of course|okay|ok|absolutely|here you go)\s*[.!:,]\s*/i, "")
+      .replace(
+        /^(here('s| is| are)|below is|this is)\b[^.:]{0,80}\b(caption|description|paragraph|prompt)\b[^.:]{0,60}:\s*/i,
+        "",
+      )
+      .replace(/^(video |image |the )?(caption|description)\s*:\s*/i, "")
+      .replace(/^(["'“”‘’«])([\s\S]*)(["'“”‘’»])$/u, (whole, open: string, inner: string, close: string) =>
+        quotePairs[open] === close && !/["'“”‘’«»]/u.test(inner.replace(/(?<=\p{L})['’](?=\p{L})/gu, ""))
+          ? inner
+          : whole,
+      )
+      .trim();
+    if (shorter === text) return text;
+    text = shorter;
+  }
+}
+
+const quotePairs: Readonly<Record<string, string>> = { '"': '"', "'": "'", "“": "”", "‘": "’", "«": "»" };
+
+/** Whether a model declined instead of describing. Long texts describe, however they begin. */
+export function isRefusal(text: string): boolean {
+  if (text.length > 500) return false;
+  return (
+    /^(i['’]?m (very |really )?sorry|sorry,|i apologi[sz]e|unfortunately,? i\b|as an ai\b)/i.test(text) ||
+    /^i( can(['’]t|not)|( am|['’]m) (not able|unable)| won['’]t| will not| do not| don['’]t) .{0,40}(assist|help|describe|provide|comply|identify|process|view|see|generate|fulfil|create|able|comfortable)/i.test(
+      text,
+    )
+  );
+}
+
+/** A caption cut at a token limit, back to its last whole sentence where there is one past its first third. */
+export function cutToSentence(text: string): string {
+  const ends = [...text.matchAll(/[.!?。！？]["”’)]?(?=\s|$)/gu)];
+  const last = ends.at(-1);
+  if (!last) return text;
+  const end = last.index + last[0].length;
+  return end * 3 >= text.length ? text.slice(0, end) : text;
+}
+
+const edge = "\\p{L}\\p{M}\\p{N}_";
+
+/** The trigger as a model may echo it: any case, words joined by blanks, hyphens or underscores, no sign at its end. */
+function echoPattern(trigger: string): string {
+  const core = trigger.replace(/[\p{P}\s]+$/u, "") || trigger;
+  const words = core
+    .split(/[\s_-]+/u)
+    .filter(Boolean)
+    .map((word) => word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+  const body = words.join("[\\s_-]+");
+  const first = new RegExp(`^[${edge}]`, "u").test(core) ? `(?<![${edge}])` : "";
+  const last = new RegExp(`[${edge}]$`, "u").test(core) ? `(?![${edge}])` : "";
+  return first + body + last;
+}
+
+const openings = `["'“‘«(\\[*]*`;
+const closings = `["'”’»)\\]*]*`;
+const lead = "(?:in the (?:visual )?style of|in|with|featuring|of)\\s+(?:the |a |an )?";
+
+/** Takes `trigger` off the beginning, where it stands as a label of its own: "In Studio Ghibli style, a girl" is "a girl". */
+function withoutLabel(text: string, trigger: string): string {
+  // A trigger that ends in a sign needs no other to be told from what follows.
+  const end = /[\p{L}\p{M}\p{N}]$/u.test(trigger) ? "(?:[.,:;!–—-]+\\s*|$)" : "[.,:;!–—-]*\\s*";
+  const label = new RegExp(
+    `^\\s*(?:(?:rendered |shown |drawn |made )?${lead})?${openings}${echoPattern(trigger)}${closings}\\s*${end}`,
+    "iu",
+  );
+  while (label.test(text)) text = text.replace(label, "");
+  return text;
+}
+
+/** Takes every further mention of `trigger` out, leaving sentences that read. */
+function withoutMentions(text: string, trigger: string): string {
+  const echo = echoPattern(trigger);
+  // "…, in the Studio Ghibli style, …" goes as a whole.
+  const aside = new RegExp(
+    `[,;]?\\s+(?:(?:rendered|drawn|depicted|shown|painted|animated|made)\\s+)?${lead}${openings}${echo}${closings}(?=\\s*[.,;:!?]|$)`,
+    "giu",
+  );
+  const bare = new RegExp(`${openings}${echo}${closings}`, "iu");
+  // What is left names the subject: "a tall ohwx man walks" becomes "a tall man walks".
+  const words = trigger.split(/\s+/u);
+  const last = words.length > 1 ? words.at(-1)!.replace(/[^\p{L}\p{M}\p{N}]+$/u, "") : "";
+  const noun = bare.test(`The ${last}`) ? "" : last;
+  const sentence = new RegExp(`(?<=^|[.!?]\\s+)${openings}${echo}${closings}\\s*[.!?]+(\\s+|$)`, "giu");
+  text = text
+    .replace(sentence, "")
+    .replace(aside, "")
+    .replace(new RegExp(bare, "giu"), (_, at: number, whole: string) =>
+      noun && /(^|[.!?]\s+)$/.test(whole.slice(0, at)) ? `The ${noun}` : noun,
+    );
+  while (bare.test(text)) text = text.replace(bare, " ");
+  return text
+    .replace(/\s+/g, " ")
+    .replace(/\s+([.,;:!?])/g, "$1")
+    .trim();
+}
+
+const endsSentence = /[.!?。！？]["”’)\]]?\s*$/u;
+
+/**
+ * The caption: `trigger` first, as given, then what `text` says. Doing it again changes nothing. Empty where nothing
+ * but the trigger was said.
+ *
+ * `inside`: what happens to further mentions. `remove` is for models that echo the phrase, `keep` for texts that use
+ * it on purpose.
+ */
+export function withTrigger(
+  text: string,
+  trigger: string,
+  { separator = ". ", inside = "remove" }: { separator?: string; inside?: "remove" | "keep" } = {},
+): string {
+  const phrase = trigger.trim();
+  if (!phrase) return text.trim();
+  const joint = /[\p{P}]$/u.test(phrase) && !/["”’)\]}]$/u.test(phrase) ? " " : separator;
+  let body = text.trim();
+  // Removing one mention may put another together, out of fewer words every time.
+  for (let changed = true; changed; ) {
+    let next = body.startsWith(phrase + joint) ? body.slice(phrase.length + joint.length) : body;
+    next = withoutLabel(next, phrase);
+    if (inside === "remove") next = withoutMentions(next, phrase);
+    next = next.replace(/^[\s.,;:!–—-]+/u, "");
+    changed = next !== body;
+    body = next;
+  }
+  if (!/[\p{L}\p{N}]/u.test(body)) return "";
+  body = endsSentence.test(phrase + joint)
+    ? body.replace(/^\p{Ll}/u, (letter) => letter.toUpperCase())
+    : body.replace(/^(An?|The|In|On|At)(?= )/, (word) => word.toLowerCase());
+  return phrase + joint + body;
+}
+
+/** Whether the text begins with the trigger as it is, and not with a longer word. */
+export function beginsWithTrigger(text: string, trigger: string): boolean {
+  const phrase = trigger.trim();
+  return text.startsWith(phrase) && !/^[\p{L}\p{M}\p{N}_]{2}/u.test(phrase.slice(-1) + text.slice(phrase.length));
+}

@@ -1,0 +1,129 @@
+// Where questions go and with which key: known services by name, any other by its address.
+// Keys come from the environment only and never reach a message, a log or a file.
+import { KinoraError } from "../../base/errors.ts";
+import { nearestName } from "../../base/nearest.ts";
+import type { ChatProtocol } from "./wire.ts";
+
+export interface ChatEndpoint {
+  /** Base address without a trailing slash; the protocol's path is appended. */
+  url: string;
+  protocol: ChatProtocol;
+  /** Sent as a bearer token. */
+  key?: string;
+  /** Where a key for this endpoint is looked for, for hints. */
+  keyVariables: readonly string[];
+}
+
+interface KnownEndpoint {
+  url: string;
+  protocol: ChatProtocol;
+  keys: readonly string[];
+}
+
+const openaiKeys = ["OPENAI_API_KEY"];
+// DASH_API_KEY is the name the official Wan code reads.
+const dashscopeKeys = ["DASHSCOPE_API_KEY", "DASH_API_KEY"];
+
+/** Services one can name instead of giving an address. */
+export const knownEndpoints: Readonly<Record<string, KnownEndpoint>> = {
+  ollama: { url: "http://127.0.0.1:11434/v1", protocol: "openai", keys: [] },
+  lmstudio: { url: "http://127.0.0.1:1234/v1", protocol: "openai", keys: [] },
+  vllm: { url: "http://127.0.0.1:8000/v1", protocol: "openai", keys: openaiKeys },
+  openai: { url: "https://api.openai.com/v1", protocol: "openai", keys: openaiKeys },
+  dashscope: { url: "https://dashscope.aliyuncs.com/api/v1", protocol: "dashscope", keys: dashscopeKeys },
+  "dashscope-intl": { url: "https://dashscope-intl.aliyuncs.com/api/v1", protocol: "dashscope", keys: dashscopeKeys },
+  "dashscope-compatible": {
+    url: "https://dashscope.aliyuncs.com/compatible-mode/v1",
+    protocol: "dashscope-compatible",
+    keys: dashscopeKeys,
+  },
+};
+
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host.endsWith(".localhost") || host === "[::1]" || /^127(\.\d+){3}$/.test(host);
+}
+
+function protocolOf(url: URL): ChatProtocol {
+  const alibaba = url.hostname.endsWith(".aliyuncs.com");
+  if (url.pathname.includes("/api/v1")) return alibaba ? "dashscope" : "openai";
+  return alibaba ? "dashscope-compatible" : "openai";
+}
+
+/** The part of an address a person pastes too much of: the protocol's own path is cut off again. */
+function baseOf(url: URL): string {
+  const path = url.pathname
+    .replace(/\/+$/, "")
+    .replace(/\/(chat\/completions|services\/aigc\/multimodal-generation\/generation)$/, "");
+  return url.origin + path;
+}
+
+function readKey(name: string, environment: Readonly<Record<string, string | undefined>>): string | undefined {
+  const key = environment[name]?.trim();
+  if (!key) return undefined;
+  // Anything else cannot stand in a header, and the error of the HTTP library would print it.
+  if (!/^[\x21-\x7e]+$/.test(key))
+    throw new KinoraError("chat.bad-key", `the key in ${name} holds characters that no key has`, {
+      hint: `set ${name} again, without spaces, quotes or line breaks inside`,
+    });
+  return key;
+}
+
+export interface EndpointChoice {
+  /** A name of `knownEndpoints`, or an http(s) address. */
+  endpoint: string;
+  /** Overrides what the address suggests. */
+  protocol?: ChatProtocol;
+  /** The environment variable with the key; overrides the service's own names. */
+  keyVariable?: string;
+  /** Nothing will be sent, so a missing key is no matter. */
+  withoutKey?: boolean;
+}
+
+/**
+ * Resolves a name or an address, with the key of `environment`. Without `keyVariable`, a key goes only where it
+ * belongs: DashScope's to *.aliyuncs.com, OPENAI_API_KEY to https and to this machine, never in clear over a network.
+ * Errors: `chat.bad-endpoint`, `chat.missing-key`, `chat.bad-key`.
+ */
+export function resolveEndpoint(
+  choice: EndpointChoice,
+  environment: Readonly<Record<string, string | undefined>>,
+): ChatEndpoint {
+  const known = knownEndpoints[choice.endpoint];
+  // The official Wan code lets DASH_API_URL move DashScope's native address.
+  const moved = choice.endpoint === "dashscope" ? environment.DASH_API_URL?.trim() : undefined;
+  const address = moved || known?.url || choice.endpoint;
+  if (!/^https?:\/\//i.test(address)) {
+    const near = nearestName(address, Object.keys(knownEndpoints));
+    throw new KinoraError("chat.bad-endpoint", `unknown endpoint "${address}"`, {
+      expected: `an http(s) address or one of ${Object.keys(knownEndpoints).join(", ")}`,
+      hint: near ? `did you mean ${near}?` : "e.g. --endpoint http://127.0.0.1:11434/v1",
+    });
+  }
+  if (!URL.canParse(address)) throw new KinoraError("chat.bad-endpoint", "the endpoint's address cannot be read");
+  const url = new URL(address);
+  if (url.username || url.password || url.search)
+    throw new KinoraError("chat.bad-endpoint", `the endpoint's address at ${url.host} carries credentials or a query`, {
+      hint: "put the key in an environment variable and name it with --key-env",
+    });
+  const protocol = choice.protocol ?? known?.protocol ?? protocolOf(url);
+  const base = { url: baseOf(url), protocol };
+  if (choice.withoutKey) return { ...base, keyVariables: [] };
+
+  if (choice.keyVariable !== undefined) {
+    const key = readKey(choice.keyVariable, environment);
+    if (key === undefined)
+      throw new KinoraError("chat.missing-key", `the environment variable ${choice.keyVariable} is empty or not set`);
+    return { ...base, key, keyVariables: [choice.keyVariable] };
+  }
+  const alibaba = url.hostname.endsWith(".aliyuncs.com") || protocol !== "openai";
+  const keyVariables = known?.keys ?? (alibaba ? dashscopeKeys : openaiKeys);
+  const key =
+    url.protocol === "https:" || isLoopback(url.hostname)
+      ? keyVariables.map((name) => readKey(name, environment)).find((value) => value !== undefined)
+      : undefined;
+  if (key === undefined && known && known.keys.length > 0 && url.protocol === "https:")
+    throw new KinoraError("chat.missing-key", `${choice.endpoint} needs a key`, {
+      hint: `set ${keyVariables.join(" or ")}, or name another variable with --key-env`,
+    });
+  return { ...base, ...(key === undefined ? {} : { key }), keyVariables };
+}

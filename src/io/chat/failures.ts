@@ -1,0 +1,187 @@
+// What can go wrong between us and a chat endpoint, and what each failure means: try again, give this question up,
+// or stop altogether. Texts of the server are quoted short and with everything that looks like a key blotted out.
+import { KinoraError } from "../../base/errors.ts";
+import type { ChatEndpoint } from "./endpoint.ts";
+
+interface FailureRow {
+  /** The same request may succeed later. */
+  retry: boolean;
+  /** Every other request would fail the same way. */
+  endpoint: boolean;
+}
+
+const failureRows = {
+  "chat.unreachable": { retry: true, endpoint: true },
+  "chat.connection-lost": { retry: true, endpoint: false },
+  "chat.timeout": { retry: true, endpoint: false },
+  "chat.rate-limited": { retry: true, endpoint: false },
+  "chat.server-error": { retry: true, endpoint: false },
+  "chat.malformed-answer": { retry: true, endpoint: false },
+  "chat.unauthorized": { retry: false, endpoint: true },
+  "chat.quota": { retry: false, endpoint: true },
+  "chat.model-not-found": { retry: false, endpoint: true },
+  "chat.wrong-endpoint": { retry: false, endpoint: true },
+  "chat.no-vision": { retry: false, endpoint: true },
+  "chat.too-large": { retry: false, endpoint: false },
+  "chat.refused": { retry: false, endpoint: false },
+  "chat.bad-request": { retry: false, endpoint: false },
+} as const satisfies Record<string, FailureRow>;
+
+export type ChatFailureCode = keyof typeof failureRows;
+
+function rowOf(error: unknown): FailureRow | undefined {
+  return error instanceof KinoraError ? (failureRows as Record<string, FailureRow>)[error.code] : undefined;
+}
+
+export const mayRetry = (error: unknown): boolean => rowOf(error)?.retry ?? false;
+
+/** Whether going on with other questions is pointless. */
+export const stopsEverything = (error: unknown): boolean => rowOf(error)?.endpoint ?? false;
+
+/** `text` on one line, at most `most` characters, with the key and whatever looks like one replaced by ***. */
+export function redact(text: string, key: string | undefined, most = 300): string {
+  const hidden = (key ? text.replaceAll(key, "***") : text)
+    .replace(/\bsk-[A-Za-z0-9*_.-]{4,}/g, "***")
+    .replace(/\bBearer\s+\S+/gi, "Bearer ***")
+    .replace(/\s+/g, " ")
+    .trim();
+  return hidden.length > most ? `${hidden.slice(0, most - 1)}…` : hidden;
+}
+
+/** The server's own words and code: OpenAI's `error`, DashScope's flat form, FastAPI's `detail`, or the text. */
+export function serverWords(body: string): { code: string; message: string } {
+  let json: unknown;
+  try {
+    json = JSON.parse(body);
+  } catch {
+    return { code: "", message: body };
+  }
+  const record = (value: unknown) =>
+    value !== null && typeof value === "object" ? (value as Record<string, unknown>) : {};
+  const outer = record(json);
+  const inner = typeof outer.error === "string" ? { message: outer.error } : record(outer.error ?? json);
+  const text = (value: unknown) => (typeof value === "string" || typeof value === "number" ? String(value) : "");
+  return {
+    code: text(inner.code) || text(inner.type),
+    message: text(inner.message) || text(inner.detail) || text(outer.message) || (outer === inner ? body : ""),
+  };
+}
+
+function kindOf(status: number, code: string, message: string): ChatFailureCode {
+  if (/insufficient_quota|insufficient balance|arrearage|billing_hard_limit/i.test(`${code} ${message}`))
+    return "chat.quota";
+  if (/data_?inspection_?failed|content_policy|content_filter/i.test(code)) return "chat.refused";
+  if (/model_?not_?found|model.{0,80}(not found|not exist|does not exist)/i.test(`${code} ${message}`))
+    return "chat.model-not-found";
+  if (status === 401 || status === 403) return "chat.unauthorized";
+  if (status === 402) return "chat.quota";
+  if (status === 404 || status === 405 || (status >= 300 && status < 400)) return "chat.wrong-endpoint";
+  if (status === 408 || status === 504) return "chat.timeout";
+  if (status === 429 || /^throttling/i.test(code)) return "chat.rate-limited";
+  if (status >= 500 || status === 425) return "chat.server-error";
+  if (
+    status === 413 ||
+    /context.?length|maximum context|too (large|long|many images)|exceed\w* .{0,40}(limit|size|length|tokens)/i.test(
+      message,
+    )
+  )
+    return "chat.too-large";
+  if (
+    /(not|n't) (support|accept|have).{0,60}(image|vision|multi-?modal|video)|not a (multi-?modal|vision)|missing data required for image/i.test(
+      message,
+    )
+  )
+    return "chat.no-vision";
+  return "chat.bad-request";
+}
+
+/** The failure a response that is no answer stands for. */
+export function failureOf(status: number, body: string, endpoint: ChatEndpoint, model: string): KinoraError {
+  const { code, message } = serverWords(body);
+  const kind = kindOf(status, code, message);
+  const said = redact([code, message].filter(Boolean).join(": "), endpoint.key);
+  const actual = `HTTP ${status}${said ? ` (${said})` : ""}`;
+  const where = endpoint.url;
+  const keyNames = endpoint.keyVariables.join(" or ");
+  switch (kind) {
+    case "chat.unauthorized":
+      return new KinoraError(kind, endpoint.key ? `${where} does not accept the key` : `${where} wants a key`, {
+        // Some services echo the key they were given: of their words only the code is repeated.
+        actual: `HTTP ${status}${code ? ` (${redact(code, endpoint.key, 60)})` : ""}`,
+        hint: keyNames
+          ? `set ${keyNames}, or name another variable with --key-env`
+          : "name the key's variable with --key-env",
+      });
+    case "chat.quota":
+      return new KinoraError(kind, `the account at ${where} has no credit left`, { actual });
+    case "chat.model-not-found":
+      return new KinoraError(kind, `${where} has no model "${model}"`, { actual });
+    case "chat.wrong-endpoint":
+      return new KinoraError(kind, `${where} does not answer this protocol`, {
+        actual,
+        hint:
+          endpoint.protocol === "dashscope"
+            ? "DashScope's own address ends in /api/v1; its OpenAI-compatible one in /compatible-mode/v1"
+            : "most addresses end in /v1, e.g. http://127.0.0.1:11434/v1; see also --protocol",
+      });
+    case "chat.no-vision":
+      return new KinoraError(kind, `the model "${model}" at ${where} takes no pictures or video of this form`, {
+        actual,
+        hint: "choose a vision-language model (e.g. Qwen2.5-VL), or send frames instead of video",
+      });
+    case "chat.too-large":
+      return new KinoraError(kind, "the request is larger than the endpoint takes", {
+        actual,
+        hint: "send fewer or smaller frames (--frames, --frame-size), or give the server a longer context",
+      });
+    case "chat.refused":
+      return new KinoraError(kind, "the service's content filter declined this item", { actual });
+    case "chat.rate-limited":
+      return new KinoraError(kind, `${where} limits the rate of requests`, {
+        actual,
+        hint: "lower --requests-per-minute or --concurrency",
+      });
+    case "chat.timeout":
+      return new KinoraError(kind, `${where} took too long`, {
+        actual,
+        hint: "raise --timeout or lower --concurrency",
+      });
+    case "chat.server-error":
+      return new KinoraError(kind, `${where} failed`, { actual });
+    default:
+      return new KinoraError("chat.bad-request", `${where} does not accept the request`, { actual });
+  }
+}
+
+/** Error codes of sockets and name look-up that mean: nobody is there. */
+const nobodyThere = new Set([
+  "ECONNREFUSED",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "UND_ERR_CONNECT_TIMEOUT",
+]);
+
+/** The failure an exception of `fetch` stands for. */
+export function failureOfException(error: unknown, endpoint: ChatEndpoint, timeoutSeconds: number): KinoraError {
+  const where = endpoint.url;
+  const cause = error instanceof Error ? error.cause : undefined;
+  const code = cause !== null && typeof cause === "object" && "code" in cause ? String(cause.code) : "";
+  const name = error instanceof Error ? error.name : "";
+  if (name === "TimeoutError" || code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT")
+    return new KinoraError("chat.timeout", `${where} did not answer within ${timeoutSeconds} s`, {
+      hint: "raise --timeout, lower --concurrency, or choose a smaller model",
+    });
+  if (nobodyThere.has(code))
+    return new KinoraError("chat.unreachable", `nothing answers at ${where}`, {
+      actual: code,
+      hint: "is the server running, and is the address right?",
+    });
+  if (/CERT|TLS|SSL/.test(code))
+    return new KinoraError("chat.wrong-endpoint", `no secure connection to ${where}`, { actual: code });
+  const detail = cause instanceof Error ? cause.message : error instanceof Error ? error.message : String(error);
+  return new KinoraError("chat.connection-lost", `the connection to ${where} broke`, {
+    actual: redact(code || detail, endpoint.key),
+  });
+}

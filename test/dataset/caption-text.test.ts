@@ -1,0 +1,129 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import {
+  beginsWithTrigger,
+  cleanAnswer,
+  cutToSentence,
+  estimateTokens,
+  isRefusal,
+  withTrigger,
+} from "../../src/dataset/caption/caption-text.ts";
+
+describe("the trigger phrase", () => {
+  const style = "Studio Ghibli style";
+
+  test.each([
+    ["A girl runs.", "Studio Ghibli style. A girl runs."],
+    ["Studio Ghibli style. A girl runs.", "Studio Ghibli style. A girl runs."],
+    ["In Studio Ghibli style, a girl runs.", "Studio Ghibli style. A girl runs."],
+    ['"studio ghibli style": a girl runs.', "Studio Ghibli style. A girl runs."],
+    ["Studio-Ghibli style - studio_ghibli STYLE. A girl runs.", "Studio Ghibli style. A girl runs."],
+    ["A girl, drawn in the Studio Ghibli style, runs.", "Studio Ghibli style. A girl, runs."],
+    ["A girl runs in the style of Studio Ghibli style.", "Studio Ghibli style. A girl runs."],
+    ["A girl runs. Studio Ghibli style.", "Studio Ghibli style. A girl runs."],
+    ["Studio Ghibli styles vary.", "Studio Ghibli style. Studio Ghibli styles vary."],
+    ["Studio Ghibli style.", ""],
+  ])("%j", (answer, caption) => {
+    expect(withTrigger(answer, style)).toBe(caption);
+  });
+
+  test("a name inside a sentence leaves its last word", () => {
+    expect(withTrigger("A tall ohwx man walks. Ohwx man smiles.", "ohwx man", { separator: ", " })).toBe(
+      "ohwx man, a tall man walks. The man smiles.",
+    );
+  });
+
+  test("an instruction that uses the trigger keeps it inside", () => {
+    expect(withTrigger("ohwx man: an ohwx man walks.", "ohwx man", { inside: "keep" })).toBe(
+      "ohwx man. An ohwx man walks.",
+    );
+  });
+
+  test("a trigger with its own full stop needs no other", () => {
+    expect(withTrigger("sks, a dog barks", "sks.")).toBe("sks. A dog barks");
+    expect(withTrigger("a (very) $1 dog", "a+b (c)$1", { separator: " " })).toBe("a+b (c)$1 a (very) $1 dog");
+  });
+
+  test("no trigger, no change", () => {
+    expect(withTrigger(" A girl. ", "  ")).toBe("A girl.");
+  });
+
+  test("a longer word is not the trigger", () => {
+    expect(beginsWithTrigger("sky is blue", "sk")).toBe(false);
+    expect(beginsWithTrigger("sk, sky", "sk")).toBe(true);
+    expect(beginsWithTrigger("sk. Sky", "sk.")).toBe(true);
+  });
+
+  const word = fc.stringMatching(/^[a-zäA-Z][a-z0-9]{0,5}$/);
+  const trigger = fc.array(word, { minLength: 1, maxLength: 3 }).map((words) => words.join(" "));
+  const echo = (phrase: string) =>
+    fc.constantFrom(phrase, phrase.toUpperCase(), phrase.replaceAll(" ", "-"), `**${phrase}**`, `in ${phrase}`);
+
+  test("is first, as given, exactly once, and a second time changes nothing", () => {
+    const answers = trigger.chain((phrase) =>
+      fc.tuple(
+        fc.constant(phrase),
+        fc.array(fc.oneof(word, fc.constantFrom(".", ",", ":", "(", "-"), echo(phrase)), {
+          minLength: 1,
+          maxLength: 14,
+        }),
+        fc.constantFrom(". ", ", ", " "),
+      ),
+    );
+    fc.assert(
+      fc.property(answers, ([phrase, pieces, separator]) => {
+        const caption = withTrigger(pieces.join(" "), phrase, { separator });
+        if (caption === "") return;
+        expect(caption.startsWith(phrase + separator)).toBe(true);
+        const mentions = caption.match(
+          new RegExp(`(?<![\\p{L}\\p{M}\\p{N}_])${phrase.replaceAll(" ", "[\\s_-]+")}(?![\\p{L}\\p{M}\\p{N}_])`, "giu"),
+        );
+        expect(mentions).toHaveLength(1);
+        expect(withTrigger(caption, phrase, { separator })).toBe(caption);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe("what models wrap around a caption", () => {
+  test.each([
+    ['Sure! Here is the description:\n\n"A girl **runs** fast.\n\nShe *laughs*."', "A girl runs fast. She laughs."],
+    ["<think>Let me see.\nA dog?</think>\n\nA dog barks.", "A dog barks."],
+    ["hidden thoughts</think>A dog barks.", "A dog barks."],
+    ["### Caption\n- A dog barks.\n- It snows.", "A dog barks. It snows."],
+    ["Caption: 'A dog isn't here.'", "A dog isn't here."],
+    ["```text\nA dog.\n```", "A dog."],
+    ['"No", says the sign that reads "Yes"', '"No", says the sign that reads "Yes"'],
+    ["The video caption shop sells 2 * 3 * 4 signs.", "The video caption shop sells 2 * 3 * 4 signs."],
+    ["Of course she runs: the dog follows.", "Of course she runs: the dog follows."],
+    ["  ", ""],
+  ])("%j", (answer, text) => {
+    expect(cleanAnswer(answer)).toBe(text);
+  });
+
+  test("refusals are told from captions", () => {
+    expect(isRefusal("I'm sorry, but I can't assist with that.")).toBe(true);
+    expect(isRefusal("I cannot describe the people in this image.")).toBe(true);
+    expect(isRefusal("I’m unable to view videos.")).toBe(true);
+    expect(isRefusal("Unfortunately, I do not see a picture.")).toBe(true);
+    expect(isRefusal("A sorry dog sits where it can't be helped.")).toBe(false);
+    expect(isRefusal(`I can't help but describe ${"a long scene ".repeat(60)}`)).toBe(false);
+  });
+
+  test("a cut caption ends with a sentence", () => {
+    expect(cutToSentence("A dog barks. It snows on the fi")).toBe("A dog barks.");
+    expect(cutToSentence("A. It snows on the field and on the ho")).toBe("A. It snows on the field and on the ho");
+  });
+
+  test("the estimate of tokens is near and not below what UMT5 makes of English and Chinese", () => {
+    // 21 words and 2 signs; 15 letters and a sign.
+    expect(
+      estimateTokens(
+        "A stick figure of coloured joints dances on a black background, while a grey cat watches it from a small red stool.",
+      ),
+    ).toBeGreaterThanOrEqual(24);
+    expect(estimateTokens("一只黑色的大狗站在雪地的岩石上。")).toBeGreaterThanOrEqual(16);
+    expect(estimateTokens("word ".repeat(600))).toBeGreaterThan(512);
+  });
+});
