@@ -1,6 +1,7 @@
 // A Linear layer, and the seam where LoRA adapters stand beside its frozen weight (Hu et al., arXiv 2106.09685).
 import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
+import type { Device } from "../device/device.ts";
 import type { Activation, RowRuns } from "../device/kernels.ts";
 import { cast, linear, reshape } from "../tensor/ops/index.ts";
 import { openScope } from "../tensor/scope.ts";
@@ -26,6 +27,7 @@ export interface LinearForward {
 }
 
 export class Linear {
+  readonly device: Device;
   readonly name: string;
   readonly inputs: number;
   readonly outputs: number;
@@ -45,6 +47,7 @@ export class Linear {
       storedShape?: Shape;
     },
   ) {
+    this.device = weights.device;
     this.name = name;
     this.inputs = inputs;
     this.outputs = outputs;
@@ -70,7 +73,7 @@ export class Linear {
     if (!(this.weight instanceof FrozenWeight)) {
       throw new KinoraError("lora.merge", `${this.name} trains its own weight; adapters merge into frozen ones`);
     }
-    const { device } = this.adapters[0]!.down;
+    const { device } = this;
     const dtype = this.weight.scale ? "bf16" : this.weight.dtype;
     using _scope = openScope(device);
     const total = this.weight.values("f32");
