@@ -1,5 +1,6 @@
 // The list of commands, in the order the help shows them.
 import type { Command } from "./command.ts";
 import { datasetInspect } from "./commands/dataset-inspect.ts";
+import { planCommand } from "./commands/plan.ts";
 
-export const commands: readonly Command[] = [datasetInspect];
+export const commands: readonly Command[] = [datasetInspect, planCommand];

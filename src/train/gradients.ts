@@ -17,6 +17,8 @@ export interface TrainingSample {
   text: Tensor;
   /** I2V: the condition [C', F, h, w] that is joined behind the noisy latents. */
   channels?: Float32Array;
+  /** 2.1 image-to-video: CLIP features [257 or 514, featureDim]. */
+  clip?: Tensor;
 }
 
 /** The model's loss on a sample, a scalar tensor in the current scope; recorded where a tape is open. */
@@ -25,7 +27,7 @@ export function sampleLoss(
   sample: TrainingSample,
   options: { weight?: number; checkpointed?: boolean } = {},
 ): Tensor {
-  const { clean, noise, sigma, text, channels } = sample;
+  const { clean, noise, sigma, text, channels, clip } = sample;
   const [count, ...volume] = sample.shape;
   const noisy = noisyLatents(clean, noise, sigma);
   const extra = channels ? (channels.length / clean.length) * count : 0;
@@ -37,6 +39,7 @@ export function sampleLoss(
       latents: fromValues(model.device, input, [1, count + extra, ...volume]),
       timesteps: [sigma * 1000],
       texts: [text],
+      ...(clip ? { images: [clip] } : {}),
     },
     { checkpointed: options.checkpointed ?? false },
   );

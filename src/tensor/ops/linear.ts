@@ -65,8 +65,10 @@ export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {
     ...(gate ? { gate } : {}),
     ...(residual ? { residual: flat(residual, rows, outputs) } : {}),
   });
-  const saved = trainable?.requiresGrad ? [x] : [];
+  // A frozen weight is its module's; a tensor may be a temporary (a cast of a master copy) and must be kept.
+  const saved = [...(trainable ? [trainable] : []), ...(trainable?.requiresGrad ? [x] : [])];
   return record("linear", output, inputs, saved, (dy, needs, kept) => {
+    const frozen = trainable ? asLinearWeight(kept[0]!) : packed;
     const { kernels } = dy.device;
     const dyFlat = flat(dy, rows, outputs);
     const factor = scale ?? 1;
@@ -80,12 +82,12 @@ export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {
     let dx: Tensor | undefined;
     if (needs[0]) {
       dx = empty(dy.device, x.shape, x.dtype);
-      kernels.linearBackwardData(flat(dz, rows, outputs), packed, flat(dx, rows, width));
+      kernels.linearBackwardData(flat(dz, rows, outputs), frozen, flat(dx, rows, width));
     }
     let dw: Tensor | undefined;
     if (needs[1]) {
       dw = empty(dy.device, packed.shape, trainable!.dtype);
-      kernels.matmul(flat(dz, rows, outputs), flat(kept[0]!, rows, width), dw, { transposeA: true });
+      kernels.matmul(flat(dz, rows, outputs), flat(kept[1]!, rows, width), dw, { transposeA: true });
     }
     let db: Tensor | undefined;
     if (needs[2]) {

@@ -160,6 +160,7 @@ export class Block {
         this.attendSelf(modulated(x, scale1!, shift1!), context, { gate: { table: gate1!, runs }, residual: x }),
       );
       const informed = step(() => this.attendText(attended, context, { residual: attended }));
+      attended[Symbol.dispose]();
       return step(() =>
         this.feedForward(modulated(informed, scale2!, shift2!), { gate: { table: gate2!, runs }, residual: informed }),
       );

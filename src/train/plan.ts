@@ -1,0 +1,64 @@
+// What a LoRA training step costs, told by the null device: bytes by what they are for, and arithmetic.
+import { createNullDevice } from "../device/null/null-device.ts";
+import { defaultTargets, freshLora } from "../lora/attach.ts";
+import { WanDit } from "../models/wan/dit/dit.ts";
+import type { WanModel } from "../models/wan/params.ts";
+import { clipShape, type ForwardPlan, latentSize, peakBytes, type VideoSize } from "../models/wan/plan.ts";
+import { RandomWeights } from "../nn/random-weights.ts";
+import { openScope } from "../tensor/scope.ts";
+import { empty } from "../tensor/tensor.ts";
+import { AdamW } from "./adamw.ts";
+import { gatherGradients } from "./gradients.ts";
+
+export interface StepPlanOptions {
+  dtype: "f32" | "bf16";
+  rank: number;
+  checkpointed: boolean;
+}
+
+export interface StepPlan {
+  tokens: number;
+  /** Parameters that train. */
+  trained: number;
+  flops: { step: number };
+  bytes: ForwardPlan["bytes"];
+}
+
+/** One LoRA step (batch 1, one expert) of a video: forward, backward, AdamW. */
+export async function planLoraStep(model: WanModel, size: VideoSize, options: StepPlanOptions): Promise<StepPlan> {
+  const { shape, tokens } = latentSize(model, size);
+  const device = createNullDevice();
+  using transformer = new WanDit(new RandomWeights(device), model.dit, { dtype: options.dtype });
+  using lora = freshLora(
+    transformer.linears(),
+    { rank: options.rank, select: (name) => defaultTargets.test(name), seed: 0n },
+    (count) => new Float32Array(count),
+  );
+  const parameters = lora.parameters();
+  using optimizer = new AdamW(device, parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+  device.counters.reset();
+  device.resetPeak();
+  using _scope = openScope(device);
+  const volume = shape.reduce((product, length) => product * length, 1);
+  const extra = model.dit.inputChannels - shape[0];
+  await gatherGradients(
+    transformer,
+    {
+      clean: new Float32Array(volume),
+      noise: new Float32Array(volume),
+      shape,
+      sigma: 0.5,
+      text: empty(device, [model.dit.textLength, model.dit.textDim], "f32"),
+      ...(model.dit.imageBranch ? { clip: empty(device, clipShape(model.dit.imageBranch), "f32") } : {}),
+      ...(extra > 0 ? { channels: new Float32Array((volume / shape[0]) * extra) } : {}),
+    },
+    { checkpointed: options.checkpointed },
+  );
+  optimizer.update(1e-4);
+  return {
+    tokens,
+    trained: [...parameters.values()].reduce((sum, parameter) => sum + parameter.size, 0),
+    flops: { step: device.counters.total.flops },
+    bytes: peakBytes(device),
+  };
+}
