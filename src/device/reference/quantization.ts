@@ -1,0 +1,56 @@
+// Weights in 8 bits with float32 scales: per tensor, per output channel, or per block of inputs.
+import { elementCount } from "../../base/dtype.ts";
+import type { Kernels, Operand } from "../kernels.ts";
+import { openOutput, read, type Values } from "./values.ts";
+
+/** Elements that share one scale: all granularities are runs of this length in row-major order. */
+const span = (data: Operand, scale: Operand): number => elementCount(data.shape) / elementCount(scale.shape);
+
+/** The largest value of each format, which the largest magnitude of a span is mapped to. */
+const largest = { f8e4m3: 448, f8e5m2: 57344, i8: 127 } as const;
+
+/** data·scale. */
+export function dequantized(data: Operand, scale: Operand | undefined): Values {
+  const values = read(data);
+  if (!scale) return values;
+  const scales = read(scale);
+  const length = span(data, scale);
+  const result = new Float64Array(values.length);
+  for (let i = 0; i < values.length; i++) result[i] = values[i]! * scales[Math.floor(i / length)]!;
+  return result;
+}
+
+function roundHalfToEven(x: number): number {
+  const floor = Math.floor(x);
+  const rest = x - floor;
+  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
+}
+
+export const quantizationKernels = {
+  quantize(x, data, scale) {
+    const values = read(x);
+    const target = openOutput(data);
+    const scales = openOutput(scale);
+    const length = span(data, scale);
+    const top = largest[data.dtype as keyof typeof largest];
+    for (let group = 0; group < scales.values.length; group++) {
+      const [start, end] = [group * length, (group + 1) * length];
+      let magnitude = 0;
+      for (let i = start; i < end; i++) magnitude = Math.max(magnitude, Math.abs(values[i]!));
+      const unit = magnitude === 0 ? 1 : Math.fround(magnitude / top);
+      scales.values[group] = unit;
+      for (let i = start; i < end; i++) {
+        const ratio = Math.min(top, Math.max(-top, values[i]! / unit));
+        target.values[i] = data.dtype === "i8" ? roundHalfToEven(ratio) : ratio;
+      }
+    }
+    target.store();
+    scales.store();
+  },
+
+  dequantize(data, scale, out) {
+    const target = openOutput(out);
+    target.values.set(dequantized(data, scale));
+    target.store();
+  },
+} satisfies Partial<Kernels>;
