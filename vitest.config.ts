@@ -1,9 +1,10 @@
 import { defineConfig } from "vitest/config";
+import { CountReporter } from "./scripts/count-reporter.ts";
 
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts", "src/**/*.test.ts"],
-    // Two cores: one worker leaves the second for oneDNN's thread.
+    include: ["test/**/*.test.ts"],
+    reporters: ["default", new CountReporter()],
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 120_000,

@@ -1,0 +1,70 @@
+// Checks that imports point down the tree: a folder may import only folders that stand below it (see docs/architecture.md).
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../src/", import.meta.url));
+
+/** What each folder of src/ may import, beside itself. */
+const below: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  protocol: ["base"],
+  ffi: ["base"],
+  device: ["base", "ffi"],
+  tensor: ["base", "ffi", "device"],
+  nn: ["base", "ffi", "device", "tensor"],
+  io: ["base", "protocol", "ffi"],
+  models: ["base", "protocol", "ffi", "io", "device", "tensor", "nn"],
+  dataset: ["base", "protocol", "io"],
+  lora: ["base", "protocol", "io", "device", "tensor", "nn", "models"],
+  cache: ["base", "protocol", "io", "device", "tensor", "nn", "models", "dataset"],
+  train: ["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models", "dataset", "cache", "lora"],
+  sample: ["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models", "lora"],
+  registry: ["base", "protocol", "io"],
+  server: ["base", "protocol", "io", "dataset", "cache", "lora", "train", "sample", "registry"],
+  cli: [
+    "base",
+    "protocol",
+    "ffi",
+    "io",
+    "device",
+    "tensor",
+    "nn",
+    "models",
+    "dataset",
+    "cache",
+    "lora",
+    "train",
+    "sample",
+    "registry",
+    "server",
+  ],
+};
+
+function sources(folder: string): string[] {
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) return sources(path);
+    return path.endsWith(".ts") ? [path] : [];
+  });
+}
+
+const room = (path: string): string => relative(root, path).split(/[\\/]/)[0]!;
+
+const problems: string[] = [];
+for (const file of sources(root)) {
+  const from = room(file);
+  const allowed = below[from];
+  if (!allowed) {
+    problems.push(`src/${from}/ is not in the tree of scripts/check-imports.ts`);
+    continue;
+  }
+  for (const [, specifier] of readFileSync(file, "utf8").matchAll(/(?:from|import)\s*\(?\s*"(\.[^"]*)"/g)) {
+    const target = room(resolve(dirname(file), specifier!));
+    if (target === from || allowed.includes(target)) continue;
+    problems.push(`${relative(root, file)} imports ${target}/, which does not stand below ${from}/`);
+  }
+}
+for (const problem of new Set(problems)) console.error(problem);
+if (problems.length > 0) process.exitCode = 1;
+else console.log("imports point down");

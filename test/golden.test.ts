@@ -1,0 +1,47 @@
+// The official code's numbers, on every device we have, where the fixtures are at hand.
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { passes } from "../scripts/golden/fixture.ts";
+import { line, runGolden } from "../scripts/golden/runner.ts";
+import { openDevice } from "../src/device/open-device.ts";
+
+const folder = fileURLToPath(new URL("../../shared/golden", import.meta.url));
+const present = existsSync(folder);
+if (!present) console.warn("golden fixtures: ../shared/golden is not here, so they are skipped");
+
+async function failures(
+  device: "auto" | "reference",
+  dtype: "f32" | "bf16",
+): Promise<{ failed: string[]; passed: number }> {
+  const opened = openDevice(device);
+  const failed: string[] = [];
+  let passed = 0;
+  for await (const result of runGolden(folder, opened.device, { dtype })) {
+    if (result.status === "failed")
+      failed.push(line(result), ...result.checks.filter((c) => !passes(c)).map((c) => c.output));
+    if (result.status === "passed") passed++;
+  }
+  opened.device[Symbol.dispose]();
+  return { failed, passed };
+}
+
+describe.skipIf(!present)("golden fixtures", () => {
+  it("pass in float32 on the best device here", async () => {
+    const { failed, passed } = await failures("auto", "f32");
+    expect(failed).toEqual([]);
+    expect(passed).toBeGreaterThan(20);
+  }, 600_000);
+
+  it("pass in float32 on the reference device", async () => {
+    const { failed, passed } = await failures("reference", "f32");
+    expect(failed).toEqual([]);
+    expect(passed).toBeGreaterThan(20);
+  }, 600_000);
+
+  it("pass in bf16 at 3e-2 for the networks and pipelines", async () => {
+    const { failed, passed } = await failures("auto", "bf16");
+    expect(failed).toEqual([]);
+    expect(passed).toBeGreaterThan(6);
+  }, 600_000);
+});
