@@ -152,7 +152,7 @@ export function settleDatasetConfig(root: Row, file?: string): DatasetConfig {
   for (const key of Object.keys(root)) {
     if (key === "general" || key === "datasets") continue;
     const inside = [...Object.keys(generalTable.shape), ...tableKeys.video, ...tableKeys.image, ...tableKeys.source];
-    const near = nearestName(key, ["general", "datasets", ...inside]);
+    const near = nearest(key, ["general", "datasets", ...inside]);
     throw unknownKey(
       key,
       "at the top of the file",
@@ -198,7 +198,7 @@ function section(table: unknown, index: number, general: GeneralTable, notes: Co
   const key = given[0];
   if (key === undefined) {
     const wrong = Object.keys(table).find((known) => ![...tableKeys.image, ...tableKeys.video].includes(known));
-    const near = wrong && nearestName(wrong, Object.keys(sourceKeys));
+    const near = wrong && nearest(wrong, Object.keys(sourceKeys));
     if (wrong && near) throw unknownKey(wrong, `in ${name}`, `did you mean ${near}?`);
     throw fail(`${name} names no place to read`, { expected: Object.keys(sourceKeys).join(", ") });
   }
@@ -238,13 +238,18 @@ function checkTable<T>(
   throw fail(`${name}: ${lines.join("; ")}`);
 }
 
+/** A key cut short means the whole one (`video_dir`); else the nearest in spelling. */
+function nearest(key: string, known: readonly string[]): string | undefined {
+  return known.find((name) => key.length > 3 && name.startsWith(key)) ?? nearestName(key, known);
+}
+
 /** Where an unknown key would be at home, or which known key it may be. */
 function placeOf(key: string, known: readonly string[], inGeneral: boolean): string | undefined {
   if (inGeneral && (tableKeys.video.includes(key) || tableKeys.image.includes(key) || tableKeys.source.includes(key)))
     return `${key} is set in each [[datasets]] table, not in [general]`;
   if (tableKeys.video.includes(key)) return `${key} is for datasets of clips (video_directory, video_jsonl_file)`;
   if (key in generalTable.shape) return `${key} is set in [general]`;
-  const near = nearestName(key, known);
+  const near = nearest(key, known);
   return near && `did you mean ${near}?`;
 }
 

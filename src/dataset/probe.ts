@@ -14,7 +14,7 @@ export interface MediaFacts {
   frames: number;
   /** Frames a second by the frames' own times; undefined for pictures, folders of frames and single-frame clips. */
   fps: number | undefined;
-  /** Some frame stands twice as long as the usual one, or half as long. */
+  /** Some frame stands half as long again as another, or more. */
   variableRate: boolean;
   /** Decoding met errors: some pixels may be wrong, some frames may be missing. */
   damaged: boolean;
@@ -66,13 +66,12 @@ async function videoFacts(path: string): Promise<MediaFacts> {
     frames++;
   }
   if (frames === 0) throw new KinoraError("media.no-frames", `${JSON.stringify(path)} holds no frame that decodes`);
-  const usual = (last - first) / (frames - 1);
   return {
     width: reader.video.width,
     height: reader.video.height,
     frames,
-    fps: frames > 1 && last > first ? 1 / usual : undefined,
-    variableRate: frames > 2 && (longest > 1.9 * usual || shortest < 0.5 * usual),
+    fps: last > first ? (frames - 1) / (last - first) : undefined,
+    variableRate: longest > 1.5 * shortest,
     damaged: reader.errors > 0,
   };
 }
