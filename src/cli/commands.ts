@@ -1,6 +1,7 @@
 // The list of commands, in the order the help shows them.
 import type { Command } from "./command.ts";
+import { datasetCaption } from "./commands/dataset-caption.ts";
 import { datasetInspect } from "./commands/dataset-inspect.ts";
 import { planCommand } from "./commands/plan.ts";
 
-export const commands: readonly Command[] = [datasetInspect, planCommand];
+export const commands: readonly Command[] = [datasetCaption, datasetInspect, planCommand];

@@ -71,11 +71,15 @@ const options = {
   extension: { type: "string", value: ".EXT", help: "ending of caption files", default: captionDefaults.extension },
 } as const satisfies Record<string, Option>;
 
+const templateRows = promptTemplates.map(({ name, summary }) => `  ${name.padEnd(12)}  ${summary}`).join("\n");
+
 const details = `
 The endpoint is any server of the OpenAI chat protocol (Ollama, vLLM, LM Studio, OpenAI) or DashScope, its own protocol
 or its OpenAI-compatible one. Keys come from the environment: OPENAI_API_KEY, or DASHSCOPE_API_KEY (DASH_API_KEY), or
 the variable that --key-env names.
 
+Templates, each with a text for clips and one for pictures:
+${templateRows}
 A template file is the instruction as plain text, or two of them under lines that say [clip] and [picture].
 {trigger}, {note} and {view} (what the model is shown of a clip) are filled in.
 
@@ -314,7 +318,7 @@ export const datasetCaption = command({
   details,
   options,
   async run(given, positionals, out) {
-    const json = (given as { json?: boolean }).json ?? false;
+    const { json } = given;
     const [folder, ...more] = positionals;
     if (folder === undefined || more.length > 0)
       throw new KinoraError("cli.bad-arguments", "dataset caption takes one folder", {

@@ -50,7 +50,7 @@ export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<Ac
   let kept = 0;
 
   const accept = async (item: CaptionItem, draft: string): Promise<AcceptEvent> => {
-    const { name, captionPath, draftPath, caption } = item;
+    const { name, captionPath, copyPath, draftPath, caption } = item;
     const trigger = settings.trigger ?? triggers.get(name) ?? "";
     const text = beginsWithTrigger(draft, trigger)
       ? draft
@@ -64,6 +64,7 @@ export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<Ac
       else if (caption !== undefined || !(await writeNewCaption(captionPath, text)))
         return { type: "kept", name, reason: "has a caption already: accept with --rewrite to replace it" };
     }
+    if (copyPath) await (overwrite ? replaceCaption : writeNewCaption)(copyPath, text);
     journal.append({ event: "accept", at: new Date().toISOString(), item: name, after: textHash(text) });
     await rm(draftPath);
     const tokens = estimateTokens(text);

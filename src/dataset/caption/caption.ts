@@ -218,14 +218,17 @@ async function ask(
 
 /** Writes the text where the settings say. Undefined where a caption has come to be that must not be touched. */
 async function write(
-  item: CaptionItem,
+  { captionPath, copyPath, draftPath }: CaptionItem,
   text: string,
   { draft, mode }: CaptionSettings,
 ): Promise<{ path: string; backup?: string } | undefined> {
-  const path = draft ? item.draftPath : item.captionPath;
-  if (mode === "missing") return (await writeNewCaption(path, text)) ? { path } : undefined;
-  const backup = await replaceCaption(path, text);
-  return backup === undefined ? { path } : { path, backup };
+  const path = draft ? draftPath : captionPath;
+  const replace = mode === "rewrite";
+  let backup: string | undefined;
+  if (replace) backup = await replaceCaption(path, text);
+  else if (!(await writeNewCaption(path, text))) return undefined;
+  if (!draft && copyPath) await (replace ? replaceCaption : writeNewCaption)(copyPath, text);
+  return { path, ...(backup === undefined ? {} : { backup }) };
 }
 
 /**

@@ -1,8 +1,9 @@
-// The pictures and clips of a folder and the caption file of each: which have one, which wait as drafts.
-// Only names and caption files are read here, no media.
-import { stat } from "node:fs/promises";
-import { basename, extname, join, relative, sep } from "node:path";
+// The pictures and clips of a folder, prepared or not, and the caption file of each: which have one, which wait as drafts.
+// Only names, captions and the manifest are read here, no media.
+import { readFile, stat } from "node:fs/promises";
+import { basename, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
+import { type DatasetManifest, datasetManifestSchema } from "../../protocol/dataset-manifest.ts";
 import { listFolder, mediaKind, withoutExtension } from "../media-files.ts";
 import type { Media } from "./media.ts";
 import { draftPathOf, readCaption } from "./store.ts";
@@ -12,13 +13,14 @@ export interface CaptionItem {
   name: string;
   media: Media;
   captionPath: string;
+  /** A second place for the same text, where the set keeps a `captions/` folder beside its media. */
+  copyPath: string | undefined;
   draftPath: string;
   caption: string | undefined;
   draft: string | undefined;
 }
 
 export interface CaptionFolder {
-  folder: string;
   items: CaptionItem[];
   /** Media that get no caption of their own, and why. */
   left: { name: string; reason: string }[];
@@ -29,7 +31,6 @@ export interface FolderOptions {
   extension: string;
 }
 
-/** Sub-folder for captions, where a set keeps them apart from the media. */
 const captionsFolder = "captions";
 
 async function isFolder(path: string): Promise<boolean> {
@@ -39,35 +40,97 @@ async function isFolder(path: string): Promise<boolean> {
   );
 }
 
-/**
- * Lists a folder of clips and pictures (sub-folders included).
- * @throws KinoraError `dataset.no-folder`, `dataset.unreadable`, `caption.no-media`.
- */
-export async function readCaptionFolder(folder: string, { extension }: FolderOptions): Promise<CaptionFolder> {
-  const apart = await isFolder(join(folder, captionsFolder));
-  const items: CaptionItem[] = [];
-  const left: CaptionFolder["left"] = [];
-  const owners = new Map<string, string>();
+/** The manifest of a prepared set; undefined where the folder is none. Error: `caption.bad-manifest`. */
+async function readManifest(folder: string): Promise<DatasetManifest | undefined> {
+  const path = join(folder, "manifest.json");
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(path, "utf8"));
+  } catch {
+    return undefined;
+  }
+  if ((json as { kind?: unknown } | null)?.kind !== "kinora.dataset") return undefined;
+  const parsed = datasetManifestSchema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new KinoraError(
+    "caption.bad-manifest",
+    `${JSON.stringify(path)} cannot be read: ${issue?.path.join(".")}: ${issue?.message}`,
+    {
+      hint: "prepare the set again with this version of Kinora",
+    },
+  );
+}
+
+/** An item before its captions are looked for. `stem` is the path of its caption without the ending. */
+interface Found {
+  name: string;
+  media: Media;
+  stem: string;
+}
+
+/** Items whose frames are still in the sources: their captions lie where the files themselves would be. */
+function itemsInPlace(folder: string, { sources, items }: DatasetManifest): Found[] {
+  return items
+    .filter((item) => item.verdict === "keep")
+    .map((item) => {
+      const clip = item.kind === "video";
+      const name = `${clip ? "videos" : "images"}/${item.id}`;
+      const path = resolve(folder, sources[item.source]!.path);
+      const range = clip ? { start: item.in, end: item.out } : {};
+      const crop = item.crop ? { crop: item.crop } : {};
+      return { name, media: { path, medium: clip ? "clip" : "picture", ...range, ...crop }, stem: join(folder, name) };
+    });
+}
+
+async function itemsOnDisk(folder: string): Promise<Found[]> {
+  const found: Found[] = [];
   for (const { path } of await listFolder(folder, { deep: true })) {
     const kind = mediaKind(path);
     if (!kind) continue;
     const name = relative(folder, path).split(sep).join("/");
-    const stem = withoutExtension(apart ? join(folder, captionsFolder, basename(path)) : path);
-    const captionPath = stem + extension;
-    const owner = owners.get(captionPath);
+    found.push({ name, media: { path, medium: kind === "video" ? "clip" : "picture" }, stem: withoutExtension(path) });
+  }
+  return found;
+}
+
+/**
+ * Lists a prepared set or any folder of clips and pictures (sub-folders included). Captions lie beside the media; where
+ * the folder has `captions/`, also there, or only there if none lies beside.
+ * @throws KinoraError `dataset.no-folder`, `dataset.unreadable`, `caption.no-media`, `caption.bad-manifest`.
+ */
+export async function readCaptionFolder(folder: string, { extension }: FolderOptions): Promise<CaptionFolder> {
+  const manifest = await readManifest(folder);
+  const found = manifest?.inPlace ? itemsInPlace(folder, manifest) : await itemsOnDisk(folder);
+  if (found.length === 0)
+    throw new KinoraError("caption.no-media", `there are no clips or pictures in ${JSON.stringify(folder)}`, {
+      hint: manifest
+        ? "the preparation kept nothing: see its report.html"
+        : "looked for .mp4, .webm, .jpg, .png and the like, sub-folders included",
+    });
+
+  const beside = await Promise.all(found.map(({ stem }) => readCaption(stem + extension)));
+  const hasCopies = await isFolder(join(folder, captionsFolder));
+  const onlyCopies = hasCopies && !manifest && beside.every((caption) => caption === undefined);
+  const copyOf = (stem: string) => join(folder, captionsFolder, basename(stem)) + extension;
+
+  const items: CaptionItem[] = [];
+  const left: CaptionFolder["left"] = [];
+  const owners = new Map<string, string>();
+  for (const [i, { name, media, stem }] of found.entries()) {
+    const captionPath = onlyCopies ? copyOf(stem) : stem + extension;
+    const copyPath = hasCopies && !onlyCopies ? copyOf(stem) : undefined;
+    const owner = owners.get(captionPath) ?? (copyPath && owners.get(copyPath));
     if (owner !== undefined) {
       left.push({ name, reason: `its caption file is the one of ${owner}` });
       continue;
     }
     owners.set(captionPath, name);
-    items.push({
-      name,
-      media: { path, medium: kind === "video" ? "clip" : "picture" },
-      captionPath,
-      draftPath: "",
-      caption: await readCaption(captionPath),
-      draft: undefined,
-    });
+    if (copyPath) owners.set(copyPath, name);
+    const caption = onlyCopies
+      ? await readCaption(captionPath)
+      : (beside[i] ?? (copyPath && (await readCaption(copyPath))));
+    items.push({ name, media, captionPath, copyPath, draftPath: "", caption, draft: undefined });
   }
   for (const item of items) {
     // A clip called `a.draft.mp4` has its caption where the draft of `a.mp4` would be.
@@ -75,9 +138,5 @@ export async function readCaptionFolder(folder: string, { extension }: FolderOpt
     while (owners.has(item.draftPath));
     item.draft = await readCaption(item.draftPath);
   }
-  if (items.length === 0)
-    throw new KinoraError("caption.no-media", `there are no clips or pictures in ${JSON.stringify(folder)}`, {
-      hint: `looked for endings such as .mp4, .webm, .jpg, .png in it and its sub-folders${extname(folder) ? "" : "; prepare a set with kinora dataset prepare"}`,
-    });
-  return { folder, items, left };
+  return { items, left };
 }

@@ -9,7 +9,7 @@ import { readImage } from "../../io/image/read.ts";
 import { encodeImage } from "../../io/image/write.ts";
 import type { Rect } from "../../io/video/conversion.ts";
 import { probe } from "../../io/video/probe.ts";
-import { openVideo } from "../../io/video/read.ts";
+import { openVideo, type RgbFrame } from "../../io/video/read.ts";
 import { VideoWriter } from "../../io/video/write.ts";
 
 /** A picture, or the whole or a part of a film. */
@@ -74,6 +74,7 @@ interface Range extends Size {
   /** Frames the range should hold; infinite where the header does not tell the rate. */
   count: number;
   fps: number;
+  codec: string;
 }
 
 async function rangeOf(media: Media, signal: AbortSignal | undefined): Promise<Range> {
@@ -89,6 +90,7 @@ async function rangeOf(media: Media, signal: AbortSignal | undefined): Promise<R
     start,
     seconds,
     fps: video.fps,
+    codec: video.codec,
     count: video.fps > 0 ? Math.round(seconds * video.fps) : Infinity,
   };
 }
@@ -97,47 +99,58 @@ function nothingToSee(media: Media): KinoraError {
   return new KinoraError("media.no-frames", `${JSON.stringify(media.path)} gives no frame that can be shown`);
 }
 
-/** `count` frames in the middles of as many equal stretches of the clip, as JPEG. */
-async function frameParts(media: Media, { frames, side, signal }: ShowOptions): Promise<Shown> {
-  const range = await rangeOf(media, signal);
-  const wanted = Math.max(1, Math.min(frames, range.count));
-  const fps = wanted / (range.seconds || 1);
-  const jpegs: Uint8Array[] = [];
-  for await (const frame of openVideo(media.path, {
+/** From this length on, seeking to each frame is cheaper than decoding everything between them. */
+const seekFromSeconds = 20;
+
+/** Up to `count` frames, those in the middles of as many equal stretches of the range. */
+async function* evenly(
+  media: Media,
+  range: Range,
+  count: number,
+  { side, signal }: ShowOptions,
+): AsyncGenerator<RgbFrame> {
+  const seconds = range.seconds || 1;
+  const common = {
     ...scaledSize(range, side),
     ...(media.crop ? { crop: media.crop } : {}),
     ...(signal ? { signal } : {}),
-    start: range.start,
-    end: range.start + (range.seconds || 1),
-    fps,
-    maxFrames: wanted,
-  }))
-    jpegs.push(await encodeImage(frame, "jpeg", jpegQuality));
-  if (jpegs.length === 0) throw nothingToSee(media);
+    end: range.start + seconds,
+  };
+  if (seconds < seekFromSeconds)
+    yield* openVideo(media.path, { ...common, start: range.start, fps: count / seconds, maxFrames: count });
+  else
+    for (let i = 0; i < count; i++)
+      yield* openVideo(media.path, { ...common, start: range.start + ((i + 0.5) * seconds) / count, maxFrames: 1 });
+}
+
+/** Evenly sampled frames of the clip, as JPEG. */
+async function frameParts(media: Media, options: ShowOptions): Promise<Shown> {
+  const range = await rangeOf(media, options.signal);
+  const count = Math.max(1, Math.min(options.frames, range.count));
+  const frames: Uint8Array[] = [];
+  for await (const frame of evenly(media, range, count, options))
+    frames.push(await encodeImage(frame, "jpeg", jpegQuality));
+  if (frames.length === 0) throw nothingToSee(media);
+  const fps = count / (range.seconds || 1);
   return {
     // Services take 0.1 to 10 frames a second.
-    part: {
-      type: "frames",
-      frames: jpegs,
-      mime: "image/jpeg",
-      fps: Math.min(10, Math.max(0.1, Number(fps.toFixed(3)))),
-    },
-    frames: jpegs.length,
+    part: { type: "frames", frames, mime: "image/jpeg", fps: Math.min(10, Math.max(0.1, Number(fps.toFixed(3)))) },
+    frames: frames.length,
     seconds: range.seconds,
   };
 }
 
-/** The clip as an MP4: the file itself where it is a small whole one, else encoded anew at `side`. */
+/** The clip as an MP4: the file itself where it is a small whole H.264 one, else encoded anew at `side`. */
 async function videoPart(media: Media, { side, signal }: ShowOptions): Promise<Shown> {
   const range = await rangeOf(media, signal);
   const whole = media.start === undefined && media.end === undefined && media.crop === undefined;
+  const plain = range.codec === "h264" && [".mp4", ".m4v"].includes(extname(media.path).toLowerCase());
   const asVideo = (bytes: Uint8Array): Shown => ({
     part: { type: "video", bytes, mime: "video/mp4", fps: lookFps },
     seconds: range.seconds,
   });
   const { size } = await stat(media.path);
-  if (whole && [".mp4", ".m4v"].includes(extname(media.path).toLowerCase()) && size <= mostVideoBytes)
-    return asVideo(await readFile(media.path));
+  if (whole && plain && size <= mostVideoBytes) return asVideo(await readFile(media.path));
 
   const path = join(tmpdir(), `kinora-caption-${randomUUID()}.mp4`);
   const scaled = scaledSize(range, side, 2);

@@ -1,8 +1,9 @@
 // Caption files on disk: read, written whole or not at all, never over an existing one unless told to, and then with
 // the previous text kept beside it. Knows nothing of models.
-import { link, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { fileError } from "../../io/files.ts";
 
 /** The text of a caption file; undefined where there is none or it is blank. */
 export async function readCaption(path: string): Promise<string | undefined> {
@@ -11,7 +12,7 @@ export async function readCaption(path: string): Promise<string | undefined> {
     text = await readFile(path, "utf8");
   } catch (error) {
     if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw error;
+    throw fileError(error, path);
   }
   return text.replace(/^\uFEFF/, "").trim() || undefined;
 }
@@ -69,6 +70,7 @@ async function linkNew(partial: string, path: string): Promise<boolean> {
 export async function writeNewCaption(path: string, text: string): Promise<boolean> {
   const partial = partialPath(path);
   try {
+    await mkdir(dirname(path), { recursive: true });
     await writeFile(partial, withNewline(text), { flag: "wx" });
     if (await linkNew(partial, path)) return true;
     if ((await readCaption(path)) !== undefined) return false;
@@ -86,6 +88,9 @@ export async function replaceCaption(path: string, text: string): Promise<string
   const previous = await readCaption(path);
   if (previous === text.trim()) return undefined;
   const kept = previous === undefined ? undefined : await keep(path, previous);
+  await mkdir(dirname(path), { recursive: true }).catch((error: unknown) => {
+    throw writeError(error, path);
+  });
   await writeFileAtomic(path, withNewline(text));
   return kept;
 }
