@@ -9,6 +9,8 @@ export interface AdapterValues {
   /** The Linear's official name, e.g. `blocks.0.self_attn.q`. */
   module: string;
   rank: number;
+  inputs: number;
+  outputs: number;
   alpha: number;
   /** [rank, inputs] */
   down: Float32Array;
@@ -62,8 +64,8 @@ export function attachLora(
       const near = nearestName(value.module, linears.keys());
       return [`${value.module} (no such layer${near ? `; nearest ${near}` : ""})`];
     }
-    const fits = value.down.length === value.rank * linear.inputs && value.up.length === value.rank * linear.outputs;
-    return fits ? [] : [`${value.module} (made for another width; the layer is ${linear.inputs} → ${linear.outputs})`];
+    if (value.inputs === linear.inputs && value.outputs === linear.outputs) return [];
+    return [`${value.module} (${value.inputs} → ${value.outputs}; the layer is ${linear.inputs} → ${linear.outputs})`];
   });
   if (problems.length > 0) {
     throw new KinoraError(

@@ -1,91 +1,110 @@
-// Fixtures of the video autoencoders: clips and pictures through each half, and the gradient of every parameter.
+// Fixtures of the video autoencoders: both ways, a clip and a picture, and a training step.
 import type { Device } from "../../../src/device/device.ts";
-import { type LatentStatistics, type OfficialVaeArguments, vaeConfigFrom } from "../../../src/models/wan/vae/config.ts";
+import type { LatentStatistics, OfficialVaeArguments } from "../../../src/models/wan/vae/config.ts";
+import { vaeConfigFrom } from "../../../src/models/wan/vae/config.ts";
 import { WanVae } from "../../../src/models/wan/vae/vae.ts";
 import { WeightLoader } from "../../../src/nn/weights.ts";
-import { meanSquaredError, slice } from "../../../src/tensor/ops/index.ts";
+import { meanSquaredError } from "../../../src/tensor/ops/index.ts";
 import { openScope } from "../../../src/tensor/scope.ts";
 import { Tape } from "../../../src/tensor/tape.ts";
 import { fromValues } from "../../../src/tensor/tensor.ts";
+import { AdamW } from "../../../src/train/adamw.ts";
 import type { Fixture } from "../fixture.ts";
 
 export type Vae = WanVae;
 
-/** The recorded statistics: `mean` with `std`, or with `inv_std` where upstream holds its inverse. */
+/** The fixture's own statistics, where it has them. */
 function statisticsOf(fixture: Fixture): LatentStatistics | undefined {
   if (!fixture.has("inputs.mean")) return undefined;
-  const mean = [...fixture.values("inputs.mean")];
-  if (fixture.has("inputs.std")) return { mean, std: [...fixture.values("inputs.std")] };
-  return { mean, std: Array.from(fixture.values("inputs.inv_std"), (inverse) => 1 / inverse) };
+  const values = (name: string) => Array.from(fixture.values(`inputs.${name}`));
+  const std = fixture.has("inputs.std") ? values("std") : values("inv_std").map((inverse) => 1 / inverse);
+  return { mean: values("mean"), std };
 }
 
-/** The halves that the file has weights for. */
 export function loadVae(
   fixture: Fixture,
   device: Device,
   kind: "vae21" | "vae22",
   prefix: string,
   official: OfficialVaeArguments,
-): Vae {
+): WanVae {
   const weights = new WeightLoader(device, fixture.weights(prefix));
-  const has = (half: string) => weights.has(`${half}.conv1.weight`);
-  const half = !has("encoder") ? "decoder" : !has("decoder") ? "encoder" : undefined;
-  return new WanVae(weights, vaeConfigFrom(official, kind, statisticsOf(fixture)), { dtype: "f32", half });
+  const all = new Set(fixture.names(prefix).map((name) => name.slice(prefix.length)));
+  const encoder = [...all].some((name) => name.startsWith("encoder."));
+  const config = vaeConfigFrom(official, kind, statisticsOf(fixture));
+  return new WanVae(weights, config, { dtype: "f32", ...(encoder ? {} : { half: "decoder" as const }) });
 }
 
-export async function encodeClip(vae: Vae, video: Float32Array, shape: readonly number[]): Promise<Float32Array> {
+/** Normalised latents of pixels [3, T, H, W]. */
+export async function encodeClip(vae: WanVae, pixels: Float32Array, shape: readonly number[]): Promise<Float32Array> {
   using _scope = openScope(vae.device);
-  return vae.encode(fromValues(vae.device, video, shape)).read();
+  return vae.encode(fromValues(vae.device, pixels, shape)).read();
 }
 
-export async function decodeClip(vae: Vae, latents: Float32Array, shape: readonly number[]): Promise<Float32Array> {
+/** Clamped pixels of normalised latents. */
+export async function decodeClip(vae: WanVae, latents: Float32Array, shape: readonly number[]): Promise<Float32Array> {
   using _scope = openScope(vae.device);
   return vae.decode(fromValues(vae.device, latents, shape)).read();
 }
 
-const autoencoder = (kind: "vae21" | "vae22") => async (fixture: Fixture, device: Device) => {
+async function bothWays(fixture: Fixture, device: Device, kind: "vae21" | "vae22"): Promise<void> {
   using vae = loadVae(fixture, device, kind, "weights.", fixture.config);
   using _scope = openScope(device);
   const video = fixture.tensor(device, "inputs.video");
   await fixture.compareTensor("encode", vae.encode(video));
   await fixture.compareTensor("encode_mu_raw", vae.encode(video, { normalized: false }));
   await fixture.compareTensor("encode_image", vae.encode(fixture.tensor(device, "inputs.image")));
-  const latents = fixture.tensor(device, "inputs.latent");
-  await fixture.compareTensor("decode", vae.decode(latents));
-  await fixture.compareTensor("decode_raw", vae.decode(latents, { clamped: false }));
-  const second = slice(latents, 1, 1, 1);
-  await fixture.compareTensor("decode_image", vae.decode(second));
-};
+  const latent = fixture.tensor(device, "inputs.latent");
+  await fixture.compareTensor("decode", vae.decode(latent));
+  await fixture.compareTensor("decode_raw", vae.decode(latent, { clamped: false }));
+  // decode_image decodes latent frame 1 (counted from 0) alone.
+  const [channels, frames, height, width] = latent.shape as [number, number, number, number];
+  const plane = height * width;
+  const values = fixture.values("inputs.latent");
+  const frame = new Float32Array(channels * plane);
+  for (let c = 0; c < channels; c++) {
+    const start = (c * frames + 1) * plane;
+    frame.set(values.subarray(start, start + plane), c * plane);
+  }
+  await fixture.compareTensor("decode_image", vae.decode(fromValues(device, frame, [channels, 1, height, width])));
+}
 
-export const vae21 = autoencoder("vae21");
-export const vae22 = autoencoder("vae22");
+export const vae21 = (fixture: Fixture, device: Device): Promise<void> => bothWays(fixture, device, "vae21");
+export const vae22 = (fixture: Fixture, device: Device): Promise<void> => bothWays(fixture, device, "vae22");
 
 export async function vaeTrain(fixture: Fixture, device: Device): Promise<void> {
   const weights = new WeightLoader(device, fixture.weights(), { trainable: true });
   using vae = new WanVae(weights, vaeConfigFrom(fixture.config), { dtype: "f32" });
   using _scope = openScope(device);
+  using tape = new Tape(device);
   const video = fixture.tensor(device, "inputs.video");
-  using encoding = new Tape(device);
-  const mean = vae.encode(video, { normalized: false });
-  // A tape of its own for the decoder, so that the gradient of its input stays at hand.
-  const latents = mean.alias(mean.shape).requireGradient();
-  {
-    using decoding = new Tape(device);
-    const reconstruction = vae.decode(latents, { normalized: false, clamped: false });
-    const loss = meanSquaredError(reconstruction, video);
-    decoding.backward(loss);
-    await fixture.compareTensor("recon", reconstruction);
-    await fixture.compareTensor("loss", loss);
-  }
-  encoding.backward(mean, latents.gradient);
-  await fixture.compareTensor("mu", mean);
-  await fixture.compareTensor("grad_mu", latents.gradient!);
-  latents.clearGradient();
-  let squares = 0;
+  const mu = vae.encode(video, { normalized: false });
+  await fixture.compareTensor("mu", mu);
+  const reconstruction = vae.decode(mu, { normalized: false, clamped: false });
+  await fixture.compareTensor("recon", reconstruction);
+  const loss = meanSquaredError(reconstruction, video);
+  await fixture.compareTensor("loss", loss);
+  tape.backward(loss);
+  using optimizer = new AdamW(device, weights.parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 });
+  fixture.compare("grad_norm", [await optimizer.gradientNorm()]);
   for (const [name, parameter] of weights.parameters) {
-    const gradient = await parameter.gradient!.read();
-    squares += gradient.reduce((sum, value) => sum + value * value, 0);
-    fixture.compare(`grad.${name}`, gradient);
+    const zero = new Float32Array(parameter.size);
+    fixture.compare(`grad.${name}`, parameter.gradient ? await parameter.gradient.read() : zero);
   }
-  fixture.compare("grad_norm", [Math.sqrt(squares)]);
+  fixture.compare("grad_mu", await gradientOfMu(fixture, device, vae));
+}
+
+/** The gradient at the latents: the decoder alone, from the recorded mu. */
+async function gradientOfMu(fixture: Fixture, device: Device, vae: WanVae): Promise<Float32Array> {
+  using _scope = openScope(device);
+  using tape = new Tape(device);
+  const mu = fromValues(device, fixture.values("outputs.mu"), fixture.shape("outputs.mu")).requireGradient();
+  const loss = meanSquaredError(
+    vae.decode(mu, { normalized: false, clamped: false }),
+    fixture.tensor(device, "inputs.video"),
+  );
+  tape.backward(loss);
+  const gradient = await mu.gradient!.read();
+  mu.clearGradient();
+  return gradient;
 }
