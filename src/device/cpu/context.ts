@@ -1,0 +1,78 @@
+// What the cpu device's kernels share: oneDNN, scratch memory that is counted and given back, operands as oneDNN sees them.
+import { bytesOf, type DType, elementCount } from "../../base/dtype.ts";
+import type { OneDnn, Primitive } from "../../ffi/onednn.ts";
+import type { OneDnnType, TensorDescription, TensorName } from "../../ffi/onednn-operations.ts";
+import type { HostAllocator, HostBlock } from "../allocator.ts";
+import { operandAddress } from "../host-views.ts";
+import type { Operand } from "../kernels.ts";
+
+/** An operand in scratch memory, given back at the end of its `using` block. */
+export class Temporary implements Operand, Disposable {
+  readonly block: HostBlock;
+  readonly offset = 0;
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+
+  constructor(block: HostBlock, dtype: DType, shape: readonly number[]) {
+    this.block = block;
+    this.dtype = dtype;
+    this.shape = shape;
+  }
+
+  [Symbol.dispose](): void {
+    this.block.owner.free(this.block);
+  }
+}
+
+export class CpuContext {
+  readonly dnn: OneDnn;
+  readonly memory: HostAllocator;
+
+  constructor(dnn: OneDnn, memory: HostAllocator) {
+    this.dnn = dnn;
+    this.memory = memory;
+  }
+
+  temporary(dtype: DType, shape: readonly number[]): Temporary {
+    return new Temporary(this.memory.alloc(elementCount(shape) * bytesOf(dtype), "workspace"), dtype, shape);
+  }
+
+  /** Runs a primitive with its scratchpad in workspace memory. */
+  run(primitive: Primitive, tensors: Partial<Record<TensorName, number>>, post?: readonly number[]): void {
+    if (primitive.scratchpadBytes === 0) {
+      primitive.execute(tensors, post);
+      return;
+    }
+    const scratch = this.memory.alloc(primitive.scratchpadBytes, "workspace");
+    try {
+      primitive.execute(tensors, post, Number(scratch.address));
+    } finally {
+      this.memory.free(scratch);
+    }
+  }
+}
+
+/** Where an operand's first element lies, as oneDNN's calls take it. */
+export const addressOf = (operand: Operand): number => Number(operandAddress(operand));
+
+export function denseStrides(shape: readonly number[]): number[] {
+  const strides = new Array<number>(shape.length);
+  let stride = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= Math.max(1, shape[axis]!);
+  }
+  return strides;
+}
+
+export function tensor(dtype: OneDnnType, dims: readonly number[], strides = denseStrides(dims)): TensorDescription {
+  return { dtype, dims, strides };
+}
+
+/** Elements `[start, start + count)` of an operand, seen as `shape` (one axis where absent). */
+export function slice(operand: Operand, start: number, shape: readonly number[]): Operand {
+  const { block, offset, dtype } = operand;
+  return { block, offset: offset + start * bytesOf(dtype), dtype, shape };
+}
+
+export const isFast = (dtype: DType): dtype is "f32" | "bf16" => dtype === "f32" || dtype === "bf16";

@@ -1,0 +1,42 @@
+// The fast device on CPUs: oneDNN for the heavy kernels, plain loops for the light ones. Numerics as the reference's.
+import { OneDnn } from "../../ffi/onednn.ts";
+import type { Device } from "../device.ts";
+import { createHostDevice } from "../host-device.ts";
+import type { Kernels } from "../kernels.ts";
+import { attentionKernels } from "../reference/attention.ts";
+import { convolutionKernels } from "../reference/convolution.ts";
+import { elementwiseKernels } from "../reference/elementwise.ts";
+import { movementKernels } from "../reference/movement.ts";
+import { normKernels } from "../reference/norms.ts";
+import { optimizerKernels } from "../reference/optimizer.ts";
+import { quantizationKernels } from "../reference/quantization.ts";
+import { randomKernels } from "../reference/random.ts";
+import { cast } from "./cast.ts";
+import { CpuContext } from "./context.ts";
+import { modulationKernels } from "./modulation.ts";
+import { productKernels } from "./products.ts";
+
+/** Throws `device.onednn-missing` where the library is not on this machine. */
+export function createCpuDevice(): Device {
+  const dnn = new OneDnn();
+  return createHostDevice(
+    "cpu",
+    (memory): Kernels => {
+      const ctx = new CpuContext(dnn, memory);
+      return {
+        ...attentionKernels,
+        ...normKernels,
+        ...elementwiseKernels,
+        ...movementKernels,
+        ...convolutionKernels,
+        ...optimizerKernels,
+        ...randomKernels,
+        ...quantizationKernels,
+        ...productKernels(ctx),
+        ...modulationKernels(ctx),
+        cast: (x, out) => cast(ctx, x, out),
+      } satisfies Kernels;
+    },
+    () => dnn[Symbol.dispose](),
+  );
+}

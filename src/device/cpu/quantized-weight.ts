@@ -1,0 +1,80 @@
+// Weights in formats oneDNN does not multiply (f16, fp8, int8, or a float other than the run's), widened a block of rows
+// at a time so that the wide copy stays small.
+import { bytesOf, elementCount } from "../../base/dtype.ts";
+import { f32ToBf16 } from "../../base/float-formats.ts";
+import { f32View, view } from "../host-views.ts";
+import type { LinearWeight, Operand } from "../kernels.ts";
+import { cast } from "./cast.ts";
+import { type CpuContext, isFast, slice } from "./context.ts";
+import { valueTable } from "./narrow-floats.ts";
+
+/** Bytes of widened weight at once. Large enough that products over a block run at full speed. */
+const BLOCK_BYTES = 32 * 2 ** 20;
+
+/** Below this many elements per scale, a table per scale costs more than it saves. */
+const SHORTEST_TABLE_SPAN = 1024;
+
+/** Calls `use` with the rows of a weight in `dtype`, some at a time: a matrix [count, K] from row `start`. */
+export function eachWideBlock(
+  ctx: CpuContext,
+  weight: LinearWeight,
+  dtype: "f32" | "bf16",
+  use: (rows: Operand, start: number, count: number) => void,
+): void {
+  const [outputs, inputs] = weight.shape;
+  const perBlock = Math.max(64, Math.floor(BLOCK_BYTES / (inputs * bytesOf(dtype)) / 64) * 64);
+  using wide = ctx.temporary(dtype, [Math.min(perBlock, outputs), inputs]);
+  for (let start = 0; start < outputs; start += perBlock) {
+    const shape = [Math.min(perBlock, outputs - start), inputs];
+    const rows = slice(wide, 0, shape);
+    const data = slice(weight.plain!, start * inputs, shape);
+    dequantize(ctx, data, weight.scale && scaleOfRows(weight.scale, start, shape[0]!), rows);
+    use(rows, start, shape[0]!);
+  }
+}
+
+/** The scales of some rows; a scale per tensor is every row's. */
+function scaleOfRows(scale: Operand, start: number, count: number): Operand {
+  if (scale.shape.length <= 1) return scale;
+  const perRow = elementCount(scale.shape.slice(1));
+  return slice(scale, start * perRow, [count, perRow]);
+}
+
+/** out = data·scale. Each scale belongs to a run of elements in row-major order. */
+export function dequantize(ctx: CpuContext, data: Operand, scale: Operand | undefined, out: Operand): void {
+  if (!scale) {
+    cast(ctx, data, out);
+    return;
+  }
+  const values = valueTable(data.dtype);
+  const scales = f32View(scale);
+  const count = elementCount(data.shape);
+  const span = count / scales.length;
+  const tabled = values && bytesOf(data.dtype) === 1 && isFast(out.dtype) && span >= SHORTEST_TABLE_SPAN;
+  if (!tabled) {
+    using wide = ctx.temporary("f32", data.shape);
+    cast(ctx, data, wide);
+    scaleRuns(f32View(wide), scales);
+    cast(ctx, wide, out);
+    return;
+  }
+  const codes = view(data);
+  const bytes = new Uint8Array(codes.buffer, codes.byteOffset, count);
+  const target = view(out) as Float32Array | Uint16Array;
+  const table = out.dtype === "f32" ? new Float32Array(values.length) : new Uint16Array(values.length);
+  const round = out.dtype === "f32" ? Math.fround : f32ToBf16;
+  for (let group = 0; group < scales.length; group++) {
+    const scaleValue = scales[group]!;
+    for (let code = 0; code < values.length; code++) table[code] = round(values[code]! * scaleValue);
+    const end = (group + 1) * span;
+    for (let i = group * span; i < end; i++) target[i] = table[bytes[i]!]!;
+  }
+}
+
+function scaleRuns(values: Float32Array, scales: Float32Array): void {
+  const span = values.length / scales.length;
+  for (let group = 0; group < scales.length; group++) {
+    const scale = scales[group]!;
+    for (let i = group * span; i < (group + 1) * span; i++) values[i]! *= scale;
+  }
+}

@@ -1,0 +1,182 @@
+// Where oneDNN is on this machine, the entry points both major versions share, and the one check of their statuses.
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import koffi, { type LibraryHandle } from "koffi";
+import { KinoraError } from "../base/errors.ts";
+
+export type Status = number;
+/** Addresses are plain numbers here: user-space addresses fit in 53 bits, and numbers are the cheapest argument. */
+export type Handle = number;
+
+const statusNames = [
+  "success",
+  "out of memory",
+  "invalid arguments",
+  "unimplemented",
+  "no further implementation",
+  "runtime error",
+  "not required",
+];
+
+export const UNIMPLEMENTED: Status = 3;
+
+/** Throws `onednn.failed` unless `status` is success. Every status of the library goes through here. */
+export function check(status: Status, call: string): void {
+  if (status === 0) return;
+  throw new KinoraError("onednn.failed", `oneDNN refused ${call}`, {
+    actual: `${statusNames[status] ?? "status"} (${status})`,
+  });
+}
+
+function installHint(): string {
+  if (process.platform === "linux") {
+    return "run `apt-get install libdnnl2` (or your system's oneDNN package), or set KINORA_ONEDNN to the path of libdnnl.so";
+  }
+  if (process.platform === "darwin")
+    return "run `brew install onednn`, or set KINORA_ONEDNN to the path of libdnnl.dylib";
+  return "install oneDNN (oneAPI) and set KINORA_ONEDNN to the path of dnnl.dll";
+}
+
+/** File names in the order of preference, and the folders the system's loader does not search by itself. */
+function candidates(): string[] {
+  const names =
+    process.platform === "win32"
+      ? ["dnnl.dll"]
+      : process.platform === "darwin"
+        ? ["libdnnl.3.dylib", "libdnnl.2.dylib", "libdnnl.dylib"]
+        : ["libdnnl.so.3", "libdnnl.so.2", "libdnnl.so.2.6", "libdnnl.so"];
+  const prefixes = [process.env.CONDA_PREFIX, dirname(dirname(process.execPath)), "/opt/homebrew", "/usr/local"];
+  const folders = prefixes.flatMap((prefix) => (prefix ? [join(prefix, "lib"), join(prefix, "Library", "bin")] : []));
+  return [...names, ...folders.flatMap((folder) => names.map((name) => join(folder, name)).filter(existsSync))];
+}
+
+function open(): LibraryHandle {
+  const override = process.env.KINORA_ONEDNN;
+  const paths = override ? [override] : candidates();
+  let cause: unknown;
+  for (const path of paths) {
+    try {
+      return koffi.load(path);
+    } catch (error) {
+      cause ??= error;
+    }
+  }
+  throw new KinoraError("device.onednn-missing", "the cpu device needs oneDNN, and it could not be loaded", {
+    expected: override ? `a library at ${override}` : `one of ${paths.slice(0, 4).join(", ")}`,
+    actual: cause instanceof Error ? cause.message : String(cause),
+    hint: installHint(),
+    cause,
+  });
+}
+
+/** `_u` arguments are addresses. Only what is alike in oneDNN 2.x and 3.x. */
+function bind(library: LibraryHandle) {
+  const func = (definition: string) => library.func(definition);
+  return {
+    engineCreate: func("int dnnl_engine_create(uintptr_t, int, size_t)") as (
+      out: Handle,
+      kind: number,
+      i: number,
+    ) => Status,
+    engineDestroy: func("int dnnl_engine_destroy(uintptr_t)") as (engine: Handle) => Status,
+    streamCreate: func("int dnnl_stream_create(uintptr_t, uintptr_t, unsigned int)") as (
+      out: Handle,
+      engine: Handle,
+      flags: number,
+    ) => Status,
+    streamDestroy: func("int dnnl_stream_destroy(uintptr_t)") as (stream: Handle) => Status,
+    streamWait: func("int dnnl_stream_wait(uintptr_t)") as (stream: Handle) => Status,
+    memoryCreate: func("int dnnl_memory_create(uintptr_t, uintptr_t, uintptr_t, uintptr_t)") as (
+      out: Handle,
+      descriptor: Handle,
+      engine: Handle,
+      data: Handle,
+    ) => Status,
+    memorySetData: func("int dnnl_memory_set_data_handle(uintptr_t, uintptr_t)") as (
+      memory: Handle,
+      data: Handle,
+    ) => Status,
+    memoryDestroy: func("int dnnl_memory_destroy(uintptr_t)") as (memory: Handle) => Status,
+    descriptorBytes: func("size_t dnnl_memory_desc_get_size(uintptr_t)") as (descriptor: Handle) => number,
+    descriptorsEqual: func("int dnnl_memory_desc_equal(uintptr_t, uintptr_t)") as (a: Handle, b: Handle) => number,
+    queryDescriptor: func("uintptr_t dnnl_primitive_desc_query_md(uintptr_t, int, int)") as (
+      primitiveDescriptor: Handle,
+      what: number,
+      index: number,
+    ) => Handle,
+    queryPrimitive: func("int dnnl_primitive_desc_query(uintptr_t, int, int, uintptr_t)") as (
+      primitiveDescriptor: Handle,
+      what: number,
+      index: number,
+      result: Handle,
+    ) => Status,
+    primitiveDescriptorDestroy: func("int dnnl_primitive_desc_destroy(uintptr_t)") as (descriptor: Handle) => Status,
+    primitiveCreate: func("int dnnl_primitive_create(uintptr_t, uintptr_t)") as (
+      out: Handle,
+      descriptor: Handle,
+    ) => Status,
+    primitiveExecute: func("int dnnl_primitive_execute(uintptr_t, uintptr_t, int, uintptr_t)") as (
+      primitive: Handle,
+      stream: Handle,
+      count: number,
+      args: Handle,
+    ) => Status,
+    primitiveDestroy: func("int dnnl_primitive_destroy(uintptr_t)") as (primitive: Handle) => Status,
+    attributesCreate: func("int dnnl_primitive_attr_create(uintptr_t)") as (out: Handle) => Status,
+    attributesDestroy: func("int dnnl_primitive_attr_destroy(uintptr_t)") as (attributes: Handle) => Status,
+    setScratchpadMode: func("int dnnl_primitive_attr_set_scratchpad_mode(uintptr_t, int)") as (
+      attributes: Handle,
+      mode: number,
+    ) => Status,
+    setPostOps: func("int dnnl_primitive_attr_set_post_ops(uintptr_t, uintptr_t)") as (
+      attributes: Handle,
+      postOps: Handle,
+    ) => Status,
+    postOpsCreate: func("int dnnl_post_ops_create(uintptr_t)") as (out: Handle) => Status,
+    postOpsDestroy: func("int dnnl_post_ops_destroy(uintptr_t)") as (postOps: Handle) => Status,
+    postOpsBinary: func("int dnnl_post_ops_append_binary(uintptr_t, int, uintptr_t)") as (
+      postOps: Handle,
+      algorithm: number,
+      descriptor: Handle,
+    ) => Status,
+    reorder: func(
+      "int dnnl_reorder_primitive_desc_create(uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t, uintptr_t)",
+    ) as (
+      out: Handle,
+      source: Handle,
+      sourceEngine: Handle,
+      target: Handle,
+      targetEngine: Handle,
+      attributes: Handle,
+    ) => Status,
+  };
+}
+
+export type CommonCalls = ReturnType<typeof bind>;
+
+export interface Library {
+  readonly handle: LibraryHandle;
+  readonly calls: CommonCalls;
+  readonly version: { readonly major: number; readonly minor: number; readonly patch: number };
+}
+
+let loaded: Library | undefined;
+
+/** Loads oneDNN once per process. Throws `device.onednn-missing`, or `device.onednn-version` for other than 2.6+ and 3.x. */
+export function loadLibrary(): Library {
+  if (loaded) return loaded;
+  const handle = open();
+  const versionAddress: Handle = handle.func("uintptr_t dnnl_version()")();
+  const [major, minor, patch] = new Int32Array(koffi.view(BigInt(versionAddress), 12));
+  const version = { major: major!, minor: minor!, patch: patch! };
+  const known = (version.major === 2 && version.minor >= 6) || version.major === 3;
+  if (!known) {
+    throw new KinoraError("device.onednn-version", "this version of oneDNN is not one the cpu device speaks", {
+      expected: "oneDNN 2.6, 2.7 or 3.x",
+      actual: `${version.major}.${version.minor}.${version.patch}`,
+      hint: installHint(),
+    });
+  }
+  loaded = { handle, calls: bind(handle), version };
+  return loaded;
+}
