@@ -1,21 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isKinoraError } from "../../src/base/errors.ts";
 import { HostAllocator, type HostBlock } from "../../src/device/allocator.ts";
 import type { MemoryCategory } from "../../src/device/device.ts";
 import type { Address } from "../../src/ffi/host-memory.ts";
+import { codeOf } from "./support.ts";
 
 const MiB = 2 ** 20;
-
-function codeOf(action: () => unknown): string {
-  try {
-    action();
-  } catch (error) {
-    if (isKinoraError(error)) return error.code;
-    throw error;
-  }
-  return "no error";
-}
 
 describe("host allocator", () => {
   test("counts exactly what was asked for, by category, and the peak", () => {
