@@ -422,7 +422,8 @@ describe("what goes wrong", () => {
     });
     await using closed = await ChatServer.start(() => "a picture", { key: "another" });
     await expect(run(settingsFor(closed, folder.path))).rejects.toMatchObject({ code: "chat.unauthorized" });
-    expect((await readdir(folder.path)).filter((name) => name.endsWith(".txt"))).toEqual([]);
+    // Nothing was written, so nothing was left behind.
+    expect((await readdir(folder.path)).filter((name) => !name.endsWith(".jpg"))).toEqual([]);
   });
 
   test("an endpoint that keeps failing is given up", async () => {
@@ -469,7 +470,10 @@ describe("what goes wrong", () => {
     );
     const events = await run(settingsFor(server, folder.path));
     expect(ofType(events, "failed")).toHaveLength(2);
+    server.behaviour = ({ authorization }) => `a note that says ${authorization?.slice(0, 6)}`;
+    await run(settingsFor(server, folder.path));
     const journal = await readFile(journalPath(folder.path), "utf8");
+    expect(journal).toContain('"model":"eyes"');
     expect(JSON.stringify(events) + journal).not.toContain(key);
   });
 });

@@ -44,6 +44,15 @@ describe("the trigger phrase", () => {
     expect(withTrigger("a (very) $1 dog", "a+b (c)$1", { separator: " " })).toBe("a+b (c)$1 a (very) $1 dog");
   });
 
+  test("triggers of signs only, and hostile answers, come to an end", () => {
+    for (const trigger of ["_", "--", "...", "(", "a a a"])
+      expect(withTrigger(`A ${trigger} dog. ${trigger} ${trigger}`, trigger).startsWith(trigger)).toBe(true);
+    const began = performance.now();
+    for (const piece of ["(", " ,", "in a ", "\n ", "**a", "* ", "\n#", "Studio ", "<think>"])
+      withTrigger(cleanAnswer(`${piece.repeat(20_000)}x`), style);
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
+
   test("no trigger, no change", () => {
     expect(withTrigger(" A girl. ", "  ")).toBe("A girl.");
   });
@@ -55,33 +64,36 @@ describe("the trigger phrase", () => {
   });
 
   const word = fc.stringMatching(/^[a-zäA-Z][a-z0-9]{0,5}$/);
-  const trigger = fc.array(word, { minLength: 1, maxLength: 3 }).map((words) => words.join(" "));
-  const echo = (phrase: string) =>
-    fc.constantFrom(phrase, phrase.toUpperCase(), phrase.replaceAll(" ", "-"), `**${phrase}**`, `in ${phrase}`);
+  const signs = fc.constantFrom(".", ",", ":", "(", "-", "?");
+  const triggers = ["sks", "ohwx man", "Studio Ghibli style", "a a a", "The The", "über Öl", "猫", "x-y_z", "sks."];
 
-  test("is first, as given, exactly once, and a second time changes nothing", () => {
-    const answers = trigger.chain((phrase) =>
-      fc.tuple(
-        fc.constant(phrase),
-        fc.array(fc.oneof(word, fc.constantFrom(".", ",", ":", "(", "-"), echo(phrase)), {
-          minLength: 1,
-          maxLength: 14,
-        }),
-        fc.constantFrom(". ", ", ", " "),
-      ),
+  test.each(triggers)("%s is first, as given, exactly once, and a second time changes nothing", (phrase) => {
+    const core = phrase.replace(".", "");
+    const echoes = [
+      phrase,
+      phrase.toUpperCase(),
+      phrase.replaceAll(" ", "-"),
+      `**${phrase}**`,
+      `in ${phrase}`,
+      `drawn in the ${core}`,
+    ];
+    const pieces = fc.array(fc.oneof(word, signs, fc.constantFrom(...echoes, ...core.split(" "))), {
+      minLength: 1,
+      maxLength: 14,
+    });
+    const mention = new RegExp(
+      `(?<![\\p{L}\\p{M}\\p{N}_])${core.replaceAll(/[ _-]/g, "[\\s_-]+")}(?![\\p{L}\\p{M}\\p{N}_])`,
+      "giu",
     );
     fc.assert(
-      fc.property(answers, ([phrase, pieces, separator]) => {
-        const caption = withTrigger(pieces.join(" "), phrase, { separator });
+      fc.property(pieces, fc.constantFrom(". ", ", ", " "), (answer, separator) => {
+        const caption = withTrigger(answer.join(" "), phrase, { separator });
         if (caption === "") return;
-        expect(caption.startsWith(phrase + separator)).toBe(true);
-        const mentions = caption.match(
-          new RegExp(`(?<![\\p{L}\\p{M}\\p{N}_])${phrase.replaceAll(" ", "[\\s_-]+")}(?![\\p{L}\\p{M}\\p{N}_])`, "giu"),
-        );
-        expect(mentions).toHaveLength(1);
+        expect(caption.startsWith(phrase + (phrase === core ? separator : " "))).toBe(true);
+        expect(caption.match(mention)).toHaveLength(1);
         expect(withTrigger(caption, phrase, { separator })).toBe(caption);
       }),
-      { numRuns: 2000 },
+      { numRuns: 300 },
     );
   });
 });

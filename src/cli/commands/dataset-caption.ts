@@ -203,6 +203,7 @@ function tell(event: CaptionEvent, out: Output): void {
       out.note(
         `${many(event.todo.length, "item")} to caption, ${event.kept.length} left as they are${event.resumes ? " (going on after an interruption)" : ""}`,
       );
+      if (event.todo.length > 0) out.progress(`captioned 0 of ${event.todo.length}`);
       break;
     case "retry":
       out.note(`${event.name}: ${event.message}; trying again in ${event.waitSeconds.toFixed(1)} s`);

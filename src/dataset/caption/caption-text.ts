@@ -27,10 +27,10 @@ export function cleanAnswer(answer: string): string {
     // Some servers cut the opening tag off.
     .replace(/^[\s\S]*<\/think(ing)?>/i, "")
     .replace(/```[a-z]*\n?|```/gi, "")
-    .replace(/^\s*#{1,6}\s+.*$/gm, (heading) =>
-      answer.trim() === heading.trim() ? heading.replace(/^\s*#+\s+/, "") : "",
+    .replace(/^[ \t]*#{1,6}[ \t]+.*$/gm, (heading) =>
+      answer.trim() === heading.trim() ? heading.replace(/^[ \t]*#+[ \t]+/, "") : "",
     )
-    .replace(/^\s*([-*•]|\d+[.)])\s+/gm, "")
+    .replace(/^[ \t]*([-*•]|\d+[.)])[ \t]+/gm, "")
     .replace(/(\*\*|__)(?=\S)([\s\S]*?\S)\1/g, "$2")
     .replace(/(?<![\p{L}\p{N}*])\*(?=\S)([^*\n]*?\S)\*(?![\p{L}\p{N}*])/gu, "$1")
     .replace(/\s+/g, " ")
@@ -81,56 +81,64 @@ const edge = "\\p{L}\\p{M}\\p{N}_";
 /** The trigger as a model may echo it: any case, words joined by blanks, hyphens or underscores, no sign at its end. */
 function echoPattern(trigger: string): string {
   const core = trigger.replace(/[\p{P}\s]+$/u, "") || trigger;
-  const words = core
-    .split(/[\s_-]+/u)
-    .filter(Boolean)
-    .map((word) => word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
-  const body = words.join("[\\s_-]+");
+  const escaped = (word: string) => word.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+  const words = core.split(/[\s_-]+/u).filter(Boolean);
+  const body = words.length > 0 ? words.map(escaped).join("[\\s_-]+") : escaped(core);
   const first = new RegExp(`^[${edge}]`, "u").test(core) ? `(?<![${edge}])` : "";
   const last = new RegExp(`[${edge}]$`, "u").test(core) ? `(?![${edge}])` : "";
-  return first + body + last;
+  return `["'“‘«(\\[*]{0,3}${first}${body}${last}["'”’»)\\]*]{0,3}`;
 }
 
-const openings = `["'“‘«(\\[*]*`;
-const closings = `["'”’»)\\]*]*`;
-const lead = "(?:in the (?:visual )?style of|in|with|featuring|of)\\s+(?:the |a |an )?";
+interface Mentions {
+  /** At the beginning, as a label of its own: "In Studio Ghibli style, a girl" is "a girl". */
+  label: RegExp;
+  /** A sentence that says nothing else. */
+  sentence: RegExp;
+  /** "…, drawn in the Studio Ghibli style, …". */
+  aside: RegExp;
+  any: RegExp;
+  /** The trigger's last word, to stand for the subject: "a tall ohwx man walks" is "a tall man walks". */
+  noun: string;
+}
 
-/** Takes `trigger` off the beginning, where it stands as a label of its own: "In Studio Ghibli style, a girl" is "a girl". */
-function withoutLabel(text: string, trigger: string): string {
+function mentionsOf(trigger: string): Mentions {
+  const echo = echoPattern(trigger);
+  const lead = "(?:in the (?:visual )?style of|in|with|featuring|of)\\s+(?:the |a |an )?";
+  const made = "(?:(?:rendered|drawn|depicted|shown|painted|animated|made)\\s+)?";
   // A trigger that ends in a sign needs no other to be told from what follows.
   const end = /[\p{L}\p{M}\p{N}]$/u.test(trigger) ? "(?:[.,:;!–—-]+\\s*|$)" : "[.,:;!–—-]*\\s*";
-  const label = new RegExp(
-    `^\\s*(?:(?:rendered |shown |drawn |made )?${lead})?${openings}${echoPattern(trigger)}${closings}\\s*${end}`,
-    "iu",
-  );
-  while (label.test(text)) text = text.replace(label, "");
-  return text;
-}
-
-/** Takes every further mention of `trigger` out, leaving sentences that read. */
-function withoutMentions(text: string, trigger: string): string {
-  const echo = echoPattern(trigger);
-  // "…, in the Studio Ghibli style, …" goes as a whole.
-  const aside = new RegExp(
-    `[,;]?\\s+(?:(?:rendered|drawn|depicted|shown|painted|animated|made)\\s+)?${lead}${openings}${echo}${closings}(?=\\s*[.,;:!?]|$)`,
-    "giu",
-  );
-  const bare = new RegExp(`${openings}${echo}${closings}`, "iu");
-  // What is left names the subject: "a tall ohwx man walks" becomes "a tall man walks".
+  const any = new RegExp(echo, "giu");
   const words = trigger.split(/\s+/u);
   const last = words.length > 1 ? words.at(-1)!.replace(/[^\p{L}\p{M}\p{N}]+$/u, "") : "";
-  const noun = bare.test(`The ${last}`) ? "" : last;
-  const sentence = new RegExp(`(?<=^|[.!?]\\s+)${openings}${echo}${closings}\\s*[.!?]+(\\s+|$)`, "giu");
-  text = text
-    .replace(sentence, "")
-    .replace(aside, "")
-    .replace(new RegExp(bare, "giu"), (_, at: number, whole: string) =>
-      noun && /(^|[.!?]\s+)$/.test(whole.slice(0, at)) ? `The ${noun}` : noun,
-    );
-  while (bare.test(text)) text = text.replace(bare, " ");
+  return {
+    label: new RegExp(`^\\s*(?:${made}${lead})?${echo}\\s*${end}`, "iu"),
+    sentence: new RegExp(`(?<=^|[.!?]\\s)${echo}\\s*[.!?]+(?:\\s+|$)`, "giu"),
+    aside: new RegExp(`[,;]?\\s${made}${lead}${echo}(?=\\s*[.,;:!?]|$)`, "giu"),
+    any,
+    noun: `The ${last}`.search(any) < 0 ? last : "",
+  };
+}
+
+/** A set is captioned with one trigger: its patterns are made once. */
+let latest: { trigger: string; mentions: Mentions } | undefined;
+
+function mentions(trigger: string): Mentions {
+  if (latest?.trigger !== trigger) latest = { trigger, mentions: mentionsOf(trigger) };
+  return latest.mentions;
+}
+
+/** Takes every mention out, leaving sentences that read. */
+function withoutMentions(text: string, { sentence, aside, any, noun }: Mentions): string {
   return text
     .replace(/\s+/g, " ")
-    .replace(/\s+([.,;:!?])/g, "$1")
+    .replace(sentence, "")
+    .replace(aside, "")
+    .replace(any, (_, at: number, whole: string) => {
+      if (!noun) return " ";
+      return at === 0 || /[.!?] $/.test(whole.slice(Math.max(0, at - 2), at)) ? `The ${noun}` : noun;
+    })
+    .replace(/\s+/g, " ")
+    .replace(/ ([.,;:!?])/g, "$1")
     .trim();
 }
 
@@ -151,12 +159,13 @@ export function withTrigger(
   const phrase = trigger.trim();
   if (!phrase) return text.trim();
   const joint = /[\p{P}]$/u.test(phrase) && !/["”’)\]}]$/u.test(phrase) ? " " : separator;
+  const patterns = mentions(phrase);
   let body = text.trim();
   // Removing one mention may put another together, out of fewer words every time.
   for (let changed = true; changed; ) {
     let next = body.startsWith(phrase + joint) ? body.slice(phrase.length + joint.length) : body;
-    next = withoutLabel(next, phrase);
-    if (inside === "remove") next = withoutMentions(next, phrase);
+    next = next.replace(patterns.label, "");
+    if (inside === "remove") next = withoutMentions(next, patterns);
     next = next.replace(/^[\s.,;:!–—-]+/u, "");
     changed = next !== body;
     body = next;

@@ -257,11 +257,14 @@ export async function* captionFolder(
   let kept = plan.kept.length;
   const at = () => new Date().toISOString();
 
-  if (todo.length > 0 && !plan.resumes) {
+  let begun = plan.resumes;
+  const begin = () => {
+    if (begun) return;
+    begun = true;
     const { endpoint, model, template, trigger, mode, draft } = settings;
     const names = { endpoint: endpoint.url, model, template: template.name, trigger };
     journal.append({ event: "begin", run, at: at(), settings: settingsHash(settings), ...names, mode, draft });
-  }
+  };
 
   const captionOne = async (item: CaptionItem, emit: (event: CaptionEvent) => void, stop: AbortSignal) => {
     const { name } = item;
@@ -270,6 +273,7 @@ export async function* captionFolder(
     usage.outputTokens += spent.outputTokens;
     const { text, tokens, warnings } = composed;
     const before = settings.draft ? item.draft : item.caption;
+    begin();
     journal.append({
       event: "caption",
       run,
@@ -317,7 +321,6 @@ export async function* captionFolder(
 
   yield* pool(todo, settings.concurrency, work, signal);
   // A rewrite with failures stays open: the next one takes up just those.
-  const begun = todo.length > 0 || plan.resumes;
   if (begun && failed === 0 && settings.limit === undefined) journal.append({ event: "end", run, at: at() });
   yield { type: "finished", captioned, failed, kept, requests: client.requests, seconds: elapsed(), usage };
 }
