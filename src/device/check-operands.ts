@@ -91,7 +91,12 @@ function runsCover(what: string, runs: RowRuns, rows: number, tableRows: number)
   let next = 0;
   for (const { start, count, row } of runs) {
     if (start !== next || count < 0 || !Number.isInteger(row) || row < 0 || row >= tableRows) {
-      fail("kernel.runs", `${what}: runs must follow each other and name rows of the table`, `a run from ${next}, row < ${tableRows}`, `from ${start}, row ${row}`); // biome-ignore format: one line reads best
+      fail(
+        "kernel.runs",
+        `${what}: runs must follow each other and name rows of the table`,
+        `a run from ${next}, row < ${tableRows}`,
+        `from ${start}, row ${row}`,
+      );
     }
     next += count;
   }

@@ -17,7 +17,14 @@ describe.each([createReferenceDevice(), createNullDevice()])("operand checks on 
   });
   const k = device.kernels;
   const runs: RowRuns = [{ start: 0, count: 4, row: 0 }];
-  const convolution: ConvolutionOptions = { stride: [1, 1, 1], padding: [[0, 0], [0, 0], [0, 0]] }; // biome-ignore format: short
+  const convolution: ConvolutionOptions = {
+    stride: [1, 1, 1],
+    padding: [
+      [0, 0],
+      [0, 0],
+      [0, 0],
+    ],
+  };
 
   const wrong: readonly (readonly [string, string, () => unknown])[] = [
     ["matmul: inner sizes differ", "kernel.shape", () => k.matmul(t([4, 5]), t([6, 3]), t([4, 3]))],

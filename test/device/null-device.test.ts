@@ -49,7 +49,14 @@ describe("null device", () => {
 
   test("convolutions cost 2·out·Ci·kernel each way", () => {
     const [x, w, y] = [tensor([1, 4, 8, 8, 3]), tensor([5, 3, 3, 3, 3]), tensor([1, 4, 8, 8, 5])];
-    const options = { stride: [1, 1, 1], padding: [[2, 0], [1, 1], [1, 1]] } as const; // biome-ignore format: short
+    const options = {
+      stride: [1, 1, 1],
+      padding: [
+        [2, 0],
+        [1, 1],
+        [1, 1],
+      ],
+    } as const;
     const expected = 2 * (4 * 8 * 8 * 5) * 3 * 27;
     expect(flopsOf(() => device.kernels.conv3d(x, w, undefined, y, options))).toBe(expected);
     expect(flopsOf(() => device.kernels.conv3dBackwardData(y, w, x, options))).toBe(expected);

@@ -140,13 +140,20 @@ const blockedGradientCase: Case = {
     const gradients = { dq: bench.blank(q.shape), dk: bench.blank(k.shape), dv: bench.blank(v.shape) };
     bench.kernels.attentionBackward({ q, k, v, out, logSumExp, dout }, options, gradients);
     const reference = () => {
-      const result = { dq: new Float64Array(q.values.length), dk: new Float64Array(k.values.length), dv: new Float64Array(v.values.length) }; // biome-ignore format: three alike
+      const result = {
+        dq: new Float64Array(q.values.length),
+        dk: new Float64Array(k.values.length),
+        dv: new Float64Array(v.values.length),
+      };
       const at = (row: number, head: number) => (row * heads + head) * depth;
       const dot = (a: Float64Array, i: number, b: Float64Array, j: number) =>
         a.subarray(i, i + depth).reduce((sum, value, d) => sum + value * b[j + d]!, 0);
       for (let head = 0; head < heads; head++) {
         for (let i = 0; i < queries; i++) {
-          const scores = Array.from({ length: 133 }, (_, j) => options.scale * dot(q.values, at(i, head), k.values, at(j, head))); // biome-ignore format: one formula
+          const scores = Array.from(
+            { length: 133 },
+            (_, j) => options.scale * dot(q.values, at(i, head), k.values, at(j, head)),
+          );
           const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
           const weights = scores.map((score) => Math.exp(score) / total);
           const dweights = scores.map((_, j) => dot(dout.values, at(i, head), v.values, at(j, head)));

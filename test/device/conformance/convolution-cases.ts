@@ -15,18 +15,88 @@ const none = [0, 0] as const;
 const one = [1, 1] as const;
 
 const variants: readonly Variant[] = [
-  { name: "causal 3×3×3", x: [1, 3, 4, 5, 6], outputs: 4, kernel: [3, 3, 3], stride: [1, 1, 1], padding: [[2, 0], one, one] },
-  { name: "same 3×3×3, batch", x: [2, 2, 3, 3, 3], outputs: 5, kernel: [3, 3, 3], stride: [1, 1, 1], padding: [one, one, one] },
+  {
+    name: "causal 3×3×3",
+    x: [1, 3, 4, 5, 6],
+    outputs: 4,
+    kernel: [3, 3, 3],
+    stride: [1, 1, 1],
+    padding: [[2, 0], one, one],
+  },
+  {
+    name: "same 3×3×3, batch",
+    x: [2, 2, 3, 3, 3],
+    outputs: 5,
+    kernel: [3, 3, 3],
+    stride: [1, 1, 1],
+    padding: [one, one, one],
+  },
   { name: "point", x: [1, 2, 3, 5, 7], outputs: 9, kernel: [1, 1, 1], stride: [1, 1, 1], padding: [none, none, none] },
-  { name: "patch 1×2×2", x: [1, 2, 4, 6, 5], outputs: 8, kernel: [1, 2, 2], stride: [1, 2, 2], padding: [none, none, none] },
-  { name: "time 3, stride 2", x: [1, 5, 2, 3, 4], outputs: 4, kernel: [3, 1, 1], stride: [2, 1, 1], padding: [none, none, none] },
-  { name: "down, padded right and below", x: [2, 1, 6, 8, 3], outputs: 4, kernel: [1, 3, 3], stride: [1, 2, 2], padding: [none, [0, 1], [0, 1]] },
-  { name: "one channel in and out", x: [1, 3, 3, 3, 1], outputs: 1, kernel: [3, 3, 3], stride: [1, 1, 1], padding: [[2, 0], one, one] },
-  { name: "strides that leave a rest", x: [1, 4, 5, 7, 2], outputs: 3, kernel: [2, 3, 2], stride: [2, 2, 3], padding: [[1, 0], [0, 2], none] },
-  { name: "channels beyond 16", x: [1, 1, 3, 4, 20], outputs: 18, kernel: [1, 3, 3], stride: [1, 1, 1], padding: [none, one, one] },
-  { name: "one pixel", x: [1, 1, 1, 1, 3], outputs: 2, kernel: [3, 3, 3], stride: [1, 1, 1], padding: [[2, 0], one, one] },
-  { name: "empty batch", x: [0, 2, 3, 3, 2], outputs: 2, kernel: [1, 1, 1], stride: [1, 1, 1], padding: [none, none, none] },
-]; // biome-ignore format: a table
+  {
+    name: "patch 1×2×2",
+    x: [1, 2, 4, 6, 5],
+    outputs: 8,
+    kernel: [1, 2, 2],
+    stride: [1, 2, 2],
+    padding: [none, none, none],
+  },
+  {
+    name: "time 3, stride 2",
+    x: [1, 5, 2, 3, 4],
+    outputs: 4,
+    kernel: [3, 1, 1],
+    stride: [2, 1, 1],
+    padding: [none, none, none],
+  },
+  {
+    name: "down, padded right and below",
+    x: [2, 1, 6, 8, 3],
+    outputs: 4,
+    kernel: [1, 3, 3],
+    stride: [1, 2, 2],
+    padding: [none, [0, 1], [0, 1]],
+  },
+  {
+    name: "one channel in and out",
+    x: [1, 3, 3, 3, 1],
+    outputs: 1,
+    kernel: [3, 3, 3],
+    stride: [1, 1, 1],
+    padding: [[2, 0], one, one],
+  },
+  {
+    name: "strides that leave a rest",
+    x: [1, 4, 5, 7, 2],
+    outputs: 3,
+    kernel: [2, 3, 2],
+    stride: [2, 2, 3],
+    padding: [[1, 0], [0, 2], none],
+  },
+  {
+    name: "channels beyond 16",
+    x: [1, 1, 3, 4, 20],
+    outputs: 18,
+    kernel: [1, 3, 3],
+    stride: [1, 1, 1],
+    padding: [none, one, one],
+  },
+  {
+    name: "one pixel",
+    x: [1, 1, 1, 1, 3],
+    outputs: 2,
+    kernel: [3, 3, 3],
+    stride: [1, 1, 1],
+    padding: [[2, 0], one, one],
+  },
+  {
+    name: "empty batch",
+    x: [0, 2, 3, 3, 2],
+    outputs: 2,
+    kernel: [1, 1, 1],
+    stride: [1, 1, 1],
+    padding: [none, none, none],
+  },
+];
 
 interface Made {
   x: Known;
@@ -61,7 +131,6 @@ const forwardCases: Case[] = variants.flatMap((variant) =>
   })),
 );
 
-/** Finite differences for the smaller ones: a convolution per element. */
 const gradientCases: Case[] = variants.flatMap((variant) =>
   (["f32", "bf16"] as const).map((dtype) => ({
     name: `conv3d gradients ${variant.name} ${dtype}`,
@@ -75,12 +144,10 @@ const gradientCases: Case[] = variants.flatMap((variant) =>
       bench.kernels.conv3dBackwardWeights(x, dy, alone, undefined, variant);
       const values = [x.values, weight.values, bias.values];
       const f = ([vx, vw, vb]: Float64Array[]) => conv3d(vx!, x.shape, vw!, weight.shape, vb, shapeOut, variant);
-      // Linear in each input: a gradient is exact from a few probes, so only every stride-th element is moved.
-      const probes = (which: number) => sampled(f, values, which, dy.values);
       for (const [which, gradient] of [dx, dweight, dbias].entries()) {
         const out = await bench.read(gradient);
         if (!bench.computes) continue;
-        const { indices, expected } = probes(which);
+        const { indices, expected } = sampled(f, values, which, dy.values);
         const chosen = bench.from(
           indices.map((i) => out[i]!),
           [indices.length],
@@ -94,6 +161,7 @@ const gradientCases: Case[] = variants.flatMap((variant) =>
   })),
 );
 
+/** Finite differences at two dozen elements of an input, spread over it: each costs two convolutions. */
 function sampled(
   f: (inputs: Float64Array[]) => Float64Array,
   values: readonly Float64Array[],

@@ -188,14 +188,25 @@ export function conv3d(
   { stride, padding }: ConvolutionOptions,
 ): Float64Array {
   const [, inputs, kt, kh, kw] = shapeW as [number, number, number, number, number];
+  const [, frames, height, width, channels] = shapeX as [number, number, number, number, number];
+  const inside = (t: number, h: number, w: number) =>
+    t >= 0 && t < frames && h >= 0 && h < height && w >= 0 && w < width;
   return build(shapeOut, ([b, t, h, w, o]) => {
     let sum = bias?.[o!] ?? 0;
-    build([inputs, kt, kh, kw], ([i, dt, dh, dw]) => {
-      const at = [t! * stride[0] + dt! - padding[0][0], h! * stride[1] + dh! - padding[1][0], w! * stride[2] + dw! - padding[2][0]]; // biome-ignore format: three alike
-      if (at.some((position, axis) => position < 0 || position >= shapeX[1 + axis]!)) return 0;
-      sum += x[place(shapeX, [b!, ...at, i!])]! * weight[place(shapeW, [o!, i!, dt!, dh!, dw!])]!;
-      return 0;
-    });
+    for (let dt = 0; dt < kt; dt++) {
+      for (let dh = 0; dh < kh; dh++) {
+        for (let dw = 0; dw < kw; dw++) {
+          const ft = t! * stride[0] + dt - padding[0][0];
+          const fh = h! * stride[1] + dh - padding[1][0];
+          const fw = w! * stride[2] + dw - padding[2][0];
+          if (!inside(ft, fh, fw)) continue;
+          const from = (((b! * frames + ft) * height + fh) * width + fw) * channels;
+          for (let i = 0; i < inputs; i++) {
+            sum += x[from + i]! * weight[(((o! * inputs + i) * kt + dt) * kh + dh) * kw + dw]!;
+          }
+        }
+      }
+    }
     return sum;
   });
 }

@@ -113,7 +113,8 @@ const epilogueCases: Case[] = Array.from({ length: 64 }, (_, choice) => choice).
       const out = bench.random([rows, columns], choice % 5 === 0 ? "f32" : dtype);
       const { options, values } = chooseEpilogue(bench, choice, rows, columns, out);
       bench.kernels.linear(x, { dtype, shape: [columns, inner], plain }, out, options);
-      const reference = () => epilogue(matmul(x.values, plain.values, [], [rows, inner, columns], false, true), columns, values); // biome-ignore format: one formula
+      const reference = () =>
+        epilogue(matmul(x.values, plain.values, [], [rows, inner, columns], false, true), columns, values);
       await bench.expectClose(out, reference, [dtype]);
     },
   })),
