@@ -5,16 +5,16 @@ import { createHostDevice } from "../host-device.ts";
 import type { Kernels } from "../kernels.ts";
 import { attentionKernels } from "../reference/attention.ts";
 import { convolutionKernels } from "../reference/convolution.ts";
-import { elementwiseKernels } from "../reference/elementwise.ts";
 import { movementKernels } from "../reference/movement.ts";
-import { normKernels } from "../reference/norms.ts";
 import { optimizerKernels } from "../reference/optimizer.ts";
 import { quantizationKernels } from "../reference/quantization.ts";
 import { randomKernels } from "../reference/random.ts";
-import { cast } from "./cast.ts";
 import { CpuContext } from "./context.ts";
+import { elementwiseKernels } from "./elementwise.ts";
 import { modulationKernels } from "./modulation.ts";
+import { normKernels } from "./norms.ts";
 import { productKernels } from "./products.ts";
+import { ropeKernels } from "./rope.ts";
 
 /** Throws `device.onednn-missing` where the library is not on this machine. */
 export function createCpuDevice(): Device {
@@ -25,8 +25,6 @@ export function createCpuDevice(): Device {
       const ctx = new CpuContext(dnn, memory);
       return {
         ...attentionKernels,
-        ...normKernels,
-        ...elementwiseKernels,
         ...movementKernels,
         ...convolutionKernels,
         ...optimizerKernels,
@@ -34,7 +32,9 @@ export function createCpuDevice(): Device {
         ...quantizationKernels,
         ...productKernels(ctx),
         ...modulationKernels(ctx),
-        cast: (x, out) => cast(ctx, x, out),
+        ...normKernels(ctx),
+        ...elementwiseKernels(ctx),
+        ...ropeKernels(ctx),
       } satisfies Kernels;
     },
     () => dnn[Symbol.dispose](),

@@ -1,26 +1,13 @@
 // Matrix products on oneDNN, the whole epilogue fused into the product where a layout lets it.
 import { elementCount } from "../../base/dtype.ts";
-import type {
-  EltwiseAlgorithm,
-  Layout,
-  OneDnnType,
-  PostOperation,
-  TensorDescription,
-} from "../../ffi/onednn-operations.ts";
+import type { Layout, OneDnnType, PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
-import type { Activation, Epilogue, Kernels, LinearWeight, Operand, PackedWeight } from "../kernels.ts";
+import type { Epilogue, Kernels, LinearWeight, Operand, PackedWeight } from "../kernels.ts";
 import { asFloat32, cast, converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, isFast, slice, tensor } from "./context.ts";
+import { eltwiseOf } from "./elementwise.ts";
 import { gatedAdd } from "./modulation.ts";
 import { eachWideBlock } from "./quantized-weight.ts";
-
-/** How oneDNN computes each activation: its algorithm and parameter. */
-export const eltwiseOf: Readonly<Record<Activation, { algorithm: EltwiseAlgorithm; alpha: number }>> = {
-  "gelu-tanh": { algorithm: "gelu-tanh", alpha: 0 },
-  "gelu-erf": { algorithm: "gelu-erf", alpha: 0 },
-  silu: { algorithm: "swish", alpha: 1 },
-  "quick-gelu": { algorithm: "swish", alpha: 1.702 },
-};
 
 /** A matrix or a batch of them where it lies; `tensor.dims` are [batch…, rows, columns] in the product's order. */
 interface Factor {
