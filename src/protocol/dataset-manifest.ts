@@ -1,0 +1,100 @@
+// manifest.json of a prepared set: where every item came from, what was measured, what was decided and why.
+import { z } from "zod";
+import { modelNameSchema } from "./model-media.ts";
+import { measureNames } from "./prepare-config.ts";
+
+/** Raised when a reader of the old form would misunderstand the new one. */
+export const manifestVersion = 1;
+
+const rect = z.strictObject({ x: z.number(), y: z.number(), width: z.number(), height: z.number() });
+const size = z.strictObject({ width: z.int(), height: z.int() });
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+/** Relative to the manifest's folder with forward slashes, or absolute where there is no relative way. */
+const path = z.string().min(1);
+
+export const measurementSchema = z.strictObject({
+  /** Null where the material cannot be judged (e.g. sharpness of an empty sky). */
+  value: z.number().nullable(),
+  unit: z.string(),
+  min: z.number().optional(),
+  max: z.number().optional(),
+  verdict: z.enum(["pass", "fail", "unknown"]),
+});
+export type Measurement = z.infer<typeof measurementSchema>;
+
+export const reasonSchema = z.strictObject({
+  /** A measure's name with `-low` or `-high`, or `too-short`, `near-duplicate`, `damaged`, `bars-only`. */
+  code: z.string(),
+  message: z.string(),
+});
+export type Reason = z.infer<typeof reasonSchema>;
+
+export const sourceSchema = z.strictObject({
+  path,
+  kind: z.enum(["video", "image"]),
+  bytes: z.int(),
+  /** Of the whole file's content; absent where it could not be read. */
+  sha256: sha256.optional(),
+  width: z.int().optional(),
+  height: z.int().optional(),
+  /** Films only: frames a second as the header tells, seconds, codec, colour. */
+  fps: z.number().optional(),
+  duration: z.number().optional(),
+  codec: z.string().optional(),
+  color: z.string().optional(),
+  /** Decoding errors that were survived. */
+  damage: z.int().optional(),
+  /** Why nothing was taken from it. */
+  problem: reasonSchema.optional(),
+});
+export type ManifestSource = z.infer<typeof sourceSchema>;
+
+export const itemSchema = z.strictObject({
+  /** Stable name: the file's name without ending. */
+  id: z.string(),
+  kind: z.enum(["video", "image"]),
+  /** Index into `sources`. */
+  source: z.int(),
+  /** Seconds in the source; 0 and 0 for pictures. `out` is the end of the last frame. */
+  in: z.number(),
+  out: z.number(),
+  /** Frames at the set's rate; 1 for pictures. */
+  frames: z.int(),
+  /** Counts the scenes of a film, from 0. */
+  scene: z.int().optional(),
+  /** The part of the source that was kept, in its pixels as shown (upright, square pixels). */
+  crop: rect.optional(),
+  /** The picture without black bars, in the same pixels; absent where there are none. */
+  content: rect.optional(),
+  /** Width and height of the item: its bucket. */
+  size: size.optional(),
+  /** Exposure factor and chroma shifts (8-bit levels) that normalisation applied. */
+  normalized: z.strictObject({ exposure: z.number(), u: z.number(), v: z.number() }).optional(),
+  measures: z.partialRecord(z.enum(measureNames), measurementSchema),
+  /** 64-bit perceptual hashes every half second, hexadecimal. */
+  hashes: z.array(z.string().regex(/^[0-9a-f]{16}$/)).optional(),
+  verdict: z.enum(["keep", "drop"]),
+  reasons: z.array(reasonSchema),
+  /** The written file; absent for dropped items and with `in_place`. */
+  file: path.optional(),
+  bytes: z.int().optional(),
+  sha256: sha256.optional(),
+  /** The caption found beside the source. */
+  caption: path.optional(),
+});
+export type ManifestItem = z.infer<typeof itemSchema>;
+
+export const datasetManifestSchema = z.strictObject({
+  kind: z.literal("kinora.dataset"),
+  version: z.literal(manifestVersion),
+  model: modelNameSchema,
+  fps: z.number(),
+  sizeMultiple: z.int(),
+  /** True where the items' frames are still in the sources. */
+  inPlace: z.boolean(),
+  /** The settings as they were used, defaults filled in. */
+  settings: z.record(z.string(), z.unknown()),
+  sources: z.array(sourceSchema),
+  items: z.array(itemSchema),
+});
+export type DatasetManifest = z.infer<typeof datasetManifestSchema>;
