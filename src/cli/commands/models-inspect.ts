@@ -1,0 +1,240 @@
+// `kinora models inspect FILE|DIR`: prints what weight files are.
+import { relative } from "node:path";
+import type { DType } from "../../base/dtype.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { fileOrFolder } from "../../io/files.ts";
+import { findModels, openTensorSource, type TensorSource } from "../../io/tensor-source.ts";
+import { type NonFinite, scanValues } from "../../io/value-scan.ts";
+import { inspectWeights, type NetworkReport, type WeightReport } from "../../lora/inspect.ts";
+import type { RecognizedLora } from "../../lora/recognize.ts";
+import type { Recognized } from "../../models/wan/recognize.ts";
+import { command, type Option, type Output, type Values } from "../command.ts";
+
+const options = {
+  scan: {
+    type: "string",
+    value: "all|sample|none",
+    help: "look for values that are not finite (default: all up to 2 GiB, a sample of larger files)",
+  },
+  names: { type: "boolean", help: "list every tensor, and every missing or unexpected name" },
+} satisfies Record<string, Option>;
+
+const FULL_SCAN_BYTES = 2 ** 31;
+/** Longer lists and metadata are cut, unless --names or --json asks for all. */
+const SHOWN = 10;
+const SHOWN_TEXT = 160;
+
+type Scan = "all" | "sample" | "none";
+
+interface Inspection extends WeightReport {
+  scan: Scan;
+  nonFinite: NonFinite[];
+}
+
+function scanMode(value: string | undefined): Scan | undefined {
+  if (value === undefined || value === "all" || value === "sample" || value === "none") return value;
+  throw new KinoraError("cli.bad-value", "--scan cannot be that", { expected: "all, sample or none", actual: value });
+}
+
+const gibibytes = (bytes: number): string =>
+  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(2)} MiB`;
+
+function amount(count: number): string {
+  const row = [[1e9, "B"] as const, [1e6, "M"] as const, [1e3, "K"] as const].find(([unit]) => count >= unit);
+  return row ? `${(count / row[0]).toFixed(2)} ${row[1]}` : String(count);
+}
+
+const timer = { second: 1000, minute: 60_000 };
+const remaining = (milliseconds: number): string =>
+  milliseconds < timer.minute
+    ? `${Math.ceil(milliseconds / timer.second)} s`
+    : `${Math.ceil(milliseconds / timer.minute)} min`;
+
+function inspect(source: TensorSource, asked: Scan | undefined, out: Output): Inspection {
+  const report = inspectWeights(source);
+  const scan = asked ?? (report.bytes <= FULL_SCAN_BYTES ? "all" : "sample");
+  if (scan === "none") return { ...report, scan, nonFinite: [] };
+  const begin = performance.now();
+  const events = scanValues(source, scan === "sample");
+  for (;;) {
+    const { done, value } = events.next();
+    if (done) return { ...report, scan, nonFinite: value };
+    const share = value.bytesDone / value.bytesTotal;
+    const elapsed = performance.now() - begin;
+    if (elapsed < 2 * timer.second) continue;
+    out.progress(`looking at values: ${Math.floor(share * 100)} %, ${remaining((elapsed / share) * (1 - share))} left`);
+  }
+}
+
+function sizes(recognized: Recognized): string {
+  const parts = Object.entries(recognized.config).flatMap(([name, value]) => {
+    // The autoencoder's statistics are constants of the model, not sizes.
+    if (name === "kind" || name === "statistics") return [];
+    if (Array.isArray(value)) return [`${name} [${value.join(", ")}]`];
+    if (typeof value === "object")
+      return [
+        `${name} (${Object.entries(value ?? {})
+          .map((pair) => pair.join(" "))
+          .join(", ")})`,
+      ];
+    return [`${name} ${value}`];
+  });
+  return parts.join(", ");
+}
+
+function shorten(names: readonly string[], all: boolean): string {
+  const shown = all ? names : names.slice(0, SHOWN);
+  const more = names.length - shown.length;
+  return `${names.length}: ${shown.join(", ")}${more > 0 ? ` and ${more} more (--names lists them)` : ""}`;
+}
+
+type Rows = [label: string, text: string][];
+
+const counted = (counts: ReadonlyMap<string, number>): string[] =>
+  [...counts].map(([what, count]) => `${count} × ${what}`);
+
+function networkRows(
+  { recognized, layout, prefix, parameters, problems, complete, quantized, ignored }: NetworkReport,
+  all: boolean,
+): Rows {
+  const near = ({ name, nearest }: { name: string; nearest?: string }) =>
+    nearest ? `${name} (nearest: ${nearest})` : name;
+  const rows: Rows = [["what", recognized.label]];
+  for (const note of recognized.notes) rows.push(["note", note]);
+  rows.push(["layout", `${layout} names${prefix ? `, prefix ${prefix}` : ""}`]);
+  rows.push(["parameters", amount(parameters)], ["sizes", sizes(recognized)]);
+  for (const text of counted(quantized)) rows.push(["quantised", text]);
+  if (complete) rows.push(["complete", "yes: every parameter is there, in its shape"]);
+  if (problems.missing.length > 0) rows.push(["missing", shorten(problems.missing.map(near), all)]);
+  if (problems.unexpected.length > 0) rows.push(["unexpected", shorten(problems.unexpected.map(near), all)]);
+  const shapes = problems.wrongShape.map(
+    ({ name, expected, actual }) => `${name} [${actual}] instead of [${expected}]`,
+  );
+  if (shapes.length > 0) rows.push(["wrong shape", shorten(shapes, all)]);
+  const wrong = problems.wrongDtype.map(({ name, dtype }) => `${name} ${dtype}`);
+  if (wrong.length > 0) rows.push(["wrong dtype", shorten(wrong, all)]);
+  for (const text of counted(ignored)) rows.push(["left out", text]);
+  return rows;
+}
+
+function loraRows(lora: RecognizedLora, all: boolean): Rows {
+  const scales = [...new Set(lora.modules.map(({ alphaValue, rank }) => alphaValue / rank))].sort((a, b) => a - b);
+  const rows: Rows = [
+    ["what", lora.label],
+    ["layout", lora.formats.length > 0 ? `${lora.formats.join(" and ")} names` : "no known names"],
+    ["rank", lora.ranks.join(", ") || "none"],
+    ["alpha", `${lora.hasAlpha ? lora.alphas.join(", ") : "none in the file"} (scale ${scales.join(", ") || 1})`],
+    ["modules", String(lora.modules.length)],
+  ];
+  if (lora.expert) rows.push(["expert", `${lora.expert} noise`]);
+  for (const text of counted(lora.others)) rows.push(["not applied", `${text} tensors`]);
+  if (lora.unmatched.length > 0)
+    rows.push([
+      "unmatched",
+      shorten(
+        lora.unmatched.map(({ name, why }) => `${name} (${why})`),
+        all,
+      ),
+    ]);
+  return rows;
+}
+
+function rowsOf(report: Inspection, all: boolean): Rows {
+  const total = [...report.dtypes.values()].reduce((sum, count) => sum + count, 0);
+  const rows: Rows = [];
+  for (const network of report.networks) rows.push(...networkRows(network, all));
+  if (report.lora) rows.push(...loraRows(report.lora, all));
+  for (const failure of report.failures) rows.push(["problem", failure]);
+  if (report.networks.length === 0 && !report.lora && report.failures.length === 0) {
+    rows.push(["what", "no Wan network and no LoRA that Kinora knows"]);
+  }
+  rows.push([
+    "file",
+    `${report.format}, ${report.tensors} tensors, ${amount(total)} values, ${gibibytes(report.bytes)}`,
+  ]);
+  const dtypes = [...report.dtypes].sort((a, b) => b[1] - a[1]);
+  rows.push(["dtypes", dtypes.map(([dtype, count]: [DType, number]) => `${dtype} ${amount(count)}`).join(", ")]);
+  const looked = { all: "all of them looked at", sample: "a sample looked at", none: "" }[report.scan];
+  const spoiled = report.nonFinite.map(({ name, nan, infinite }) => `${name} (${nan} NaN, ${infinite} infinite)`);
+  if (report.scan !== "none")
+    rows.push(["values", spoiled.length > 0 ? `NOT FINITE in ${shorten(spoiled, all)}` : `finite, ${looked}`]);
+  for (const [key, value] of Object.entries(report.metadata)) {
+    const text = value.replaceAll("\n", " ");
+    rows.push(["metadata", `${key} = ${all || text.length <= SHOWN_TEXT ? text : `${text.slice(0, SHOWN_TEXT)}…`}`]);
+  }
+  return rows;
+}
+
+function print(name: string, rows: Rows): string {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return [name, ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`)].join("\n");
+}
+
+function machineReadable(report: Inspection): object {
+  const { networks, lora, dtypes, ...rest } = report;
+  return {
+    ...rest,
+    dtypes: Object.fromEntries(dtypes),
+    networks: networks.map(({ recognized, quantized, ignored, ...network }) => {
+      const { expected: _, ...known } = recognized;
+      return { ...known, ...network, quantized: Object.fromEntries(quantized), ignored: Object.fromEntries(ignored) };
+    }),
+    ...(lora ? { lora: { ...lora, others: Object.fromEntries(lora.others) } } : {}),
+  };
+}
+
+async function run(values: Values<typeof options>, positionals: string[], out: Output): Promise<number> {
+  const [path] = positionals;
+  if (path === undefined || positionals.length > 1) {
+    throw new KinoraError("cli.bad-arguments", "name one file or folder", { hint: "kinora models inspect FILE|DIR" });
+  }
+  const asked = scanMode(values.scan);
+  const json = (values as { json?: boolean }).json === true;
+  const folder = fileOrFolder(path).kind === "folder";
+  const found = folder ? findModels(path) : [path];
+  if (found.length === 0) {
+    throw new KinoraError("io.no-weights", `${path} holds no weights`, {
+      expected: ".safetensors or .pth files, or an index of shards",
+    });
+  }
+  const answers: object[] = [];
+  let failed = false;
+  for (const file of found) {
+    const name = folder ? relative(path, file) : file;
+    try {
+      using source = openTensorSource(file);
+      const report = inspect(source, asked, out);
+      if (json) answers.push(machineReadable(report));
+      else {
+        out.data(print(name, rowsOf(report, values.names)));
+        if (values.names)
+          for (const tensor of source.names)
+            out.data(`    ${tensor} ${source.info(tensor).dtype} [${source.info(tensor).shape}]`);
+      }
+    } catch (error) {
+      // One spoiled file among several must not hide what the others are.
+      if (!isKinoraError(error) || !folder) throw error;
+      failed = true;
+      const { code, message, hint } = error;
+      if (json) answers.push({ path: file, error: { code, message, hint } });
+      else
+        out.data(
+          print(name, [["error", `${code}: ${message}`], ...(hint ? [["hint", hint] as [string, string]] : [])]),
+        );
+    }
+  }
+  if (json) out.data(JSON.stringify({ files: answers }, null, 2));
+  return failed ? 1 : 0;
+}
+
+export const modelsInspect = command({
+  name: "models inspect",
+  summary: "say what a weight file or a checkpoint's folder is",
+  usage: "FILE|DIR",
+  details: `
+Recognises Wan's transformers, autoencoders, text and vision encoders and LoRAs by names and shapes alone, in the layouts
+of the official repositories, ComfyUI, diffusers, transformers, kohya/musubi and DiffSynth; safetensors (also sharded)
+and PyTorch checkpoints, from which nothing is executed.`,
+  options,
+  run,
+});

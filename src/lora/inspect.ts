@@ -1,0 +1,106 @@
+// What a weight file is: the networks in it, or the adapter that it is. The lowest room that knows both.
+// Gives plain data; printing is the command line's.
+import { type DType, dtypes, elementCount } from "../base/dtype.ts";
+import { isKinoraError } from "../base/errors.ts";
+import type { TensorFormat, TensorSource } from "../io/tensor-source.ts";
+import { type Recognized, recognize } from "../models/wan/recognize.ts";
+import { findComponents, type WeightLayout } from "../models/wan/weight-names.ts";
+import {
+  compareWeights,
+  isComplete,
+  type LogicalTensor,
+  mapWeights,
+  type WeightProblems,
+} from "../models/wan/weights.ts";
+import { looksLikeLora, type RecognizedLora, recognizeLora } from "./recognize.ts";
+
+export interface NetworkReport {
+  readonly layout: WeightLayout;
+  readonly prefix: string;
+  readonly recognized: Recognized;
+  /** Scales not counted. */
+  readonly parameters: number;
+  /** How weights are quantised and how many are, e.g. `f8e4m3, a scale per tensor`. */
+  readonly quantized: ReadonlyMap<string, number>;
+  readonly complete: boolean;
+  readonly problems: WeightProblems;
+  /** How many tensors were left out, by reason. */
+  readonly ignored: ReadonlyMap<string, number>;
+}
+
+export interface WeightReport {
+  readonly path: string;
+  readonly format: TensorFormat;
+  readonly tensors: number;
+  /** Of the tensors' data. */
+  readonly bytes: number;
+  /** Elements of each dtype. */
+  readonly dtypes: ReadonlyMap<DType, number>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly networks: readonly NetworkReport[];
+  readonly lora?: RecognizedLora;
+  /** What kept a network from being recognised, by message. */
+  readonly failures: readonly string[];
+}
+
+function granularity({ dtype, shape, scale }: LogicalTensor): string | undefined {
+  if (!scale) return dtype.startsWith("f8") || dtype === "i8" ? `${dtype}, no scale` : undefined;
+  const [, columns] = shape;
+  if (scale.shape.length === 1) return `${dtype}, a scale per tensor`;
+  if (scale.shape.length === 2) return `${dtype}, a scale per row`;
+  return `${dtype}, a scale per ${columns! / scale.shape[1]!} inputs of a row`;
+}
+
+function tally<T>(items: Iterable<T>, key: (item: T) => string | undefined): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const item of items) {
+    const name = key(item);
+    if (name !== undefined) counts.set(name, (counts.get(name) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** Describes an open weight file; reads no more of its values than the scalars of a LoRA. */
+export function inspectWeights(source: TensorSource): WeightReport {
+  const counts = new Map<DType, number>();
+  let bytes = 0;
+  for (const name of source.names) {
+    const { dtype, shape } = source.info(name);
+    const count = elementCount(shape);
+    counts.set(dtype, (counts.get(dtype) ?? 0) + count);
+    bytes += count * dtypes[dtype].bytes;
+  }
+  const report = {
+    path: source.path,
+    format: source.format,
+    tensors: source.names.length,
+    bytes,
+    dtypes: counts,
+    metadata: source.metadata,
+  };
+  if (looksLikeLora(source.names)) return { ...report, networks: [], lora: recognizeLora(source), failures: [] };
+  const networks: NetworkReport[] = [];
+  const failures: string[] = [];
+  for (const component of findComponents(source.names)) {
+    try {
+      const map = mapWeights(source, component);
+      const recognized = recognize(map, source.path);
+      const problems = compareWeights(recognized.expected, map);
+      const tensors = [...map.tensors.values()];
+      networks.push({
+        layout: component.layout,
+        prefix: component.prefix,
+        recognized,
+        parameters: tensors.reduce((sum, tensor) => sum + elementCount(tensor.shape), 0),
+        quantized: tally(tensors, granularity),
+        complete: isComplete(problems),
+        problems,
+        ignored: tally(map.ignored, ({ why }) => why),
+      });
+    } catch (error) {
+      if (!isKinoraError(error)) throw error;
+      failures.push(`${component.kind}: ${error.message}`);
+    }
+  }
+  return { ...report, networks, failures };
+}
