@@ -1,10 +1,28 @@
 // The batches of an epoch: items of one dataset and one bucket together, in musubi's way; order drawn from a generator.
 // https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/dataset/bucket.py (BucketBatchManager)
+import { philox } from "../base/philox.ts";
 import type { Bucket, DatasetItem } from "./items.ts";
 
-/** What shuffling needs of a random generator: 32 uniform bits at a time. One per epoch, keyed by seed and epoch. */
+/** What shuffling needs of a random generator: 32 uniform bits at a time. */
 export interface RandomBits {
   nextUint32(): number;
+}
+
+/** Keeps these draws apart from noise of the same seed, whose counters stay below 2^21 in their last word. */
+const SHUFFLE = 0x80000001;
+
+/** The bits that order an epoch: Philox under `seed` (64 bits), counters of the epoch's own. No state to save. */
+export function epochBits(seed: bigint, epoch: number): RandomBits {
+  const wrapped = BigInt.asUintN(64, seed);
+  const key = [Number(wrapped & 0xffffffffn), Number(wrapped >> 32n)] as const;
+  const words = new Uint32Array(4);
+  let drawn = 0;
+  return {
+    nextUint32() {
+      if (drawn % 4 === 0) philox([drawn / 4, 0, epoch, SHUFFLE], key, words);
+      return words[drawn++ % 4]!;
+    },
+  };
 }
 
 export interface Batch {

@@ -1,23 +1,9 @@
 // Batches: one dataset and one bucket each, nothing lost, nothing twice, the same for the same seed.
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { bucketsOf, epochBatches, type RandomBits, shuffle } from "../../src/dataset/batches.ts";
+import { bucketsOf, epochBatches, epochBits, shuffle } from "../../src/dataset/batches.ts";
 import { cropFor } from "../../src/dataset/buckets.ts";
 import type { DatasetItem } from "../../src/dataset/items.ts";
-
-/** A xorshift of its own: these tests ask for any good bits. */
-function bits(seed: number): RandomBits {
-  let state = (seed ^ 0x9e3779b9) >>> 0 || 1;
-  return {
-    nextUint32: () => {
-      state ^= state << 13;
-      state ^= state >>> 17;
-      state ^= state << 5;
-      state >>>= 0;
-      return state;
-    },
-  };
-}
 
 function item(index: number, dataset: number, width: number, frames: number, repeats = 1): DatasetItem {
   return {
@@ -73,11 +59,12 @@ describe("batches", () => {
     );
   });
 
-  it("of a seed are always the same, of another seed others", () => {
+  it("of a seed and an epoch are always the same, of others different", () => {
     const many = Array.from({ length: 40 }, (_, i) => item(i, 0, 64, 5));
-    const run = (seed: number) => ids(epochBatches(many, () => 4, bits(seed)));
-    expect(run(7)).toEqual(run(7));
-    expect(run(7)).not.toEqual(run(8));
+    const run = (seed: bigint, epoch: number) => ids(epochBatches(many, () => 4, epochBits(seed, epoch)));
+    expect(run(7n, 0)).toEqual(run(7n, 0));
+    const others = [run(7n, 1), run(8n, 0), run(7n + 2n ** 32n, 0)];
+    for (const other of others) expect(other).not.toEqual(run(7n, 0));
     expect(many.map((entry) => entry.id)).toEqual(Array.from({ length: 40 }, (_, i) => `1/${i}:0+5`));
   });
 
@@ -95,7 +82,7 @@ describe("batches", () => {
         fc.option(fc.integer()),
         (set, batch, seed) => {
           const all = set.map((entry, i) => item(i, entry.dataset, entry.width, entry.frames, entry.repeats));
-          const batches = epochBatches(all, () => batch, seed === null ? undefined : bits(seed));
+          const batches = epochBatches(all, () => batch, seed === null ? undefined : epochBits(BigInt(seed), 0));
           const times = new Map<string, number>();
           for (const { dataset, bucket, items: members } of batches) {
             expect(members.length > 0 && members.length <= batch).toBe(true);
@@ -116,7 +103,7 @@ describe("batches", () => {
 
 describe("the shuffle", () => {
   it("gives each order equally often", () => {
-    const random = bits(1);
+    const random = epochBits(1n, 0);
     const counts = new Map<string, number>();
     for (let i = 0; i < 24_000; i++) {
       const values = [0, 1, 2, 3];

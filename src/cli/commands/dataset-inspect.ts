@@ -7,9 +7,11 @@ import { type InspectedItem, type Inspection, inspection } from "../../dataset/i
 import { collectPlan, defaultModel, planDataset } from "../../dataset/plan.ts";
 import { probeMedia } from "../../dataset/probe.ts";
 import { planWarnings } from "../../dataset/warnings.ts";
+import { cleanText } from "../../io/text-clean/index.ts";
 import { loadTokenizer } from "../../io/tokenizer/load.ts";
 import { modelNames } from "../../protocol/model-media.ts";
 import { command, type Output } from "../command.ts";
+import { timeLeft } from "../progress.ts";
 
 export const datasetInspect = command({
   name: "dataset inspect",
@@ -61,9 +63,14 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
     const started = Date.now();
     const run = planDataset(config, probeMedia, values.model === undefined ? {} : { model: values.model });
     const plan = await collectPlan(run, (event) => {
-      if (event.type === "probed") out.progress(probing(event.done, event.files, Date.now() - started));
+      if (event.type !== "probed") return;
+      out.progress(`reading files: ${event.done} of ${event.files}${timeLeft(started, event.done, event.files)}`);
     });
-    const warnings = planWarnings(plan, tokenizer ? { countTokens: (text) => tokenizer.encode(text).length } : {});
+    const warnings = planWarnings(
+      plan,
+      // As the text encoder gets them: cleaned first.
+      tokenizer ? { countTokens: (text) => tokenizer.encode(cleanText(text)).length } : {},
+    );
     const data = inspection(plan, warnings);
     if (values.html !== undefined) await writeFile(values.html, inspectionPage(data));
     if (values.json) out.data(JSON.stringify(data, null, 2));
@@ -72,11 +79,6 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
     return 0;
   },
 });
-
-function probing(done: number, files: number, elapsed: number): string {
-  const left = Math.ceil(((elapsed / done) * (files - done)) / 1000);
-  return `reading files ${done} of ${files}${left > 1 ? `, about ${left} s left` : ""}`;
-}
 
 const count = (value: number): string => value.toLocaleString("en-US");
 const plural = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;

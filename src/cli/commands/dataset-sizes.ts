@@ -1,0 +1,195 @@
+// `kinora dataset sizes`: prints every size near a source's shape with its tokens, cost and memory.
+import { KinoraError } from "../../base/errors.ts";
+import { clipLengths, type NearSize, sizesNear } from "../../dataset/sizes.ts";
+import { type WanModel, wanModels } from "../../models/wan/params.ts";
+import { latentSize } from "../../models/wan/plan.ts";
+import { planLoraStep } from "../../train/plan.ts";
+import { type CountedSize, type StepCost, stepCosts } from "../../train/step-costs.ts";
+import { command, type Output } from "../command.ts";
+import { parseSize, parseWholeNumber } from "../parse.ts";
+import { timeLeft } from "../progress.ts";
+import { findModel } from "./plan.ts";
+
+const cards = [16, 24, 40, 80] as const;
+/** What the driver, its libraries and the display take of a card. */
+const RESERVED = 1e9;
+
+interface Row {
+  width: number;
+  height: number;
+  frames: number;
+  tokens: number;
+  /** Share of the source cut away. */
+  cropped: number;
+  /** Arithmetic of a step, times that of the model's usual clip. */
+  relativeCost: number;
+  stepFlops: number;
+  peakBytes: number;
+  cards: { gigabytes: number; fits: boolean; spareBytes: number }[];
+}
+
+export const datasetSizes = command({
+  name: "dataset sizes",
+  summary: "list the sizes near a source's shape, with tokens, cost of a training step and memory",
+  usage: "--source W*H --model MODEL [--max-tokens N]",
+  options: {
+    source: { type: "string", value: "W*H", help: "size of the clips or pictures, e.g. 1920x1040" },
+    model: { type: "string", value: "MODEL", help: `one of ${Object.keys(wanModels).join(", ")}` },
+    "max-tokens": { type: "string", value: "N", help: "leave out what is longer (default: the model's largest clip)" },
+    frames: { type: "string", value: "F,F,…", help: "only these lengths, each 4n+1 (default: all up to the model's)" },
+    tolerance: { type: "string", value: "PERCENT", help: "how far the aspect may be off", default: "1" },
+    "min-side": { type: "string", value: "PIXELS", help: "the shorter side is at least this", default: "128" },
+    rank: { type: "string", value: "N", help: "of the LoRA that trains", default: "32" },
+    dtype: { type: "string", value: "bf16|f32", help: "of the frozen weights", default: "bf16" },
+  },
+  details: `
+Memory is the planner's peak of a LoRA step with batch 1 and gradient checkpointing: transformer (one expert, where
+there are two), LoRA, optimizer, activations. Text encoder and autoencoder are not needed while training from a cache.
+The last columns say what is left on a card of that many GB, or is missing (−), after 1 GB for the driver.
+
+Example:
+  kinora dataset sizes --source 1920x1040 --model t2v-A14B --frames 1,21,45 --max-tokens 20000`,
+  async run(values, positionals, out) {
+    if (values.source === undefined || values.model === undefined || positionals.length > 0)
+      throw new KinoraError("cli.missing-option", "dataset sizes needs --source and --model", {
+        hint: "kinora dataset sizes --source 1920x1040 --model t2v-A14B",
+      });
+    const source = parseSize(values.source);
+    const model = findModel(values.model);
+    const usual = latentSize(model, model.defaults).tokens;
+    const maxTokens =
+      values["max-tokens"] === undefined ? usual : parseWholeNumber("--max-tokens", values["max-tokens"]);
+    const rank = parseWholeNumber("--rank", values.rank);
+    const { dtype } = values;
+    if (dtype !== "bf16" && dtype !== "f32")
+      throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "bf16 or f32", actual: dtype });
+    const step = model.vae.stride[2] * model.dit.patchSize[2];
+    const sizes = sizesNear(source, {
+      step,
+      tolerance: parsePercent(values.tolerance),
+      minSide: parseWholeNumber("--min-side", values["min-side"]),
+    });
+    const lengths = values.frames === undefined ? clipLengths(model.defaults.frames) : parseLengths(values.frames);
+    const candidates = sizes.flatMap((size) =>
+      lengths.flatMap((frames) => {
+        const { tokens } = latentSize(model, { ...size, frames });
+        return tokens <= maxTokens ? [{ size: { ...size, frames }, tokens }] : [];
+      }),
+    );
+    if (candidates.length === 0)
+      throw new KinoraError("dataset.no-size", `no size of ${model.name} near ${source.width}x${source.height}`, {
+        actual: `${sizes.length} sizes within ${values.tolerance} % of the shape, none of at most ${maxTokens} tokens`,
+        hint: sizes.length === 0 ? "raise --tolerance or lower --min-side" : "raise --max-tokens",
+      });
+    const cost = await planned([{ size: model.defaults, tokens: usual }, ...candidates], model, { rank, dtype }, out);
+    const reference = cost(usual).flops;
+    const rows = candidates.map(({ size, tokens }) => rowOf(size, tokens, cost(tokens), reference));
+    const header = { source, model: model.name, step, maxTokens, rank, dtype, usual: usualText(model) };
+    if (values.json) out.data(JSON.stringify({ ...header, sizes: rows }, null, 2));
+    else out.data([...table(rows), "", ...largest(rows), "", footer(header, rows.length)].join("\n"));
+    return 0;
+  },
+});
+
+async function planned(
+  sizes: readonly CountedSize[],
+  model: WanModel,
+  { rank, dtype }: { rank: number; dtype: "bf16" | "f32" },
+  out: Output,
+): Promise<(tokens: number) => StepCost> {
+  const run = stepCosts(sizes, (size) => planLoraStep(model, size, { dtype, rank, checkpointed: true }));
+  const started = Date.now();
+  for (;;) {
+    const next = await run.next();
+    if (next.done) return next.value;
+    const { planned: done, of } = next.value;
+    out.progress(`planning training steps: ${done} of ${of}${timeLeft(started, done, of)}`);
+  }
+}
+
+function rowOf(
+  { width, height, frames, crop }: NearSize & { frames: number },
+  tokens: number,
+  cost: StepCost,
+  reference: number,
+): Row {
+  return {
+    width,
+    height,
+    frames,
+    tokens,
+    cropped: Math.max(0, crop.lost),
+    relativeCost: cost.flops / reference,
+    stepFlops: cost.flops,
+    peakBytes: Math.round(cost.peak),
+    cards: cards.map((gigabytes) => {
+      // A "24 GB" card has 24 · 2^30 bytes.
+      const spareBytes = Math.round(gigabytes * 2 ** 30 - RESERVED - cost.peak);
+      return { gigabytes, fits: spareBytes >= 0, spareBytes };
+    }),
+  };
+}
+
+function parsePercent(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && value >= 0 && value <= 100) return value / 100;
+  throw new KinoraError("cli.bad-number", "--tolerance is wrong", { expected: "per cent, 0 to 100", actual: text });
+}
+
+function parseLengths(text: string): number[] {
+  const lengths = text.split(",").map((part) => parseWholeNumber("--frames", part));
+  const wrong = lengths.find((frames) => frames % 4 !== 1);
+  if (wrong === undefined) return [...new Set(lengths)].sort((a, b) => a - b);
+  const below = wrong - ((wrong + 3) % 4);
+  throw new KinoraError("size.frames", `--frames: ${wrong} is not 4n+1`, {
+    hint: `use ${below < 1 ? "" : `${below} or `}${below + 4}`,
+  });
+}
+
+const usualText = ({ defaults }: WanModel): string => `${defaults.width}x${defaults.height}x${defaults.frames}`;
+const signed = (bytes: number): string => `${bytes < 0 ? "−" : ""}${Math.abs(bytes / 1e9).toFixed(1)}`;
+
+/** Sizes under each other, their lengths below each. */
+function table(rows: readonly Row[]): string[] {
+  const lines = [["size", "tokens", "cost", "memory", ...cards.map((gigabytes) => `${gigabytes} GB`)]];
+  for (const row of rows) {
+    lines.push([
+      `${row.width}x${row.height}x${row.frames}`,
+      row.tokens.toLocaleString("en-US"),
+      row.relativeCost.toPrecision(3),
+      `${(row.peakBytes / 1e9).toFixed(1)} GB`,
+      ...row.cards.map(({ spareBytes }) => signed(spareBytes)),
+    ]);
+  }
+  const widths = lines[0]!.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
+  return lines.map((line) =>
+    line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  "),
+  );
+}
+
+function largest(rows: readonly Row[]): string[] {
+  return cards.map((gigabytes, i) => {
+    const fitting = rows.filter((row) => row.cards[i]!.fits);
+    const best = fitting.reduce<Row | undefined>(
+      (most, row) => (most && most.tokens >= row.tokens ? most : row),
+      undefined,
+    );
+    const least = Math.min(...rows.map((row) => row.peakBytes));
+    return best
+      ? `${gigabytes} GB: the most is ${best.width}x${best.height}x${best.frames} (${best.tokens.toLocaleString("en-US")} tokens)`
+      : `${gigabytes} GB: none fits as it is; the least needs ${(least / 1e9).toFixed(1)} GB`;
+  });
+}
+
+function footer(
+  {
+    model,
+    source,
+    usual,
+    rank,
+    dtype,
+  }: { model: string; source: { width: number; height: number }; usual: string; rank: number; dtype: string },
+  count: number,
+): string {
+  return `${count} sizes of ${model} near ${source.width}x${source.height}. cost: a LoRA step (rank ${rank}, ${dtype}) against one of ${usual}; card columns: GB left, or missing (−)`;
+}

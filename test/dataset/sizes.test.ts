@@ -1,0 +1,106 @@
+// The sizes near a source's shape, and what the command says of them.
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { main } from "../../src/cli/main.ts";
+import { clipLengths, sizesNear } from "../../src/dataset/sizes.ts";
+
+const text = ({ width, height }: { width: number; height: number }) => `${width}x${height}`;
+
+describe("sizes near a shape", () => {
+  it("of 1920×1040 hold its own in steps of 16, no other height twice over", () => {
+    // 24:13. Exactly that in steps of 16 are 384×208 and its multiples up to 1920×1040. Below a height of 320, 0.2 % let
+    // nothing else through: at 16·k the next width is off by 16 in 24/13·16·k.
+    const sizes = sizesNear({ width: 1920, height: 1040 }, { step: 16, tolerance: 0.002, minSide: 64 });
+    const small = sizes.filter(({ height }) => height < 320).map(text);
+    expect(small).toEqual(["384x208"]);
+    for (const size of ["1920x1040", "1536x832", "1152x624", "768x416"]) expect(sizes.map(text)).toContain(size);
+  });
+
+  it("of 1280×720 in steps of 32 within 3 % are the derived ones from 700,000 pixels on", () => {
+    // Heights in steps of 32 from 672; the widths within 16/9 · height / 1.03 … · 1.03:
+    // 704: 1215.1…1289.1 → 1216, 1248, 1280; 672: 1159.9…1230.5 → 1184 (1160 → 1184), 1216; 640: 1104.6…1171.9 → 1120, 1152.
+    const sizes = sizesNear({ width: 1280, height: 720 }, { step: 32, tolerance: 0.03, minSide: 128 });
+    expect(sizes.filter(({ width, height }) => width * height > 700_000).map(text)).toEqual([
+      ...["1280x704", "1248x704", "1216x704", "1216x672", "1184x672", "1152x640", "1120x640"],
+    ]);
+  });
+
+  it("never enlarge, keep the step and the shape", () => {
+    const side = fc.integer({ min: 200, max: 4000 });
+    fc.assert(
+      fc.property(side, side, fc.constantFrom(16, 32), (width, height, step) => {
+        for (const size of sizesNear({ width, height }, { step, tolerance: 0.02, minSide: 64 })) {
+          expect([size.width % step, size.height % step]).toEqual([0, 0]);
+          expect(size.width <= width && size.height <= height && Math.min(size.width, size.height) >= 64).toBe(true);
+          const off = (size.width * height) / (size.height * width);
+          expect(off <= 1.02 + 1e-9 && off >= 1 / 1.02 - 1e-9).toBe(true);
+        }
+      }),
+    );
+  });
+
+  it("go with lengths 1, 5, 9 …", () => {
+    expect(clipLengths(21)).toEqual([1, 5, 9, 13, 17, 21]);
+    expect(clipLengths(24)).toEqual([1, 5, 9, 13, 17, 21]);
+  });
+});
+
+describe("kinora dataset sizes", () => {
+  async function sizes(...words: string[]): Promise<{ code: number; text: string; notes: string }> {
+    const said = { text: "", notes: "" };
+    const code = await main(["dataset", "sizes", ...words], {
+      data: (part) => {
+        said.text += part;
+      },
+      note: (part) => {
+        said.notes += part;
+      },
+      progress: () => {},
+    });
+    return { code, ...said };
+  }
+
+  it("says tokens, cost and memory of each", async () => {
+    const words = [
+      "--source",
+      "1920x1040",
+      "--model",
+      "t2v-1.3B",
+      "--frames",
+      "5,45",
+      "--max-tokens",
+      "3800",
+      "--min-side",
+      "200",
+    ];
+    const { code, text } = await sizes(...words, "--json");
+    expect(code).toBe(0);
+    const data = JSON.parse(text);
+    const row = data.sizes.find((size: { width: number; frames: number }) => size.width === 384 && size.frames === 45);
+    // 45 frames are 12 latent frames of 48×26 latents, 2×2 a token: 12·24·13.
+    expect(row).toMatchObject({ height: 208, tokens: 3744, cropped: 0 });
+    expect(row.cards.map((card: { gigabytes: number }) => card.gigabytes)).toEqual([16, 24, 40, 80]);
+    expect(row.cards[3].fits).toBe(true);
+    // 832×480×81 is the model's usual clip of 32,760 tokens; the step of 3,744 is cheaper than their ratio.
+    expect(row.relativeCost).toBeGreaterThan(0);
+    expect(row.relativeCost).toBeLessThan(3744 / 32760);
+    for (const size of data.sizes) expect(size.tokens).toBeLessThanOrEqual(3800);
+    const shown = await sizes(...words);
+    expect(shown.text).toMatch(/384x208x45 +3,744 /);
+    expect(shown.text).toMatch(/80 GB: the most is /);
+  });
+
+  it.each([
+    [["--model", "t2v-1.3B"], "cli.missing-option"],
+    [["--source", "1920", "--model", "t2v-1.3B"], "cli.bad-size"],
+    [["--source", "1920x1040", "--model", "t2v-1.3"], "model.unknown"],
+    [["--source", "1920x1040", "--model", "t2v-1.3B", "--frames", "20"], "size.frames"],
+    [["--source", "1920x1040", "--model", "t2v-1.3B", "--tolerance", "x"], "cli.bad-number"],
+    [["--source", "100x100", "--model", "t2v-1.3B"], "dataset.no-size"],
+    [["--source", "1920x1040", "--model", "t2v-1.3B", "--max-tokens", "10"], "dataset.no-size"],
+  ])("refuses %j", async (words, code) => {
+    const { code: exit, notes } = await sizes(...words);
+    expect(exit).toBe(1);
+    expect(notes).toContain(`error ${code}`);
+  });
+});
