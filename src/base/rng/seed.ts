@@ -1,0 +1,18 @@
+// Seeds as 64-bit numbers. Not a source of them.
+import { KinoraError } from "../errors.ts";
+
+/** A seed as the command line and the libraries take it: any integer of 64 bits, signed or not. */
+export type Seed = number | bigint;
+
+/** The two 32-bit halves of a seed; negative ones wrap, as torch.manual_seed does. Throws `rng.seed`. */
+export function seedWords(seed: Seed): { low: number; high: number } {
+  const whole = typeof seed === "bigint" || Number.isSafeInteger(seed) ? BigInt(seed) : undefined;
+  if (whole === undefined || whole >= 1n << 64n || whole < -(1n << 63n)) {
+    throw new KinoraError("rng.seed", "a seed is an integer of at most 64 bits", {
+      actual: String(seed),
+      hint: "Beyond 2^53 a seed must be a bigint: as a number it has lost digits.",
+    });
+  }
+  const bits = BigInt.asUintN(64, whole);
+  return { low: Number(bits & 0xffffffffn), high: Number(bits >> 32n) };
+}
