@@ -50,7 +50,18 @@ function candidates(): string[] {
   return [...names, ...folders.flatMap((folder) => names.map((name) => join(folder, name)).filter(existsSync))];
 }
 
+/**
+ * How long OpenMP's threads spin at a barrier before they sleep. By default libgomp spins for seconds' worth of cycles,
+ * which is ruinous as soon as another process wants a core: small products took 40 times longer on two busy cores.
+ * Read by the OpenMP runtimes when they are loaded; what the user has set stays.
+ */
+function calmOpenMp(): void {
+  process.env.GOMP_SPINCOUNT ??= "2000";
+  process.env.KMP_BLOCKTIME ??= "1";
+}
+
 function open(): LibraryHandle {
+  calmOpenMp();
   const override = process.env.KINORA_ONEDNN;
   const paths = override ? [override] : candidates();
   let cause: unknown;

@@ -1,0 +1,45 @@
+// A thousand training steps leave the device and the process as large as the first ones did.
+import { describe, expect, it } from "vitest";
+import { openDevice } from "../../src/device/open-device.ts";
+import { fromValues } from "../../src/tensor/tensor.ts";
+import { AdamW } from "../../src/train/adamw.ts";
+import { gatherGradients } from "../../src/train/gradients.ts";
+import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
+
+describe("1,000 steps of full fine-tuning", () => {
+  it.each(["auto", "reference"] as const)(
+    "grow neither device bytes nor resident memory on the %s device",
+    async (name) => {
+      const { device } = openDevice(name);
+      const start = device.memory().live;
+      {
+        const { model, weights } = tinyDit(device, { trainable: true });
+        using _model = model;
+        using optimizer = new AdamW(device, weights.parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+        const { clean, noise, shape, text: values } = tinySample(1);
+        using text = fromValues(device, values, [3, tinyDitConfig.textDim]);
+        const losses: number[] = [];
+        let live = 0;
+        let resident = 0;
+        for (let step = 0; step < 1000; step++) {
+          const sample = { clean, noise, shape, sigma: (step % 10) / 10 + 0.05, text };
+          losses.push(await gatherGradients(model, sample, { checkpointed: step % 2 === 0 }));
+          optimizer.update(1e-3);
+          if (step === 1) live = device.memory().live;
+          if (step > 1) expect(device.memory().live).toBe(live);
+          if (step === 300) {
+            globalThis.gc?.();
+            resident = process.memoryUsage.rss();
+          }
+        }
+        globalThis.gc?.();
+        expect(process.memoryUsage.rss() - resident).toBeLessThan(48e6);
+        const mean = (part: number[]) => part.reduce((sum, loss) => sum + loss, 0) / part.length;
+        expect(mean(losses.slice(-20))).toBeLessThan(mean(losses.slice(0, 20)) / 4);
+      }
+      expect(device.memory().live).toBe(start);
+      device[Symbol.dispose]();
+    },
+    300_000,
+  );
+});
