@@ -27,23 +27,20 @@ export interface Span {
 
 /**
  * Covers `length` latent pixels with as few spans of `tile` as overlap by `overlap` or more, evenly spread and all of one
- * length. `scale`: output pixels per latent pixel.
+ * length. Where neighbours overlap, one fades into the other linearly. `scale`: output pixels per latent pixel.
  */
 export function planSpans(length: number, tile: number, overlap: number, scale: number): Span[] {
   const size = Math.min(tile, length);
-  const count = 1 + Math.ceil((length - size) / (size - overlap));
-  const starts = Array.from({ length: count }, (_, i) =>
-    count === 1 ? 0 : Math.round((i * (length - size)) / (count - 1)),
-  );
-  const ramp = Math.max(1, overlap * scale);
+  const count = tile >= length ? 1 : 1 + Math.ceil((length - tile) / (tile - overlap));
+  const starts = Array.from({ length: count }, (_, i) => Math.round((i * (length - size)) / Math.max(1, count - 1)));
   const total = new Float32Array(length * scale);
   const spans = starts.map((start, i) => {
-    const pixels = size * scale;
-    const weights = Float32Array.from({ length: pixels }, (_, p) => {
-      const before = i === 0 ? 1 : (p + 0.5) / ramp;
-      const after = i === count - 1 ? 1 : (pixels - p - 0.5) / ramp;
-      return Math.min(1, before, after);
-    });
+    // How far the neighbours on either side reach into this span, in output pixels.
+    const before = i === 0 ? 0 : (starts[i - 1]! + size - start) * scale;
+    const after = i === count - 1 ? 0 : (start + size - starts[i + 1]!) * scale;
+    const weights = Float32Array.from({ length: size * scale }, (_, p) =>
+      Math.min(1, before > 0 ? (p + 0.5) / before : 1, after > 0 ? (size * scale - p - 0.5) / after : 1),
+    );
     for (const [p, weight] of weights.entries()) total[start * scale + p]! += weight;
     return { start, length: size, weights };
   });
