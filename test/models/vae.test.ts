@@ -302,9 +302,11 @@ describe("configurations", () => {
       patchSize: 2,
     });
     expect(vaeStride(vaeConfigFrom(official))).toEqual([4, 8, 8]);
-    expect(() => vaeConfigFrom({ ...official, attn_scales: [0.5] })).toThrowError(
-      expect.objectContaining({ code: "vae.unsupported" }),
-    );
+    for (const wrong of [{ attn_scales: [0.5] }, { temperal_downsample: [true, true, true] }]) {
+      expect(() => vaeConfigFrom({ ...official, ...wrong })).toThrowError(
+        expect.objectContaining({ code: "vae.unsupported" }),
+      );
+    }
   });
 
   it("refuses sizes that 2.2 cannot fold", () => {

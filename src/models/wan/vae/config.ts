@@ -114,6 +114,12 @@ export function vaeConfigFrom(
       actual: `[${official.attn_scales}]`,
     });
   }
+  if (2 ** official.temperal_downsample.filter(Boolean).length > CHUNK_FRAMES) {
+    throw new KinoraError("vae.unsupported", "a chunk of frames does not make a latent frame", {
+      expected: `at most ${CHUNK_FRAMES} frames to a latent frame`,
+      actual: `temperal_downsample: [${official.temperal_downsample}]`,
+    });
+  }
   const published = vaeConfigs[kind];
   const channels = official.z_dim;
   const neutral = { mean: new Array<number>(channels).fill(0), std: new Array<number>(channels).fill(1) };
