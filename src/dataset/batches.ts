@@ -1,6 +1,7 @@
 // The batches of an epoch: items of one dataset and one bucket together, in musubi's way; order drawn from a generator.
 // https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/dataset/bucket.py (BucketBatchManager)
-import { philox } from "../base/philox.ts";
+import { philoxBlock } from "../base/rng/philox.ts";
+import { seedWords } from "../base/rng/seed.ts";
 import type { Bucket, DatasetItem } from "./items.ts";
 
 /** What shuffling needs of a random generator: 32 uniform bits at a time. */
@@ -13,13 +14,12 @@ const SHUFFLE = 0x80000001;
 
 /** The bits that order an epoch: Philox under `seed` (64 bits), counters of the epoch's own. No state to save. */
 export function epochBits(seed: bigint, epoch: number): RandomBits {
-  const wrapped = BigInt.asUintN(64, seed);
-  const key = [Number(wrapped & 0xffffffffn), Number(wrapped >> 32n)] as const;
+  const { low, high } = seedWords(seed);
   const words = new Uint32Array(4);
   let drawn = 0;
   return {
     nextUint32() {
-      if (drawn % 4 === 0) philox([drawn / 4, 0, epoch, SHUFFLE], key, words);
+      if (drawn % 4 === 0) philoxBlock(drawn / 4, 0, epoch, SHUFFLE, low, high, words);
       return words[drawn++ % 4]!;
     },
   };

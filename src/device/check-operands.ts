@@ -479,8 +479,13 @@ const checks: Checks = {
   normal(out, { offset, stream }) {
     placed("normal out", out);
     typed("normal out", out, "f32");
-    if (!Number.isSafeInteger(offset) || offset < 0 || !Number.isSafeInteger(stream) || stream < 0) {
-      fail("kernel.option", "normal stream and offset", "whole numbers from 0", `${stream}, ${offset}`);
+    if (!Number.isSafeInteger(offset) || offset < 0 || stream !== stream >>> 0) {
+      fail(
+        "kernel.option",
+        "normal stream and offset",
+        "a 32-bit number and a whole number from 0",
+        `${stream}, ${offset}`,
+      );
     }
   },
   quantize(x, data, scale) {

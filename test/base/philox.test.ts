@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { fillNormal, philox } from "../../src/base/philox.ts";
+import { philoxBlock } from "../../src/base/rng/philox.ts";
+import { philoxNormals } from "../../src/base/rng/philox-rng.ts";
 
 const draw = (length: number, seed: bigint, stream: number, offset: number): Float32Array => {
   const out = new Float32Array(length);
-  fillNormal(out, { seed, stream, offset });
+  philoxNormals(seed, stream, offset, out);
   return out;
 };
 
@@ -27,7 +28,9 @@ describe("philox4x32-10", () => {
     ],
   ])("counter %j", (counter, key, expected) => {
     const out = new Uint32Array(4);
-    philox(counter as [number, number, number, number], key as [number, number], out);
+    const [c0, c1, c2, c3] = counter as [number, number, number, number];
+    const [k0, k1] = key as [number, number];
+    philoxBlock(c0, c1, c2, c3, k0, k1, out);
     expect([...out]).toEqual(expected);
   });
 });
@@ -73,7 +76,7 @@ describe("normal stream", () => {
     for (const [seed, stream] of [
       [2n, 0],
       [1n, 1],
-      [1n, 2 ** 32],
+      [1n, 2 ** 32 - 1],
       [1n + (1n << 32n), 0],
       [-1n, 0],
     ] as const) {

@@ -1,8 +1,8 @@
 // Normal random numbers from the counter-based generator that all devices share.
-import { fillNormal } from "../../base/philox.ts";
+import { philoxNormals } from "../../base/rng/philox-rng.ts";
 import { f32View } from "../host-views.ts";
 import type { Kernels } from "../kernels.ts";
 
 export const randomKernels = {
-  normal: (out, generator) => fillNormal(f32View(out), generator),
+  normal: (out, { seed, stream, offset }) => philoxNormals(seed, stream, offset, f32View(out)),
 } satisfies Partial<Kernels>;
