@@ -1,8 +1,8 @@
 // Kinora's own random numbers: the same on every device and platform, and addressable, so that a resumed run draws
 // what the unbroken one would have drawn. (For PyTorch's numbers see torch-cpu.ts and torch-cuda.ts.)
 //
-// Stream `stream` of seed `seed` is the words of the Philox blocks with key = seed and counter = (block, stream, 0),
-// the block number in the two low words. Normal value i of the stream comes from block ⌊i/4⌋: its words (a, b) give
+// Stream `stream` of seed `seed` is the words of the Philox blocks with key = seed and counter = (block, stream), two
+// words each, the low one first. Normal value i of the stream comes from block ⌊i/4⌋: its words (a, b) give
 // values 0 and 1, (c, d) values 2 and 3, by Box–Muller in float64 with u = (word + ½)·2⁻³²:
 // √(−2·ln u₁)·cos(2π·u₂) and the same with the sine.
 import { KinoraError } from "../errors.ts";
@@ -12,6 +12,11 @@ import { type Seed, seedWords } from "./seed.ts";
 const WORDS = 4;
 const UNIT = 2 ** -32;
 
+/** Bits 32 and up of a whole number below 2^53. */
+function highWord(value: number): number {
+  return Math.floor(value / 2 ** 32);
+}
+
 /** Writes the normal values `offset` … of a stream to `out`. This defines the numbers that device kernels reproduce. */
 export function philoxNormals(seed: Seed, stream: number, offset: number, out: Float32Array): void {
   const { low, high } = seedWords(seed);
@@ -19,7 +24,7 @@ export function philoxNormals(seed: Seed, stream: number, offset: number, out: F
   const values = new Float64Array(WORDS);
   for (let i = 0; i < out.length; ) {
     const block = Math.floor((offset + i) / WORDS);
-    philoxBlock(block >>> 0, Math.floor(block / 2 ** 32), stream, 0, low, high, words);
+    philoxBlock(block >>> 0, highWord(block), stream >>> 0, highWord(stream), low, high, words);
     for (let k = 0; k < WORDS; k += 2) {
       const radius = Math.sqrt(-2 * Math.log((words[k]! + 0.5) * UNIT));
       const angle = 2 * Math.PI * ((words[k + 1]! + 0.5) * UNIT);
@@ -52,14 +57,8 @@ export class PhiloxRng {
   /** @param position words already drawn. Throws `rng.seed`, `rng.stream`. */
   constructor(seed: Seed, stream = 0, position = 0) {
     ({ low: this.#low, high: this.#high } = seedWords(seed));
-    if (
-      !Number.isInteger(stream) ||
-      stream < 0 ||
-      stream >= 2 ** 32 ||
-      !Number.isSafeInteger(position) ||
-      position < 0
-    ) {
-      throw new KinoraError("rng.stream", "a stream is a 32-bit number, a position a non-negative integer", {
+    if (!Number.isSafeInteger(stream) || stream < 0 || !Number.isSafeInteger(position) || position < 0) {
+      throw new KinoraError("rng.stream", "a stream and a position are whole numbers below 2^53", {
         actual: `stream ${stream}, position ${position}`,
       });
     }
@@ -80,8 +79,8 @@ export class PhiloxRng {
   word(): number {
     const block = Math.floor(this.#position / WORDS);
     if (block !== this.#block) {
-      const blockHigh = Math.floor(block / 2 ** 32);
-      philoxBlock(block >>> 0, blockHigh, this.#stream, 0, this.#low, this.#high, this.#words);
+      const stream = this.#stream;
+      philoxBlock(block >>> 0, highWord(block), stream >>> 0, highWord(stream), this.#low, this.#high, this.#words);
       this.#block = block;
     }
     return this.#words[this.#position++ % WORDS]!;
