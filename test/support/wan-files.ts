@@ -1,13 +1,15 @@
 // Tiny random Wan networks, and the ways in which tools write them to files. Names of other layouts come from the lists
 // that those tools gave themselves (test/models/layouts/), not from Kinora's own tables.
-import { readFileSync, writeFileSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { bytesOf, type DType, elementCount } from "../../src/base/dtype.ts";
 import { fromFloat32, toFloat32 } from "../../src/base/float-formats.ts";
+import { encodeHeader, placeTensors } from "../../src/io/safetensors-header.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
+import { type LoraFormat, loraNames } from "../../src/lora/key-formats.ts";
 import type { DitConfig, TextEncoderConfig } from "../../src/models/wan/params.ts";
 import { type VaeConfig, vaeConfigFrom } from "../../src/models/wan/vae/config.ts";
-import type { ClipVisionConfig, Shapes } from "../../src/models/wan/weight-shapes.ts";
+import { type ClipVisionConfig, ditShapes, type Shapes } from "../../src/models/wan/weight-shapes.ts";
 import { type TorchZipOptions, torchZip } from "./torch-zip-writer.ts";
 
 export interface NamedTensor {
@@ -242,4 +244,46 @@ export async function writeSharded(index: string, tensors: readonly NamedTensor[
 export function writePth(path: string, tensors: readonly NamedTensor[], options: TorchZipOptions = {}): string {
   writeFileSync(path, torchZip(tensors, options));
   return path;
+}
+
+/**
+ * A safetensors file of any size whose data is a hole of zeros, but for the tensors in `values`: what full-size models
+ * look like by name and shape, without their gigabytes.
+ */
+export function writeSparse(
+  path: string,
+  shapes: Shapes,
+  dtype: DType,
+  options: { metadata?: Record<string, string>; values?: Record<string, { dtype: DType; bytes: Uint8Array }> } = {},
+): string {
+  const { metadata = {}, values = {} } = options;
+  const placed = placeTensors(
+    [...shapes].map(([name, shape]) => ({ name, shape, dtype: values[name]?.dtype ?? dtype })),
+  );
+  const header = encodeHeader(placed, metadata);
+  const file = openSync(path, "w");
+  try {
+    writeSync(file, header, 0, header.length, 0);
+    ftruncateSync(file, header.length + (placed.at(-1)?.end ?? 0));
+    for (const { name, start } of placed) {
+      const value = values[name];
+      if (value) writeSync(file, value.bytes, 0, value.bytes.length, header.length + start);
+    }
+  } finally {
+    closeSync(file);
+  }
+  return path;
+}
+
+/** The tensors of a LoRA on these modules of a model, by name and shape, in a format. */
+export function loraShapes(format: LoraFormat, model: DitConfig, modules: RegExp, rank: number): Shapes {
+  const shapes: Shapes = new Map();
+  for (const [name, shape] of ditShapes(model)) {
+    const module = name.slice(0, -".weight".length);
+    if (!name.endsWith(".weight") || shape.length < 2 || !modules.test(module)) continue;
+    const names = loraNames(format, module);
+    shapes.set(names.down, [rank, shape[1]!]).set(names.up, [shape[0]!, rank]);
+    if (names.alpha !== undefined) shapes.set(names.alpha, []);
+  }
+  return shapes;
 }

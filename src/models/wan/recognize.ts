@@ -125,14 +125,16 @@ export function modelsOfSizes(config: DitConfig): WanModelName[] {
  * diffusers' `transformer_2/`. Only the file's name and its folder's are looked at.
  */
 export function expertOfPath(path: string): Expert | undefined {
-  const words = path.split(/[\\/]/).slice(-2);
-  if (words[0] === "transformer_2") return "low";
-  for (const word of words.reverse()) {
-    const noise = /(high|low)[^a-z0-9]?noise/i.exec(word) ?? /(?:^|[^a-z0-9])(high|low)(?:[^a-z0-9]|$)/i.exec(word);
-    if (noise) return noise[1]!.toLowerCase() as Expert;
-    if (word.toLowerCase() === "low_vram") return undefined;
-  }
-  return undefined;
+  const [folder = "", file = ""] = `/${path}`.split(/[\\/]/).slice(-2);
+  if (folder === "transformer_2") return "low";
+  const withNoise = /(high|low)[^a-z0-9]?noise/i;
+  const found =
+    withNoise.exec(file) ??
+    /(?:^|[^a-z0-9])(high|low)(?:[^a-z0-9]|$)/i.exec(file) ??
+    withNoise.exec(folder) ??
+    // A folder of another name may speak of something else: low_vram, high_resolution.
+    /^(high|low)$/i.exec(folder);
+  return found ? (found[1]!.toLowerCase() as Expert) : undefined;
 }
 
 function ditLabel(

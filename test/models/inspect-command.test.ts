@@ -1,0 +1,191 @@
+// `kinora models inspect` as a user runs it, in process, on files of every kind.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { fromFloat32 } from "../../src/base/float-formats.ts";
+import type { Output } from "../../src/cli/command.ts";
+import { modelsInspect } from "../../src/cli/commands/models-inspect.ts";
+import { openTensorSource } from "../../src/io/tensor-source.ts";
+import { countNonFinite, scanValues } from "../../src/io/value-scan.ts";
+import { wanModels } from "../../src/models/wan/params.ts";
+import { ditShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import {
+  loraShapes,
+  type NamedTensor,
+  quantized,
+  randomTensors,
+  tinyDit,
+  tinyVae21,
+  withPrefix,
+  writeFile,
+  writePth,
+  writeSharded,
+  writeSparse,
+} from "../support/wan-files.ts";
+
+const path = temporaryFolder();
+
+async function run(
+  argv: string[],
+  options: { json?: boolean; names?: boolean; scan?: string } = {},
+): Promise<{ code: number; text: string }> {
+  const lines: string[] = [];
+  const out: Output = { data: (text) => void lines.push(text), note() {}, progress() {} };
+  const code = (await modelsInspect.run({ json: false, names: false, ...options } as never, argv, out)) ?? 0;
+  return { code, text: lines.join("\n") };
+}
+
+const row = (text: string, label: string): string | undefined => new RegExp(`^  ${label} +(.*)$`, "m").exec(text)?.[1];
+
+describe("kinora models inspect", () => {
+  test("a transformer of ComfyUI's, in fp8", async () => {
+    const tensors = withPrefix(
+      quantized(randomTensors(ditShapes(tinyDit), "f16"), "scale_weight"),
+      "model.diffusion_model.",
+    );
+    const { code, text } = await run([await writeFile(path("fp8.safetensors"), tensors, { format: "pt" })]);
+    expect(code).toBe(0);
+    expect(row(text, "what")).toContain("of its own sizes (2 layers of 128, 16 → 16 channels)");
+    expect(row(text, "layout")).toBe("official names, prefix model.diffusion_model.");
+    expect(row(text, "quantised")).toBe("20 × f8e4m3, a scale per tensor");
+    expect(row(text, "complete")).toContain("yes");
+    expect(row(text, "values")).toBe("finite, all of them looked at");
+    expect(row(text, "metadata")).toBe("format = pt");
+  });
+
+  test("a published model, as JSON", async () => {
+    const file = writeSparse(path("wan2.2_ti2v_5B_fp16.safetensors"), ditShapes(wanModels["ti2v-5B"].dit), "f16");
+    const { text } = await run([file], { json: true, scan: "none" });
+    const [answer] = JSON.parse(text).files;
+    expect(answer).toMatchObject({
+      format: "safetensors",
+      tensors: 825,
+      scan: "none",
+      networks: [{ complete: true, layout: "official" }],
+    });
+    expect(answer.networks[0]).toMatchObject({
+      kind: "dit",
+      models: ["ti2v-5B"],
+      parameters: 4_999_787_712,
+      config: { dim: 3072 },
+    });
+    expect(answer.dtypes).toEqual({ f16: 4_999_787_712 });
+  });
+
+  test("a LoRA: rank, alpha, modules, model and expert", async () => {
+    const usual = /^blocks\.\d+\.(?:(?:self|cross)_attn\.[qkvo]|ffn\.[02])$/;
+    const shapes = loraShapes("kohya", wanModels["t2v-A14B"].dit, usual, 32);
+    const alpha = { dtype: "f32" as const, bytes: fromFloat32(Float32Array.of(16), "f32") };
+    const values = Object.fromEntries(
+      [...shapes.keys()].filter((name) => name.endsWith(".alpha")).map((name) => [name, alpha]),
+    );
+    const file = writeSparse(path("style_high_noise.safetensors"), shapes, "bf16", { values });
+    const { text } = await run([file]);
+    expect(row(text, "what")).toContain("LoRA for the high-noise expert, fits t2v-A14B");
+    expect([row(text, "rank"), row(text, "alpha"), row(text, "modules")]).toEqual(["32", "16 (scale 0.5)", "400"]);
+    expect([row(text, "layout"), row(text, "expert")]).toEqual(["kohya names", "high noise"]);
+  });
+
+  test("values that are not finite are reported, with the tensor's name", async () => {
+    const tensors = randomTensors(vaeShapes(tinyVae21), "f32");
+    const spoiled = tensors.find(({ name }) => name === "decoder.conv1.weight")!;
+    spoiled.bytes = fromFloat32(new Float32Array(spoiled.bytes.length / 4).fill(Number.NaN), "f32");
+    const { code, text } = await run([writePth(path("nan.pth"), tensors)]);
+    expect(code).toBe(0);
+    expect(row(text, "complete")).toContain("yes");
+    expect(row(text, "values")).toBe(
+      `NOT FINITE in 1: decoder.conv1.weight (${spoiled.bytes.length / 4} NaN, 0 infinite)`,
+    );
+  });
+
+  test("what is missing and what does not belong, with the nearest name; all of it with --names", async () => {
+    const tensors = randomTensors(ditShapes(tinyDit), "bf16").map(
+      (tensor): NamedTensor =>
+        tensor.name.startsWith("blocks.1.") ? { ...tensor, name: tensor.name.replace("attn", "attention") } : tensor,
+    );
+    const file = await writeFile(path("renamed.safetensors"), tensors);
+    const short = await run([file]);
+    expect(row(short.text, "missing")).toContain(
+      "blocks.1.self_attn.q.weight (nearest: blocks.1.self_attention.q.weight)",
+    );
+    expect(row(short.text, "missing")).toContain("and 10 more (--names lists them)");
+    expect(row(short.text, "complete")).toBeUndefined();
+    const long = await run([file], { names: true });
+    expect(row(long.text, "missing")).not.toContain("more");
+    expect(long.text).toContain("    head.modulation bf16 [1,2,128]");
+  });
+
+  test("a checkpoint's folder: every model in it, and one spoiled file among them", async () => {
+    const folder = path("checkpoint");
+    mkdirSync(join(folder, "high_noise_model"), { recursive: true });
+    await writeSharded(
+      join(folder, "high_noise_model", "model.safetensors.index.json"),
+      randomTensors(ditShapes(tinyDit), "bf16"),
+    );
+    writePth(join(folder, "Wan2.1_VAE.pth"), randomTensors(vaeShapes(tinyVae21), "f32"));
+    const good = await run([folder]);
+    expect(good.code).toBe(0);
+    expect(good.text.match(/^ {2}what/gm)!.length).toBe(2);
+    expect(good.text).toContain("safetensors (sharded)");
+    writeFileSync(join(folder, "broken.safetensors"), "<html>not found</html>");
+    const bad = await run([folder], { json: true });
+    expect(bad.code).toBe(1);
+    const { files } = JSON.parse(bad.text);
+    expect(files.length).toBe(3);
+    expect(files.find((file: { error?: object }) => file.error).error).toMatchObject({ code: "io.not-weights" });
+  });
+
+  test("weights of something else", async () => {
+    const file = await writeFile(path("else.safetensors"), [
+      { name: "layer.weight", dtype: "f32", shape: [2], bytes: new Uint8Array(8) },
+    ]);
+    expect(row((await run([file])).text, "what")).toBe("no Wan network and no LoRA that Kinora knows");
+  });
+
+  test("wrong use", async () => {
+    await expect(run([])).rejects.toMatchObject({ code: "cli.bad-arguments" });
+    await expect(run([path("nothing")])).rejects.toMatchObject({ code: "io.not-found" });
+    await expect(run([path("")], { scan: "some" })).rejects.toMatchObject({ code: "cli.bad-value" });
+    mkdirSync(path("bare"));
+    await expect(run([path("bare")])).rejects.toMatchObject({ code: "io.no-weights" });
+  });
+});
+
+describe("looking for values that are not finite", () => {
+  test.each(["f64", "f32", "f16", "bf16", "f8e5m2", "f8e4m3"] as const)("%s", (dtype) => {
+    const values = Float32Array.of(
+      0,
+      1,
+      Number.NaN,
+      -Number.NaN,
+      Number.POSITIVE_INFINITY,
+      Number.NEGATIVE_INFINITY,
+      -2,
+      0.001,
+    );
+    // E4M3 has no infinity: casting one gives NaN.
+    const expected = dtype === "f8e4m3" ? { nan: 4, infinite: 0 } : { nan: 2, infinite: 2 };
+    const bytes = fromFloat32(values, dtype);
+    expect(countNonFinite(bytes, dtype)).toEqual(expected);
+    const shifted = new Uint8Array(bytes.length + 1);
+    shifted.set(bytes, 1);
+    expect(countNonFinite(shifted.subarray(1), dtype)).toEqual(expected);
+    expect(countNonFinite(fromFloat32(Float32Array.of(448, -448, 0), dtype), dtype)).toEqual({ nan: 0, infinite: 0 });
+  });
+
+  test("a sample looks at the beginning, the end and between", async () => {
+    const values = new Float32Array(1 << 20);
+    values[values.length - 1] = Number.NaN;
+    const tensor = { name: "t", dtype: "f32" as const, shape: [values.length], bytes: fromFloat32(values, "f32") };
+    using source = openTensorSource(await writeFile(path("sampled.safetensors"), [tensor]));
+    for (const sample of [true, false]) {
+      const events = scanValues(source, sample);
+      let step = events.next();
+      while (!step.done) step = events.next();
+      expect(step.value).toEqual([
+        expect.objectContaining({ name: "t", nan: 1, checked: sample ? 4 * 16384 : values.length }),
+      ]);
+    }
+  });
+});
