@@ -24,7 +24,7 @@ export type SourceType = "image-directory" | "image-jsonl" | "video-directory" |
 
 export interface VideoSettings {
   extraction: Extraction;
-  /** 4n+1 lengths, ascending; empty means the model's own length (Kinora's form with `full`). */
+  /** 4n+1 lengths, ascending. */
   lengths: number[];
   stride: number;
   sample: number;
@@ -43,7 +43,8 @@ export interface DatasetSection {
   path: string;
   /** Which kinds of file the folder is read for. */
   media: { images: boolean; videos: boolean };
-  resolution: [number, number];
+  /** Undefined (Kinora's form): as the folder was prepared, else the model's usual size. */
+  resolution: [number, number] | undefined;
   enableBucket: boolean;
   bucketNoUpscale: boolean;
   /** With its dot as written, e.g. ".txt". */
@@ -284,7 +285,7 @@ function settle(
       images: key.startsWith("image") || (ours && media !== "videos"),
       videos: key.startsWith("video") || (ours && media !== "images"),
     },
-    resolution: table.resolution ?? general.resolution ?? defaults.resolution,
+    resolution: table.resolution ?? general.resolution ?? (ours ? undefined : defaults.resolution),
     enableBucket,
     bucketNoUpscale: enableBucket && (noUpscale ?? ours),
     captionExtension: extension ?? defaults.captionExtension,

@@ -1,14 +1,13 @@
 // A plan as plain data for `--json`, the HTML report and the terminal: names instead of paths, ids instead of objects.
 import { type Batch, epochBatches } from "./batches.ts";
 import { type DatasetItem, sourceFrames } from "./items.ts";
-import { type DatasetPlan, nameIn } from "./plan.ts";
+import type { DatasetPlan } from "./plan.ts";
 import type { DatasetWarning } from "./warnings.ts";
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;
 
 /** Everything an epoch holds, ready for JSON. Lengths in frames, sizes in pixels, `onPaper` as in the plan. */
 export function inspection(plan: DatasetPlan, warnings: readonly DatasetWarning[]) {
-  const name = (dataset: number, file: string) => nameIn(plan.datasets[dataset]!.root, file);
   return {
     config: plan.config.file,
     model: plan.model,
@@ -32,20 +31,15 @@ export function inspection(plan: DatasetPlan, warnings: readonly DatasetWarning[
       frames,
       buckets,
     })),
-    items: plan.items.map((item) => itemData(item, name(item.dataset, item.file))),
+    items: plan.items.map((item) => itemData(item)),
     batches: planBatches(plan).map(({ dataset, bucket, items }) => ({
       dataset: dataset + 1,
       ...bucket,
       items: items.map((item) => item.id),
     })),
-    drops: plan.drops.map((drop) => ({ ...drop, dataset: drop.dataset + 1, name: name(drop.dataset, drop.file) })),
+    drops: plan.drops.map((drop) => ({ ...drop, dataset: drop.dataset + 1 })),
     /** Files that give no item at all to their dataset. */
-    withoutItems: filesWithoutItems(plan).map(({ dataset, file, reasons }) => ({
-      dataset: dataset + 1,
-      file,
-      name: name(dataset, file),
-      reasons,
-    })),
+    withoutItems: filesWithoutItems(plan).map((file) => ({ ...file, dataset: file.dataset + 1 })),
     warnings: warnings.map((warning) =>
       warning.dataset === undefined ? warning : { ...warning, dataset: warning.dataset + 1 },
     ),
@@ -55,13 +49,13 @@ export function inspection(plan: DatasetPlan, warnings: readonly DatasetWarning[
 export type Inspection = ReturnType<typeof inspection>;
 export type InspectedItem = Inspection["items"][number];
 
-function itemData(item: DatasetItem, name: string) {
+function itemData(item: DatasetItem) {
   const frames = sourceFrames(item);
   const { source, scale, lost } = item.crop;
   return {
     id: item.id,
     dataset: item.dataset + 1,
-    name,
+    name: item.name,
     file: item.file,
     kind: item.kind,
     firstFrame: item.firstFrame,
@@ -70,7 +64,9 @@ function itemData(item: DatasetItem, name: string) {
     sourceRange: [frames[0]!, frames.at(-1)!] as const,
     skipped: item.rateChange ? { from: item.rateChange.sourceFps, to: item.rateChange.targetFps } : undefined,
     fps: item.fps === undefined ? undefined : rounded(item.fps),
-    source: { width: item.sourceWidth, height: item.sourceHeight },
+    source: { width: item.facts.width, height: item.facts.height },
+    /** Where a set was prepared in place: the part of the file that is `source`. Seconds, pixels. */
+    cut: item.cut,
     bucket: item.bucket,
     crop: {
       x: rounded(source.x),
@@ -91,7 +87,7 @@ function itemData(item: DatasetItem, name: string) {
 export function extractionText(plan: DatasetPlan, dataset: number): string | undefined {
   const { media, video } = plan.datasets[dataset]!.section;
   if (!media.videos) return undefined;
-  const { extraction, lengths, stride, sample, maxFrames = plan.rules.defaultFrames } = video;
+  const { extraction, lengths, stride, sample, maxFrames } = video;
   const more = { head: "", chunk: "", slide: `, stride ${stride}`, uniform: ` ×${sample}`, full: "" }[extraction];
   return extraction === "full" ? `full, up to ${maxFrames}` : `${extraction} [${lengths.join(", ")}]${more}`;
 }
@@ -103,18 +99,19 @@ export function planBatches(plan: DatasetPlan): Batch[] {
 
 export interface FileWithoutItems {
   dataset: number;
+  name: string;
   file: string;
   reasons: string[];
 }
 
 /** Files that lie where a dataset looks and give it nothing, with all reasons. */
 export function filesWithoutItems(plan: DatasetPlan): FileWithoutItems[] {
-  const key = (entry: { dataset: number; file: string }) => `${entry.dataset}/${entry.file}`;
+  const key = (entry: { dataset: number; name: string }) => `${entry.dataset}/${entry.name}`;
   const giving = new Set(plan.items.map(key));
   const found = new Map<string, FileWithoutItems>();
   for (const drop of plan.drops) {
     if (giving.has(key(drop))) continue;
-    const entry = found.get(key(drop)) ?? { dataset: drop.dataset, file: drop.file, reasons: [] };
+    const entry = found.get(key(drop)) ?? { dataset: drop.dataset, name: drop.name, file: drop.file, reasons: [] };
     entry.reasons.push(drop.reason);
     found.set(key(drop), entry);
   }

@@ -1,11 +1,11 @@
 // What one file gives to an epoch: its items (which frames, what size, which part of the picture), and what it does not
 // give and why. Pure: the files were listed (sources.ts) and probed (probe.ts) before.
 import { bucketFor, type CropGeometry, cropFor } from "./buckets.ts";
-import type { DatasetSection } from "./config.ts";
+import type { DatasetSection, VideoSettings } from "./config.ts";
 import { frameWindows, keptFrames, sameRate } from "./frames.ts";
 import type { MediaKind } from "./media-files.ts";
 import type { MediaFacts } from "./probe.ts";
-import type { Caption, SourceEntry } from "./sources.ts";
+import type { Caption, Cut, SourceEntry } from "./sources.ts";
 
 /** Size and length of what trains together in a batch. */
 export interface Bucket {
@@ -30,17 +30,21 @@ export interface DatasetItem {
   /** Index of its dataset. */
   dataset: number;
   kind: MediaKind;
+  /** Its file's path within the dataset. */
+  name: string;
   /** Absolute path. A clip may be a folder of pictures, one a frame (`frameFolder`). */
   file: string;
   frameFolder: boolean;
+  /** The part of the file that counts as the whole of it: time and picture below are within that. */
+  cut: Cut | undefined;
+  /** What the probe, or the manifest, found in the file (its cut, where it has one). */
+  facts: MediaFacts;
   /** Of the frames that count (after `rateChange`), from 0. `sourceFrames` gives the file's own. */
   firstFrame: number;
   frames: number;
   rateChange: RateChange | undefined;
   /** Frames a second at which the item's frames follow each other; undefined where unknown (pictures). */
   fps: number | undefined;
-  sourceWidth: number;
-  sourceHeight: number;
   bucket: Bucket;
   crop: CropGeometry;
   caption: Caption;
@@ -63,6 +67,9 @@ export type DropCode =
 /** Items that a file does not give. */
 export interface Drop {
   dataset: number;
+  /** The file's path within the dataset. */
+  name: string;
+  /** Absolute. */
   file: string;
   code: DropCode;
   /** For a person, e.g. "has 44 frames; 45 are needed". */
@@ -79,8 +86,12 @@ export interface ModelRules {
   fps: number;
   /** Sides are multiples of this. */
   sizeMultiple: number;
-  /** Longest item of Kinora's own form, where it names none. */
-  defaultFrames: number;
+}
+
+/** A dataset with nothing left to the model or the folder. */
+export interface SettledSection extends DatasetSection {
+  resolution: [number, number];
+  video: VideoSettings & { maxFrames: number };
 }
 
 /** The rate a clip is taken to have, where frames must be skipped to reach the model's. */
@@ -115,20 +126,19 @@ export interface FilePlan {
   drops: Drop[];
 }
 
-/**
- * The items of one probed file. `name` is the file's path within its dataset.
- * Sizes follow buckets.ts, windows frames.ts.
- */
-export function planFile(
-  entry: SourceEntry,
-  name: string,
-  facts: MediaFacts,
-  section: DatasetSection,
-  model: ModelRules,
-): FilePlan {
+/** The items of one file. Sizes follow buckets.ts, windows frames.ts. */
+export function planFile(entry: SourceEntry, facts: MediaFacts, section: SettledSection, model: ModelRules): FilePlan {
   const plan: FilePlan = { items: [], drops: [] };
   const drop = (code: DropCode, reason: string, frames: number | undefined, items: number) =>
-    plan.drops.push({ dataset: section.index, file: entry.file, code, reason, frames, items: items * section.repeats });
+    plan.drops.push({
+      dataset: section.index,
+      name: entry.name,
+      file: entry.file,
+      code,
+      reason,
+      frames,
+      items: items * section.repeats,
+    });
   const { width, height } = facts;
   const size = bucketFor(width, height, {
     resolution: section.resolution,
@@ -145,11 +155,12 @@ export function planFile(
   const base = {
     dataset: section.index,
     kind: entry.kind,
+    name: entry.name,
     file: entry.file,
     frameFolder: entry.frameFolder,
+    cut: entry.cut,
+    facts,
     rateChange: change,
-    sourceWidth: width,
-    sourceHeight: height,
     crop: cropFor(width, height, size),
     caption: entry.caption,
     control: entry.control,
@@ -157,7 +168,7 @@ export function planFile(
   };
   const add = (firstFrame: number, frames: number, fps: number | undefined) =>
     plan.items.push({
-      id: `${section.index + 1}/${name}:${firstFrame}+${frames}`,
+      id: `${section.index + 1}/${entry.name}:${firstFrame}+${frames}`,
       ...base,
       firstFrame,
       frames,
@@ -169,8 +180,7 @@ export function planFile(
     return plan;
   }
   const count = change ? keptFrames(facts.frames, change.sourceFps, change.targetFps).length : facts.frames;
-  const { extraction, lengths, stride, sample, maxFrames = model.defaultFrames } = section.video;
-  const { windows, tooShort, merged } = frameWindows(count, { extraction, lengths, stride, sample, maxFrames });
+  const { windows, tooShort, merged } = frameWindows(count, section.video);
   for (const { first, frames } of windows) add(first, frames, change?.targetFps ?? facts.fps);
   const has = `has ${count} frame${count === 1 ? "" : "s"}${change ? ` at ${change.targetFps} fps (${facts.frames} in the file)` : ""}`;
   for (const frames of tooShort) drop("too-short", `${has}; ${frames} are needed`, frames, itemsPerLength(section));

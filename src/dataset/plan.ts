@@ -1,21 +1,18 @@
 // What an epoch will train on, exactly: every item of every dataset, every file that gives none and why.
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
-import { relative } from "node:path";
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { type ModelName, modelMedia, modelNameSchema, modelNames } from "../protocol/model-media.ts";
 import { bucketsOf, epochBatches } from "./batches.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
-import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile } from "./items.ts";
+import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile, type SettledSection } from "./items.ts";
 import type { MediaFacts, Probe } from "./probe.ts";
 import { listSource, type SourceEntry, type SourceListing } from "./sources.ts";
 
 export interface PlannedDataset {
-  section: DatasetSection;
+  section: SettledSection;
   /** The folder or JSONL file read, absolute. */
   place: string;
-  /** The folder that the files' names are told from. */
-  root: string;
   /** Pictures and clips that the dataset reads. */
   files: number;
   /**
@@ -40,8 +37,6 @@ export interface DatasetPlan {
   /** Distinct items, by dataset and file; each counts `repeats` times in an epoch. */
   items: DatasetItem[];
   drops: Drop[];
-  /** What was found of each file that could be read, by absolute path. */
-  facts: ReadonlyMap<string, MediaFacts>;
   totals: { files: number; onPaper: number | undefined; items: number; batches: number };
 }
 
@@ -50,7 +45,7 @@ export type PlanEvent =
   | { type: "probed"; done: number; files: number; file: string };
 
 export interface PlanOptions {
-  /** Instead of the configuration's `model`. */
+  /** Instead of the configuration's `model`, and of what a folder was prepared for. */
   model?: string;
   /** Files looked into at a time; default 4. */
   concurrency?: number;
@@ -81,23 +76,24 @@ export async function* planDataset(
   probe: Probe,
   options: PlanOptions = {},
 ): AsyncGenerator<PlanEvent, DatasetPlan> {
-  const model = findModel(options.model ?? config.model ?? defaultModel);
-  const { fps, sizeMultiple, defaultFrames } = modelMedia[model];
-  const rules: ModelRules = { fps, sizeMultiple, defaultFrames };
+  const asked = options.model ?? config.model;
+  const askedModel = asked === undefined ? undefined : findModel(asked);
   const listings: SourceListing[] = [];
   for (const section of config.datasets) {
     const listing = await listSource(section, config);
     if (listing.entries.length === 0) throw emptyDataset(section, listing);
     listings.push(listing);
   }
-  const files = [...new Set(listings.flatMap((listing) => listing.entries.map((entry) => entry.file)))];
+  const model = askedModel ?? listings.find((listing) => listing.prepared)?.prepared?.model ?? defaultModel;
+  const unknown = listings.flatMap(({ entries }) => entries.filter((entry) => !entry.known).map((entry) => entry.file));
+  const files = [...new Set(unknown)];
   yield { type: "listed", files: files.length };
   const found = new Map<string, MediaFacts | KinoraError>();
   for await (const [file, facts] of inParallel(files, (file) => tryProbe(file, probe), options)) {
     found.set(file, facts);
     yield { type: "probed", done: found.size, files: files.length, file };
   }
-  return layOut(config, model, rules, listings, found);
+  return layOut(config, model, listings, found);
 }
 
 /** Runs a plan to its end, for callers that do not show progress. */
@@ -112,14 +108,14 @@ export async function collectPlan(
   }
 }
 
-function emptyDataset(section: DatasetSection, { place, root, ignored }: SourceListing): KinoraError {
+function emptyDataset(section: DatasetSection, { place, ignored }: SourceListing): KinoraError {
   const kind = section.media.images ? (section.media.videos ? "pictures or clips" : "pictures") : "clips";
   // The most telling of them: a picture without a caption before a file of another kind before anything else.
   const telling = ["no-caption", "other-kind"].map((code) => ignored.find((file) => file.code === code));
   const first = telling.find(Boolean) ?? ignored[0];
   return new KinoraError("dataset.empty", `${JSON.stringify(place)} holds no ${kind} that this dataset reads`, {
     actual: `${ignored.length} other file${ignored.length === 1 ? "" : "s"}`,
-    hint: first ? `${nameIn(root, first.file)}: ${first.reason}` : "put the files there, or change the path",
+    hint: first ? `${first.name}: ${first.reason}` : "put the files there, or change the path",
   });
 }
 
@@ -158,31 +154,34 @@ async function* inParallel<T, R>(
 function layOut(
   config: DatasetConfig,
   model: ModelName,
-  rules: ModelRules,
   listings: readonly SourceListing[],
   found: ReadonlyMap<string, MediaFacts | KinoraError>,
 ): DatasetPlan {
+  const { fps, sizeMultiple } = modelMedia[model];
+  const rules: ModelRules = { fps, sizeMultiple };
   const items: DatasetItem[] = [];
   const drops: Drop[] = [];
   const ids = new Map<string, number>();
-  for (const [index, section] of config.datasets.entries()) {
-    const { root, entries, ignored } = listings[index]!;
+  const sections = config.datasets.map((section, index) => settleSection(section, listings[index]!, model));
+  for (const [index, section] of sections.entries()) {
+    const { entries, ignored } = listings[index]!;
     for (const entry of entries) {
-      const facts = found.get(entry.file)!;
+      const facts = entry.known ?? found.get(entry.file)!;
       if (facts instanceof KinoraError) drops.push(unreadable(section, entry, facts));
       else {
-        const plan = planFile(entry, nameIn(root, entry.file), facts, section, rules);
+        const plan = planFile(entry, facts, section, rules);
         for (const item of plan.items) items.push({ ...item, id: unique(item.id, ids) });
         drops.push(...plan.drops);
       }
     }
-    for (const { file, code, reason } of ignored) {
-      const lost = code === "no-caption" ? itemsAsked(section, "image") : 0;
-      drops.push({ dataset: index, file, code, reason, frames: undefined, items: lost });
+    for (const file of ignored) {
+      const lost = file.code === "no-caption" ? itemsAsked(section, "image") : 0;
+      drops.push({ ...file, dataset: index, frames: undefined, items: lost });
     }
   }
-  const datasets = config.datasets.map((section, index) => plannedDataset(section, listings[index]!, items));
+  const datasets = sections.map((section, index) => plannedDataset(section, listings[index]!, items));
   const sum = (of: (dataset: PlannedDataset) => number) => datasets.reduce((total, dataset) => total + of(dataset), 0);
+  const countable = datasets.every((dataset) => dataset.onPaper !== undefined);
   return {
     config,
     model,
@@ -190,34 +189,32 @@ function layOut(
     datasets,
     items,
     drops,
-    facts: new Map(
-      [...found].flatMap(([file, facts]) => (facts instanceof KinoraError ? [] : [[file, facts] as const])),
-    ),
     totals: {
       files: sum((dataset) => dataset.files),
-      onPaper: datasets.every((dataset) => dataset.onPaper !== undefined)
-        ? sum((dataset) => dataset.onPaper!)
-        : undefined,
+      onPaper: countable ? sum((dataset) => dataset.onPaper!) : undefined,
       items: sum((dataset) => dataset.items),
       batches: sum((dataset) => dataset.batches),
     },
   };
 }
 
+/** What Kinora's form leaves open: size as the folder was prepared or else the model's usual one, length the model's. */
+function settleSection(section: DatasetSection, { prepared }: SourceListing, model: ModelName): SettledSection {
+  const { defaultSize, defaultFrames } = modelMedia[model];
+  const { resolution = prepared?.resolution ?? [...defaultSize], video } = section;
+  return { ...section, resolution, video: { ...video, maxFrames: video.maxFrames ?? defaultFrames } };
+}
+
 function unreadable(section: DatasetSection, entry: SourceEntry, error: KinoraError): Drop {
   return {
     dataset: section.index,
+    name: entry.name,
     file: entry.file,
     code: error.code === "media.not-found" ? "missing" : "unreadable",
     reason: error.code === "media.not-found" ? "does not exist" : error.message,
     frames: undefined,
     items: itemsAsked(section, entry.kind),
   };
-}
-
-/** A file's path within its dataset, with forward slashes on every system. */
-export function nameIn(root: string, file: string): string {
-  return relative(root, file).split("\\").join("/");
 }
 
 /** A JSONL may name a file twice; both count, the second under its own id. */
@@ -228,8 +225,8 @@ function unique(id: string, taken: Map<string, number>): string {
 }
 
 function plannedDataset(
-  section: DatasetSection,
-  { place, root, entries, ignored, orphanCaptions }: SourceListing,
+  section: SettledSection,
+  { place, entries, ignored, orphanCaptions }: SourceListing,
   all: readonly DatasetItem[],
 ): PlannedDataset {
   const items = all.filter((item) => item.dataset === section.index);
@@ -243,7 +240,6 @@ function plannedDataset(
   return {
     section,
     place,
-    root,
     files: entries.length + uncaptioned,
     onPaper: countable
       ? entries.reduce((total, entry) => total + itemsAsked(section, entry.kind), 0) +

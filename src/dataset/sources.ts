@@ -1,10 +1,15 @@
 // From a settled dataset to the files it names, with their captions and controls, and the files it leaves out.
 // Looks at names and caption files; pictures and clips are opened by the probe (probe.ts), not here.
 import { readFile, stat } from "node:fs/promises";
-import { basename, dirname, isAbsolute, join, resolve } from "node:path";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import type { Rect } from "../io/video/conversion.ts";
 import { imageLine, videoLine } from "../protocol/dataset-config.ts";
+import type { DatasetManifest } from "../protocol/dataset-manifest.ts";
+import type { ModelName } from "../protocol/model-media.ts";
+import type { Size } from "./buckets.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
+import { readManifest } from "./manifest.ts";
 import {
   byCodePoint,
   type FolderEntry,
@@ -13,6 +18,7 @@ import {
   mediaKind,
   withoutExtension,
 } from "./media-files.ts";
+import type { MediaFacts } from "./probe.ts";
 
 export interface Caption {
   /** The file it stands in: a text file of its own, or the JSONL. Undefined where there is none. */
@@ -21,19 +27,37 @@ export interface Caption {
   text: string | undefined;
 }
 
+/** The part of a film or picture that is the item, where a set was prepared in place. */
+export interface Cut {
+  /** Seconds in the file; 0 and 0 for pictures. */
+  in: number;
+  out: number;
+  /** Frames a second at which that time is read; the item's frames count from `in`. */
+  fps: number;
+  /** The part of the picture, in its pixels as shown. Undefined: all of it. */
+  crop: Rect | undefined;
+}
+
 /** A picture or clip that a dataset names. */
 export interface SourceEntry {
+  /** Its path within the dataset, with forward slashes on every system. */
+  name: string;
   /** Absolute. */
   file: string;
   kind: MediaKind;
   /** A clip given as a folder of pictures, one a frame. */
   frameFolder: boolean;
+  /** Undefined: the whole file. */
+  cut: Cut | undefined;
+  /** What the manifest of a prepared set tells of it; else the probe must look. */
+  known: MediaFacts | undefined;
   caption: Caption;
   control: string | undefined;
 }
 
 /** A file that lies where the dataset looks and is not read. */
 export interface IgnoredFile {
+  name: string;
   file: string;
   code: "not-media" | "other-kind" | "no-caption" | "folder";
   reason: string;
@@ -42,12 +66,12 @@ export interface IgnoredFile {
 export interface SourceListing {
   /** The folder or JSONL file, absolute. */
   place: string;
-  /** The folder that the files' names are told from. */
-  root: string;
   entries: SourceEntry[];
   ignored: IgnoredFile[];
-  /** Caption files that belong to no picture or clip. */
+  /** Caption files that belong to no picture or clip, by their paths within the dataset. */
   orphanCaptions: string[];
+  /** What the folder was prepared for. */
+  prepared: { model: ModelName; resolution: [number, number] | undefined } | undefined;
 }
 
 const exists = (path: string): Promise<boolean> =>
@@ -72,20 +96,51 @@ export async function listSource(section: DatasetSection, config: DatasetConfig)
   const base = config.file === undefined ? undefined : dirname(config.file);
   const place = await settlePath(section.path, base);
   if (section.type === "image-jsonl" || section.type === "video-jsonl") return listJsonl(section, place);
-  const listing = await listMedia(section, place);
+  const manifest = section.type === "folder" ? await readManifest(place) : undefined;
+  const listing = manifest?.inPlace
+    ? await listInPlace(section, place, manifest)
+    : await listMedia(section, place, manifest);
   if (section.controlDirectory !== undefined)
     await addControls(listing, await settlePath(section.controlDirectory, base));
   return listing;
 }
 
-async function listMedia(section: DatasetSection, place: string): Promise<SourceListing> {
+const empty = (place: string, manifest?: DatasetManifest): SourceListing => ({
+  place,
+  entries: [],
+  ignored: [],
+  orphanCaptions: [],
+  prepared: manifest && { model: manifest.model, resolution: resolutionOf(manifest) },
+});
+
+function resolutionOf({ settings }: DatasetManifest): [number, number] | undefined {
+  const { resolution } = settings;
+  if (!Array.isArray(resolution)) return undefined;
+  const [width, height]: unknown[] = resolution;
+  return typeof width === "number" && typeof height === "number" ? [width, height] : undefined;
+}
+
+/** A file's path within its dataset, with forward slashes on every system. */
+function nameIn(root: string, file: string): string {
+  return relative(root, file).split(sep).join("/");
+}
+
+/** Files of Kinora's own beside media, which are no business of a reader: reports, drafts, backups. */
+const bookkeeping = /^(manifest\.json|report\.html)$|\.\d+\.bak$/;
+
+async function listMedia(
+  section: DatasetSection,
+  place: string,
+  manifest: DatasetManifest | undefined,
+): Promise<SourceListing> {
   const found = await listFolder(place, { deep: section.type === "folder" });
-  const listing: SourceListing = { place, root: place, entries: [], ignored: [], orphanCaptions: [] };
+  const listing = empty(place, manifest);
   const { captionExtension, captionRequired, media } = section;
   const captions = new Set(found.filter((entry) => entry.path.endsWith(captionExtension)).map((entry) => entry.path));
+  const known = manifest ? knownFacts(place, manifest) : new Map<string, Known>();
   const used = new Set<string>();
   const ignore = (file: string, code: IgnoredFile["code"], reason: string) =>
-    listing.ignored.push({ file, code, reason });
+    listing.ignored.push({ name: nameIn(place, file), file, code, reason });
   for (const { path, folder } of found) {
     if (captions.has(path)) continue;
     const kind = mediaKind(path);
@@ -94,29 +149,107 @@ async function listMedia(section: DatasetSection, place: string): Promise<Source
       continue;
     }
     if (kind === undefined) {
-      ignore(path, "not-media", "neither a picture nor a clip by its name");
+      if (!bookkeeping.test(basename(path))) ignore(path, "not-media", "neither a picture nor a clip by its name");
       continue;
     }
-    const captionPath = withoutExtension(path) + captionExtension;
-    const captioned = captions.has(captionPath);
-    if (captioned) used.add(captionPath);
+    const beside = withoutExtension(path) + captionExtension;
+    const captionPath = [beside, join(place, "captions", basename(beside))].find((candidate) =>
+      captions.has(candidate),
+    );
+    for (const candidate of [beside, join(place, "captions", basename(beside))]) used.add(candidate);
     if (!media[kind === "image" ? "images" : "videos"]) {
       const asked = media.images ? "pictures" : "clips";
       ignore(path, "other-kind", `a ${kind === "image" ? "picture" : "clip"}; this dataset reads ${asked} only`);
-    } else if (!captioned && captionRequired) {
-      ignore(path, "no-caption", `no caption file ${basename(captionPath)} beside it`);
+    } else if (captionPath === undefined && captionRequired) {
+      ignore(path, "no-caption", `no caption file ${basename(beside)} beside it`);
     } else {
-      const caption = captioned ? await readCaption(captionPath) : { path: undefined, text: undefined };
-      listing.entries.push({ file: path, kind, frameFolder: false, caption, control: undefined });
+      const caption = captionPath === undefined ? noCaption : await readCaption(captionPath);
+      const told = known.get(path);
+      listing.entries.push({
+        name: nameIn(place, path),
+        file: path,
+        kind,
+        frameFolder: false,
+        cut: undefined,
+        known: told && (await sizeOf(path)) === told.bytes ? told.facts : undefined,
+        caption,
+        control: undefined,
+      });
     }
   }
-  listing.orphanCaptions = [...captions].filter((path) => !used.has(path)).sort(byCodePoint);
+  const isDraft = (path: string) => path.endsWith(`.draft${captionExtension}`);
+  const orphans = [...captions].filter((path) => !used.has(path) && !isDraft(path));
+  listing.orphanCaptions = orphans.map((path) => nameIn(place, path)).sort(byCodePoint);
   return listing;
 }
+
+const noCaption: Caption = { path: undefined, text: undefined };
 
 /** A caption file, trimmed; a byte order mark and bytes that are not UTF-8 do no harm (the latter show as U+FFFD). */
 async function readCaption(path: string): Promise<Caption> {
   return { path, text: new TextDecoder().decode(await readFile(path)).trim() };
+}
+
+interface Known {
+  bytes: number;
+  facts: MediaFacts;
+}
+
+const factsOf = (size: Size, frames: number, fps: number | undefined): MediaFacts => ({
+  width: size.width,
+  height: size.height,
+  frames,
+  fps,
+  variableRate: false,
+  damaged: false,
+});
+
+/** What the manifest tells of the files it wrote; each holds while the file still has its size. */
+function knownFacts(place: string, { items, fps }: DatasetManifest): Map<string, Known> {
+  const known = new Map<string, Known>();
+  for (const { kind, file, size, bytes, frames } of items) {
+    if (file === undefined || size === undefined || bytes === undefined) continue;
+    known.set(resolve(place, file), { bytes, facts: factsOf(size, frames, kind === "video" ? fps : undefined) });
+  }
+  return known;
+}
+
+const sizeOf = (path: string): Promise<number | undefined> =>
+  stat(path).then(
+    (info) => info.size,
+    () => undefined,
+  );
+
+/** The items of a set prepared in place: parts of the original files, with captions where the files would be. */
+async function listInPlace(
+  { media, captionExtension }: DatasetSection,
+  place: string,
+  manifest: DatasetManifest,
+): Promise<SourceListing> {
+  const listing = empty(place, manifest);
+  for (const item of manifest.items) {
+    if (item.verdict !== "keep" || !media[item.kind === "image" ? "images" : "videos"]) continue;
+    const source = manifest.sources[item.source];
+    const shown = item.crop ?? source;
+    if (source === undefined || shown?.width === undefined || shown.height === undefined) continue;
+    const name = `${item.kind === "video" ? "videos" : "images"}/${item.id}`;
+    const paths = [`${name}${captionExtension}`, `captions/${item.id}${captionExtension}`].map((path) =>
+      join(place, path),
+    );
+    const captionPath = (await exists(paths[0]!)) ? paths[0] : (await exists(paths[1]!)) ? paths[1] : undefined;
+    const size = { width: Math.round(shown.width), height: Math.round(shown.height) };
+    listing.entries.push({
+      name,
+      file: resolve(place, source.path),
+      kind: item.kind,
+      frameFolder: false,
+      cut: { in: item.in, out: item.out, fps: manifest.fps, crop: item.crop },
+      known: factsOf(size, item.frames, item.kind === "video" ? manifest.fps : undefined),
+      caption: captionPath === undefined ? noCaption : await readCaption(captionPath),
+      control: undefined,
+    });
+  }
+  return listing;
 }
 
 /** Reads a JSONL file; all broken lines are named at once. Empty lines are passed over. */
@@ -133,7 +266,7 @@ async function listJsonl(section: DatasetSection, place: string): Promise<Source
       cause,
     });
   }
-  const listing: SourceListing = { place, root: dirname(place), entries: [], ignored: [], orphanCaptions: [] };
+  const listing = empty(place);
   const broken: string[] = [];
   for (const [i, line] of content.split(/\r?\n/).entries()) {
     if (line.trim() === "") continue;
@@ -156,7 +289,16 @@ async function listJsonl(section: DatasetSection, place: string): Promise<Source
       parsed.data.control === undefined ? undefined : await settlePath(parsed.data.control, dirname(place));
     const isFolder = kind === "video" && (await isDirectory(file));
     const caption = { path: place, text: parsed.data.caption?.trim() };
-    listing.entries.push({ file, kind, frameFolder: isFolder, caption, control });
+    listing.entries.push({
+      name: nameIn(dirname(place), file),
+      file,
+      kind,
+      frameFolder: isFolder,
+      cut: undefined,
+      known: undefined,
+      caption,
+      control,
+    });
   }
   if (broken.length > 0) {
     const more = broken.length > 5 ? ` and ${broken.length - 5} more` : "";

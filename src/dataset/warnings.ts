@@ -1,6 +1,5 @@
 // What a plan does that people find out too late: wrong rates, captions that are missing or too long, lonely buckets,
 // sets too small for their goal. Each finding says what to do. Nothing here stops anything.
-import { basename } from "node:path";
 import type { DatasetGoal } from "../protocol/dataset-config.ts";
 import { bucketsOf } from "./batches.ts";
 import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
@@ -16,7 +15,7 @@ export interface DatasetWarning {
   hint?: string;
   /** Index of the dataset; undefined for the whole configuration. */
   dataset?: number;
-  /** The files it is about, absolute. */
+  /** The files it is about, by their paths within the dataset. */
   files: string[];
 }
 
@@ -58,10 +57,10 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
     const lonely = bucketsOf(items).filter(({ items: members }) => members.length === 1);
     const named = lonely
       .slice(0, 5)
-      .map(({ bucket, items: [item] }) => `${bucket.width}×${bucket.height}×${bucket.frames} ${basename(item!.file)}`);
+      .map(({ bucket, items: [item] }) => `${bucket.width}×${bucket.height}×${bucket.frames} ${item!.name}`);
     warn(
       "bucket.single",
-      lonely.map(({ items: [item] }) => item!.file),
+      lonely.map(({ items: [item] }) => item!.name),
       `${lonely.length} bucket${lonely.length === 1 ? "" : "s"} with a single item: ${named.join(", ")}${lonely.length > 5 ? " …" : ""}`,
       section.batchSize > 1
         ? `such an item always trains alone, in a batch that is never filled to ${section.batchSize}: crop it to a common shape`
@@ -74,13 +73,12 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
 
 type Warn = (code: string, files: readonly string[], message: string, hint?: string) => void;
 
-const filesOf = (items: readonly DatasetItem[]): string[] => [...new Set(items.map((item) => item.file))];
+const filesOf = (items: readonly DatasetItem[]): string[] => [...new Set(items.map((item) => item.name))];
 
 /** "3 clips (a.mp4, b.mp4 and 1 more)". */
 function some(files: readonly string[], noun: string, shown = 2): string {
-  const names = files.slice(0, shown).map((file) => basename(file));
   const more = files.length > shown ? ` and ${files.length - shown} more` : "";
-  return `${files.length} ${noun}${files.length === 1 ? "" : "s"} (${names.join(", ")}${more})`;
+  return `${files.length} ${noun}${files.length === 1 ? "" : "s"} (${files.slice(0, shown).join(", ")}${more})`;
 }
 
 function captionWarnings(
@@ -125,19 +123,19 @@ function captionWarnings(
 function rateWarnings(plan: DatasetPlan, section: DatasetSection, items: readonly DatasetItem[], warn: Warn): void {
   const { fps: wanted } = plan.rules;
   const clips = new Map(
-    items.filter((item) => item.kind === "video" && item.frames > 1).map((item) => [item.file, item]),
+    items.filter((item) => item.kind === "video" && item.frames > 1).map((item) => [item.name, item]),
   );
   const { sourceFps } = section.video;
   const groups = new Map<string, { files: string[]; real: number; shown: number }>();
-  for (const [file, { rateChange }] of clips) {
-    const real = plan.facts.get(file)?.fps;
+  for (const [name, { rateChange, facts }] of clips) {
+    const { fps: real } = facts;
     if (real === undefined) continue;
     // What the model will see: the true rate, thinned as the configuration says.
     const shown = rateChange ? (real * rateChange.targetFps) / rateChange.sourceFps : real;
     if (sameRate(shown, wanted)) continue;
     const group = groups.get(rateText(real)) ?? { files: [], real, shown };
     groups.set(rateText(real), group);
-    group.files.push(file);
+    group.files.push(name);
   }
   for (const { files, real, shown } of groups.values()) {
     const speed =
@@ -160,7 +158,7 @@ function rateWarnings(plan: DatasetPlan, section: DatasetSection, items: readonl
           : "skipping cannot add frames: resample with kinora dataset prepare",
       );
   }
-  const uneven = [...clips.keys()].filter((file) => plan.facts.get(file)?.variableRate);
+  const uneven = filesOf([...clips.values()].filter((item) => item.facts.variableRate));
   warn(
     "fps.variable",
     uneven,
@@ -202,7 +200,7 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
     `${some(enlarged, "file")} smaller than the size ${enlarged.length === 1 ? "it trains" : "they train"} at: enlarging blurs`,
     "lower the resolution, or set bucket_no_upscale = true with enable_bucket",
   );
-  const damaged = filesOf(items).filter((file) => plan.facts.get(file)?.damaged);
+  const damaged = filesOf(items.filter((item) => item.facts.damaged));
   warn(
     "file.damaged",
     damaged,

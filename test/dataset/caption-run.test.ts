@@ -458,7 +458,7 @@ describe("what goes wrong", () => {
     });
     await writeFile(folder.file("manifest.json"), '{"kind":"kinora.dataset","version":99}');
     await expect(planCaptions(settingsFor(server, folder.path))).rejects.toMatchObject({
-      code: "caption.bad-manifest",
+      code: "dataset.bad-manifest",
     });
   });
 

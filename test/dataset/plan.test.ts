@@ -63,7 +63,7 @@ describe("a folder of clips", () => {
     writeFileSync(join(folder, "cut.mkv"), bytes.subarray(0, Math.floor(bytes.length * 0.6)));
     const found = await plan({ video_directory: folder, target_frames: [45] }, { resolution: [128, 96] });
     expect(names(found.items)).toEqual(["whole.mp4"]);
-    const { frames } = found.facts.get(join(folder, "cut.mkv"))!;
+    const { frames } = await probeMedia(join(folder, "cut.mkv"));
     expect(frames).toBeGreaterThan(20);
     expect(frames).toBeLessThan(45);
     expect(found.drops.find((drop) => drop.code === "too-short")).toMatchObject({
@@ -94,7 +94,7 @@ describe("a folder of clips", () => {
       "notes.pdf": "not-media",
       deeper: "folder",
     });
-    expect(found.datasets[0]!.orphanCaptions.map((file) => basename(file))).toEqual(["orphan.txt"]);
+    expect(found.datasets[0]!.orphanCaptions).toEqual(["orphan.txt"]);
     // Readable or not, a clip was asked for one item.
     expect(found.totals).toMatchObject({ files: 4, onPaper: 4, items: 1 });
   });
@@ -276,7 +276,7 @@ describe("a JSONL file", () => {
       { resolution: [64, 48] },
     );
     expect(found.items).toMatchObject([
-      { frameFolder: true, kind: "video", frames: 5, fps: undefined, sourceHeight: 48 },
+      { frameFolder: true, kind: "video", frames: 5, fps: undefined, facts: { height: 48 } },
     ]);
   });
 

@@ -1,9 +1,10 @@
 // The pictures and clips of a folder, prepared or not, and the caption file of each: which have one, which wait as drafts.
 // Only names, captions and the manifest are read here, no media.
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { type DatasetManifest, datasetManifestSchema } from "../../protocol/dataset-manifest.ts";
+import type { DatasetManifest } from "../../protocol/dataset-manifest.ts";
+import { readManifest } from "../manifest.ts";
 import { listFolder, mediaKind, withoutExtension } from "../media-files.ts";
 import type { Media } from "./media.ts";
 import { draftPathOf, readCaption } from "./store.ts";
@@ -37,28 +38,6 @@ async function isFolder(path: string): Promise<boolean> {
   return stat(path).then(
     (info) => info.isDirectory(),
     () => false,
-  );
-}
-
-/** The manifest of a prepared set; undefined where the folder is none. Error: `caption.bad-manifest`. */
-async function readManifest(folder: string): Promise<DatasetManifest | undefined> {
-  const path = join(folder, "manifest.json");
-  let json: unknown;
-  try {
-    json = JSON.parse(await readFile(path, "utf8"));
-  } catch {
-    return undefined;
-  }
-  if ((json as { kind?: unknown } | null)?.kind !== "kinora.dataset") return undefined;
-  const parsed = datasetManifestSchema.safeParse(json);
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw new KinoraError(
-    "caption.bad-manifest",
-    `${JSON.stringify(path)} cannot be read: ${issue?.path.join(".")}: ${issue?.message}`,
-    {
-      hint: "prepare the set again with this version of Kinora",
-    },
   );
 }
 
@@ -97,7 +76,7 @@ async function itemsOnDisk(folder: string): Promise<Found[]> {
 /**
  * Lists a prepared set or any folder of clips and pictures (sub-folders included). Captions lie beside the media; where
  * the folder has `captions/`, also there, or only there if none lies beside.
- * @throws KinoraError `dataset.no-folder`, `dataset.unreadable`, `caption.no-media`, `caption.bad-manifest`.
+ * @throws KinoraError `dataset.no-folder`, `dataset.unreadable`, `dataset.bad-manifest`, `caption.no-media`.
  */
 export async function readCaptionFolder(folder: string, { extension }: FolderOptions): Promise<CaptionFolder> {
   const manifest = await readManifest(folder);
