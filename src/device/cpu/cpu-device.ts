@@ -3,13 +3,13 @@ import { OneDnn } from "../../ffi/onednn.ts";
 import type { Device } from "../device.ts";
 import { createHostDevice } from "../host-device.ts";
 import type { Kernels } from "../kernels.ts";
-import { attentionKernels as referenceAttention } from "../reference/attention.ts";
 import { convolutionKernels } from "../reference/convolution.ts";
 import { movementKernels } from "../reference/movement.ts";
 import { optimizerKernels } from "../reference/optimizer.ts";
 import { quantizationKernels } from "../reference/quantization.ts";
 import { randomKernels } from "../reference/random.ts";
 import { attentionKernels } from "./attention.ts";
+import { attentionBackwardKernels } from "./attention-backward.ts";
 import { CpuContext } from "./context.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { modulationKernels } from "./modulation.ts";
@@ -25,7 +25,6 @@ export function createCpuDevice(): Device {
     (memory): Kernels => {
       const ctx = new CpuContext(dnn, memory);
       return {
-        ...referenceAttention,
         ...movementKernels,
         ...convolutionKernels,
         ...optimizerKernels,
@@ -37,6 +36,7 @@ export function createCpuDevice(): Device {
         ...elementwiseKernels(ctx),
         ...ropeKernels(ctx),
         ...attentionKernels(ctx),
+        ...attentionBackwardKernels(ctx),
       } satisfies Kernels;
     },
     () => dnn[Symbol.dispose](),
