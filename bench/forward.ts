@@ -42,7 +42,7 @@ const timed = <T>(body: () => T): [T, number] => {
 
 const before = peakResident();
 const [transformer, drawing] = timed(
-  () => new WanDit(new RandomWeights(device, { seed: 1n, pack: true }), config, { dtype }),
+  () => new WanDit(new RandomWeights(device, { seed: 1n, pack: true, tiled: true }), config, { dtype }),
 );
 using _transformer = transformer;
 const weights = device.memory().live;

@@ -135,7 +135,10 @@ export interface LoadOptions {
   loaded?: (name: string, bytes: number) => void;
 }
 
-/** Hands out stored weights: converted once to what the layer asks, mapped without a copy where nothing changes. */
+/**
+ * Hands out stored weights: converted once to what the layer asks, mapped without a copy where nothing changes. Owns its
+ * reader, which closes last.
+ */
 export class WeightLoader implements WeightProvider {
   readonly device: Device;
   readonly parameters = new Map<string, Tensor>();
@@ -249,6 +252,7 @@ export class WeightLoader implements WeightProvider {
   [Symbol.dispose](): void {
     for (const item of this.#owned.splice(0)) item[Symbol.dispose]();
     for (const parameter of this.parameters.values()) parameter.clearGradient();
+    this.#reader[Symbol.dispose]();
   }
 }
 

@@ -39,6 +39,6 @@ export const modelMedia: Readonly<Record<ModelName, ModelMedia>> = {
   "t2v-14B": { fps: 16, sizeMultiple: 16, defaultSize: [832, 480], defaultFrames: 81, takesImage: false },
   "i2v-14B": { fps: 16, sizeMultiple: 16, defaultSize: [832, 480], defaultFrames: 81, takesImage: true },
   "flf2v-14B": { fps: 16, sizeMultiple: 16, defaultSize: [832, 480], defaultFrames: 81, takesImage: true },
-  "tiny-t2v": { fps: 16, sizeMultiple: 16, defaultSize: [128, 96], defaultFrames: 17, takesImage: false },
-  "tiny-ti2v": { fps: 24, sizeMultiple: 32, defaultSize: [128, 96], defaultFrames: 17, takesImage: true },
+  "tiny-t2v": { fps: 16, sizeMultiple: 16, defaultSize: [64, 64], defaultFrames: 9, takesImage: false },
+  "tiny-ti2v": { fps: 24, sizeMultiple: 32, defaultSize: [128, 128], defaultFrames: 9, takesImage: true },
 };

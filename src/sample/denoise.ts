@@ -50,7 +50,7 @@ export interface DenoiseStep {
 export async function* denoise(input: DenoiseInput): AsyncGenerator<DenoiseStep, Float32Array> {
   const { scheduler, shape, text, boundary, channels, firstFrame, clip } = input;
   const { timesteps } = scheduler;
-  let latents = input.latents.slice();
+  let latents: Float32Array = input.latents.slice();
   if (firstFrame) imposeFirstFrame(latents, firstFrame, shape);
   let model: WanDit | undefined;
   let current: Expert | undefined;

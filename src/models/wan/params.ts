@@ -56,6 +56,15 @@ export interface WanModel {
   };
 }
 
+/** Heads of the published width, 128, so that sizes are told from shapes as for the large models. */
+const tiny = {
+  ...{ patchSize: [1, 2, 2], textLength: 32, frequencyDim: 64, textDim: 128, eps: 1e-6 },
+  dim: 256,
+  ffnDim: 768,
+  heads: 2,
+  layers: 3,
+} as const;
+
 const common = { patchSize: [1, 2, 2], textLength: 512, frequencyDim: 256, textDim: 4096, eps: 1e-6 } as const;
 const dit14b = { ...common, dim: 5120, ffnDim: 13824, heads: 40, layers: 40, outputChannels: 16 } as const;
 
@@ -118,9 +127,31 @@ export const wanModels = {
     image: "first-last+clip",
     defaults: { steps: 50, shift: 16, guidance: 5, frames: 81, fps: 16, width: 1280, height: 720 },
   },
+  /** kinora-tiny: the architecture of t2v-A14B, small enough to ship (models/README.md). */
+  "tiny-t2v": {
+    name: "tiny-t2v",
+    family: "2.2",
+    dit: { ...tiny, inputChannels: 16, outputChannels: 16 },
+    vae: vae21,
+    image: "none",
+    boundary: 0.875,
+    defaults: { steps: 12, shift: 5, guidance: [3, 3], frames: 9, fps: 16, width: 64, height: 64 },
+  },
+  /** The architecture of ti2v-5B. */
+  "tiny-ti2v": {
+    name: "tiny-ti2v",
+    family: "2.2",
+    dit: { ...tiny, inputChannels: 48, outputChannels: 48 },
+    vae: vae22,
+    image: "first-frame",
+    defaults: { steps: 12, shift: 5, guidance: 3, frames: 9, fps: 24, width: 128, height: 128 },
+  },
 } as const satisfies Record<string, WanModel>;
 
 export type WanModelName = keyof typeof wanModels;
+
+/** The published models, without kinora-tiny. */
+export const publishedModels = (Object.keys(wanModels) as WanModelName[]).filter((name) => !name.startsWith("tiny-"));
 
 export interface TextEncoderConfig {
   vocabulary: number;

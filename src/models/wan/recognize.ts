@@ -157,9 +157,11 @@ function ditLabel(
 }
 
 function recognizeDit({ tensors, component, unexpected }: WeightMap, path: string): RecognizedDit {
-  const { config, notes } = ditConfig(tensors);
+  const { config: inferred, notes } = ditConfig(tensors);
   const expert = expertOfPath(path);
-  const sizes = modelsOfSizes(config);
+  const sizes = modelsOfSizes(inferred);
+  // What shapes do not show (the text's length) is a known model's own.
+  const config = sizes[0] === undefined ? inferred : { ...inferred, textLength: wanModels[sizes[0]].dit.textLength };
   // A name that speaks of an expert settles what the shapes leave open.
   const withExperts = sizes.filter((name) => "boundary" in wanModels[name]);
   const models = expert && withExperts.length > 0 ? withExperts : sizes;

@@ -1,0 +1,94 @@
+// The 1.3B transformer against diffusers (and peft): one forward pass, one LoRA step.
+import { join } from "node:path";
+import { relativeError } from "../../scripts/golden/fixture.ts";
+import type { Device } from "../../src/device/device.ts";
+import { attachLora } from "../../src/lora/attach.ts";
+import { adaptersFrom } from "../../src/lora/read.ts";
+import { loadDit } from "../../src/models/wan/load.ts";
+import { wanModels } from "../../src/models/wan/params.ts";
+import { planForward } from "../../src/models/wan/plan.ts";
+import { openScope } from "../../src/tensor/scope.ts";
+import { fromValues } from "../../src/tensor/tensor.ts";
+import { AdamW } from "../../src/train/adamw.ts";
+import { gatherGradients } from "../../src/train/gradients.ts";
+import { planLoraStep } from "../../src/train/plan.ts";
+import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
+import { type Row, row, timed } from "./row.ts";
+
+export interface TransformerBench {
+  layers: number;
+  frames: number;
+  repeat: number;
+}
+
+const modelOf = (layers: number) => ({ ...wanModels["t2v-1.3B"], dit: { ...wanModels["t2v-1.3B"].dit, layers } });
+
+export async function forward(device: Device, { layers, frames, repeat }: TransformerBench): Promise<Row> {
+  const folder = peerFolder(`transformer-${layers}`);
+  const peer = await runPeer("forward", folder, { layers, frames, repeat });
+  using record = new PeerRecord(folder);
+  using model = loadDit(device, join(folder, "model"), { dtype: "bf16", pack: true });
+  using _scope = openScope(device);
+  const latents = fromValues(device, record.values("x"), [1, ...record.shape("x")]);
+  const text = fromValues(device, record.values("context"), record.shape("context"), "bf16");
+  let output = new Float32Array();
+  const seconds = await timed(repeat, async () => {
+    using _run = openScope(device);
+    output = (await model.forward({ latents, timesteps: [500], texts: [text] }).read()) as typeof output;
+  });
+  const { flops } = planForward(modelOf(layers), { width: 832, height: 480, frames }, { dtype: "bf16" });
+  const difference = relativeError(output, record.values("out"));
+  const name = `1.3B forward, ${layers} layers, 832×480×${frames}, bf16`;
+  return row(name, seconds, peer, difference, { flops: flops.forward });
+}
+
+export async function loraStep(device: Device, { layers, frames, repeat }: TransformerBench): Promise<Row> {
+  const folder = peerFolder(`transformer-${layers}`);
+  const peer = await runPeer("lora", folder, { layers, frames, repeat });
+  using record = new PeerRecord(folder);
+  using model = loadDit(device, join(folder, "model"), { dtype: "bf16" });
+  const prefix = "adapter.";
+  const start = adaptersFrom({
+    names: record.names(prefix).map((name) => name.slice(prefix.length)),
+    shape: (name) => record.shape(prefix + name),
+    values: (name) => record.values(prefix + name),
+  });
+  using lora = attachLora(model.linears(), start);
+  const parameters = lora.parameters();
+  for (const parameter of parameters.values()) parameter.requireGradient();
+  using optimizer = new AdamW(device, parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+  using _scope = openScope(device);
+  const sample = {
+    clean: record.values("clean"),
+    noise: record.values("noise"),
+    shape: record.shape("clean") as unknown as readonly [number, number, number, number],
+    sigma: 0.5,
+    text: fromValues(device, record.values("context"), record.shape("context"), "bf16"),
+  };
+  const losses: number[] = [];
+  const norms: number[] = [];
+  const seconds = await timed(repeat, async () => {
+    losses.push(await gatherGradients(model, sample, { checkpointed: true }));
+    norms.push(await optimizer.gradientNorm());
+    optimizer.update(1e-4);
+  });
+  const plan = await planLoraStep(
+    modelOf(layers),
+    { width: 832, height: 480, frames },
+    { dtype: "bf16", rank: 32, checkpointed: true },
+  );
+  const numbers = (values: readonly number[]) => values.map((value) => value.toPrecision(5)).join(", ");
+  return row(
+    `1.3B LoRA step, ${layers} layers, rank 32, 832×480×${frames}, bf16`,
+    seconds,
+    peer,
+    relativeError(losses, peer.losses!),
+    {
+      flops: plan.flops.step,
+      notes: [
+        `losses ${numbers(losses)}; peer ${numbers(peer.losses!)}`,
+        `gradient norms ${numbers(norms)}; peer ${numbers(peer.gradientNorms!)}`,
+      ],
+    },
+  );
+}

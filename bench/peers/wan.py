@@ -1,0 +1,154 @@
+"""The peer: diffusers, transformers and peft in PyTorch, timed on the same threads and inputs as Kinora.
+
+python wan.py CASE FOLDER [--repeat N] [--layers N] [--threads N] with CASE one of forward, lora, umt5, vae. Makes random
+weights once (FOLDER/model, seeded), records inputs and the peer's outputs in FOLDER/record.safetensors, and prints one
+line of JSON: {"seconds": [...], ...}.
+"""
+import argparse
+import json
+import os
+import time
+
+import torch
+from safetensors.torch import save_file
+
+DTYPE = torch.bfloat16
+
+
+def timed(repeat, body):
+    seconds, result = [], None
+    for _ in range(repeat):
+        started = time.perf_counter()
+        result = body()
+        seconds.append(time.perf_counter() - started)
+    return seconds, result
+
+
+def transformer(folder, layers):
+    from diffusers import WanTransformer3DModel
+
+    path = os.path.join(folder, "model")
+    if not os.path.exists(os.path.join(path, "config.json")):
+        torch.manual_seed(1)
+        torch.set_default_dtype(DTYPE)
+        model = WanTransformer3DModel(
+            patch_size=(1, 2, 2), num_attention_heads=12, attention_head_dim=128, in_channels=16, out_channels=16,
+            text_dim=4096, freq_dim=256, ffn_dim=8960, num_layers=layers, cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads", eps=1e-6,
+        )
+        torch.set_default_dtype(torch.float32)
+        model.save_pretrained(path, max_shard_size="20GB")
+        del model
+    return WanTransformer3DModel.from_pretrained(path, torch_dtype=DTYPE).eval()
+
+
+def latents_for(frames, height=480, width=832):
+    torch.manual_seed(2)
+    return torch.randn(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8), torch.randn(1, 512, 4096)
+
+
+def forward(args):
+    model = transformer(args.folder, args.layers)
+    x, text = latents_for(args.frames)
+    with torch.no_grad():
+        run = lambda: model(x.to(DTYPE), torch.tensor([500]), text.to(DTYPE), return_dict=False)[0]
+        seconds, out = timed(args.repeat, run)
+    return seconds, {"x": x[0], "context": text[0], "out": out[0].float()}, {}
+
+
+def lora(args):
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    model = transformer(args.folder, args.layers)
+    model.requires_grad_(False)
+    torch.manual_seed(3)
+    model.add_adapter(
+        LoraConfig(r=32, lora_alpha=32, init_lora_weights="gaussian",
+                   target_modules=["to_q", "to_k", "to_v", "to_out.0", "ffn.net.0.proj", "ffn.net.2"])
+    )
+    model.enable_gradient_checkpointing()
+    model.train()
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    for p in parameters:
+        p.data = p.data.float()
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4)
+    clean, text = latents_for(args.frames)
+    noise = torch.randn_like(clean)
+    sigma = 0.5
+    adapters = {f"adapter.{k}": v.clone().contiguous() for k, v in get_peft_model_state_dict(model).items()}
+    losses, norms = [], []
+
+    def step():
+        noisy = (1 - sigma) * clean + sigma * noise
+        with torch.autocast("cpu", dtype=DTYPE):
+            out = model(noisy.to(DTYPE), torch.tensor([1000 * sigma]), text.to(DTYPE), return_dict=False)[0]
+        loss = (out.float() - (noise - clean)).pow(2).mean()
+        loss.backward()
+        norms.append(torch.nn.utils.get_total_norm([p.grad for p in parameters]).item())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+
+    seconds, _ = timed(args.repeat, step)
+    record = {"clean": clean[0], "noise": noise[0], "context": text[0], **adapters}
+    return seconds, record, {"losses": losses, "gradientNorms": norms}
+
+
+def umt5(args):
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    path = os.path.join(args.folder, "model")
+    if not os.path.exists(os.path.join(path, "config.json")):
+        torch.manual_seed(4)
+        config = UMT5Config(
+            vocab_size=32000, d_model=4096, d_kv=64, d_ff=10240, num_layers=args.layers, num_heads=64,
+            relative_attention_num_buckets=32, relative_attention_max_distance=128, feed_forward_proj="gated-gelu",
+        )
+        torch.set_default_dtype(DTYPE)
+        model = UMT5EncoderModel(config)
+        torch.set_default_dtype(torch.float32)
+        model.save_pretrained(path, max_shard_size="20GB")
+        del model
+    model = UMT5EncoderModel.from_pretrained(path, torch_dtype=DTYPE).eval()
+    torch.manual_seed(5)
+    ids = torch.randint(5, 31000, (1, 512))
+    with torch.no_grad():
+        seconds, out = timed(args.repeat, lambda: model(ids).last_hidden_state)
+    return seconds, {"ids": ids[0].to(torch.int32), "out": out[0].float()}, {}
+
+
+def vae(args):
+    from diffusers import AutoencoderKLWan
+
+    path = os.path.join(args.folder, "model")
+    if not os.path.exists(os.path.join(path, "config.json")):
+        torch.manual_seed(6)
+        AutoencoderKLWan().save_pretrained(path)
+    model = AutoencoderKLWan.from_pretrained(path).eval()
+    torch.manual_seed(7)
+    z = torch.randn(1, 16, (args.frames - 1) // 4 + 1, 30, 52)
+    with torch.no_grad():
+        seconds, out = timed(args.repeat, lambda: model.decode(z, return_dict=False)[0])
+    return seconds, {"z": z[0], "out": out[0]}, {}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case", choices=["forward", "lora", "umt5", "vae"])
+    parser.add_argument("folder")
+    parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--frames", type=int, default=17)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    os.makedirs(args.folder, exist_ok=True)
+    seconds, record, more = globals()[args.case](args)
+    save_file({name: value.contiguous() for name, value in record.items()}, os.path.join(args.folder, "record.safetensors"))
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({"seconds": seconds, "peakResident": peak, "torch": torch.__version__, **more}))
+
+
+main()

@@ -1,0 +1,94 @@
+// Models from the files users have, in any layout, recognised by what is in them. The file stays mapped while they live.
+import { KinoraError } from "../../base/errors.ts";
+import type { Device } from "../../device/device.ts";
+import { openTensorSource } from "../../io/tensor-source.ts";
+import { type LoadOptions, WeightLoader, type WeightReader } from "../../nn/weights.ts";
+import { WanDit } from "./dit/dit.ts";
+import { type Recognized, recognize } from "./recognize.ts";
+import { TextEncoder } from "./text-encoder.ts";
+import { WanVae } from "./vae/vae.ts";
+import { findComponents } from "./weight-names.ts";
+import { mapWeights, readWeights } from "./weights.ts";
+
+export interface LoadedNetwork {
+  recognized: Recognized;
+  /** Closes the file too. */
+  reader: WeightReader;
+}
+
+type Kind = Recognized["kind"];
+
+/** Opens the one network of `kinds` in a file or folder. Throws `weights.*` naming what is there instead. */
+export function openNetwork(path: string, kinds: readonly Kind[]): LoadedNetwork {
+  const source = openTensorSource(path);
+  try {
+    const components = findComponents(source.names);
+    const component = components.find(({ kind }) => kinds.includes(kind));
+    if (!component) {
+      throw new KinoraError("weights.other-model", `${path} holds no ${kinds.join(" or ")}`, {
+        actual: components.length > 0 ? components.map(({ kind }) => kind).join(", ") : "no Wan network",
+        hint: "kinora models inspect FILE says what a file is",
+      });
+    }
+    const recognized = recognize(mapWeights(source, component), path);
+    const reader = readWeights(source, component, recognized.expected);
+    const close = () => {
+      reader[Symbol.dispose]();
+      source[Symbol.dispose]();
+    };
+    return { recognized, reader: { names: reader.names, find: reader.find, [Symbol.dispose]: close } };
+  } catch (error) {
+    source[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** Builds a model over an opened network; where that fails, the file is closed and what was loaded freed. */
+function build<T>(
+  device: Device,
+  { reader }: LoadedNetwork,
+  options: LoadOptions,
+  make: (weights: WeightLoader) => T,
+): T {
+  const weights = new WeightLoader(device, reader, options);
+  try {
+    return make(weights);
+  } catch (error) {
+    weights[Symbol.dispose]();
+    throw error;
+  }
+}
+
+export interface ModelOptions extends LoadOptions {
+  dtype: "f32" | "bf16";
+}
+
+/** A transformer of any variant. */
+export function loadDit(device: Device, path: string, options: ModelOptions): WanDit {
+  const network = openNetwork(path, ["dit"]);
+  const { recognized } = network;
+  if (recognized.kind !== "dit") throw unreachable(recognized);
+  return build(device, network, options, (weights) => new WanDit(weights, recognized.config, options));
+}
+
+export function loadVae(
+  device: Device,
+  path: string,
+  options: ModelOptions & { half?: "encoder" | "decoder" },
+): WanVae {
+  const network = openNetwork(path, ["vae21", "vae22"]);
+  const { recognized } = network;
+  if (recognized.kind !== "vae21" && recognized.kind !== "vae22") throw unreachable(recognized);
+  return build(device, network, options, (weights) => new WanVae(weights, recognized.config, options));
+}
+
+export function loadTextEncoder(device: Device, path: string, options: ModelOptions): TextEncoder {
+  const network = openNetwork(path, ["text-encoder"]);
+  const { recognized } = network;
+  if (recognized.kind !== "text-encoder") throw unreachable(recognized);
+  return build(device, network, options, (weights) => new TextEncoder(weights, recognized.config, options));
+}
+
+function unreachable({ kind }: Recognized): KinoraError {
+  return new KinoraError("weights.other-model", `a ${kind} came where another network was asked for`);
+}
