@@ -37,8 +37,11 @@ export interface TensorSource {
   [Symbol.dispose](): void;
 }
 
-export function unknownTensor(path: string, name: string, names: Iterable<string>): KinoraError {
-  const near = nearestName(name, names);
+/** Among more names than any model has, looking for the nearest would take too long. */
+const NEAREST_AMONG = 5000;
+
+export function unknownTensor(path: string, name: string, names: readonly string[]): KinoraError {
+  const near = names.length <= NEAREST_AMONG ? nearestName(name, names) : undefined;
   return new KinoraError("tensors.unknown-name", `no tensor ${JSON.stringify(name)} in ${path}`, {
     hint: near ? `did you mean ${near}?` : undefined,
   });

@@ -88,7 +88,7 @@ export class SafetensorsWriter {
    */
   async write(name: string, bytes: Uint8Array): Promise<void> {
     const tensor = this.#tensors.get(name);
-    if (!tensor) throw await this.#abandon(unknownTensor(this.path, name, this.#tensors.keys()));
+    if (!tensor) throw await this.#abandon(unknownTensor(this.path, name, [...this.#tensors.keys()]));
     const done = this.#written.get(name) ?? 0;
     if (done + bytes.length > tensor.end - tensor.start) {
       const error = new KinoraError("safetensors.wrong-size", `too much data for tensor ${name}`, {

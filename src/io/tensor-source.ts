@@ -1,7 +1,7 @@
 // Opens weights by what they are: a safetensors file, a torch checkpoint, an index of shards, or a folder with one of these.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { KinoraError } from "../base/errors.ts";
+import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { fileError, fileOrFolder } from "./files.ts";
 import type { TensorSource } from "./named-tensors.ts";
 import { SafetensorsFile } from "./safetensors.ts";
@@ -30,10 +30,23 @@ function readFolder(folder: string): { files: string[]; folders: string[] } {
   }
 }
 
+const isShard = (name: string): boolean => /-\d+-of-\d+\./.test(name);
+
+/** The files that an index covers; of a broken index, everything that looks like a shard. */
+function coveredBy(index: string, files: readonly string[]): Iterable<string> {
+  try {
+    return readIndex(index).values();
+  } catch (error) {
+    // Opening the index itself tells what is wrong with it.
+    if (isKinoraError(error)) return files.filter(isShard);
+    throw error;
+  }
+}
+
 /** The models of a folder itself: its indexes, and the weight files that no index covers. */
 function modelsIn(folder: string, files: readonly string[]): string[] {
   const indexes = files.filter(isIndex);
-  const covered = new Set(indexes.flatMap((index) => [...readIndex(join(folder, index)).values()]));
+  const covered = new Set(indexes.flatMap((index) => [...coveredBy(join(folder, index), files)]));
   return [...indexes, ...files.filter((file) => isWeights(file) && !covered.has(file))];
 }
 
@@ -53,7 +66,7 @@ function openFolder(folder: string): TensorSource {
   const models = modelsIn(folder, files);
   const [only] = models;
   if (only !== undefined && models.length === 1) return openTensorSource(join(folder, only));
-  const shards = models.filter((name) => /-\d+-of-\d+\./.test(name));
+  const shards = models.filter(isShard);
   if (shards.length > 1) {
     throw new KinoraError("shards.no-index", `${folder} holds shards without their index`, {
       expected: "a .index.json beside them",

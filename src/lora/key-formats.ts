@@ -135,7 +135,11 @@ function placeOf(stem: string): Place | undefined {
   return { module: found.official, format: format ?? (found.diffusers ? "diffusers" : "diffsynth"), prefix };
 }
 
+/** No tool writes longer names; hostile ones must not keep the patterns busy. */
+const MAX_NAME = 500;
+
 function roleOf(name: string): { role: Role; stem: string } | undefined {
+  if (name.length > MAX_NAME) return undefined;
   for (const [ending, role] of endings) {
     const match = ending.exec(name);
     if (!match) continue;

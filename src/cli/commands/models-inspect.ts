@@ -2,6 +2,7 @@
 import { relative } from "node:path";
 import type { DType } from "../../base/dtype.ts";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { formatBytes, formatCount } from "../../base/units.ts";
 import { fileOrFolder } from "../../io/files.ts";
 import { findModels, openTensorSource, type TensorSource } from "../../io/tensor-source.ts";
 import { type NonFinite, scanValues } from "../../io/value-scan.ts";
@@ -9,6 +10,7 @@ import { inspectWeights, type NetworkReport, type WeightReport } from "../../lor
 import type { RecognizedLora } from "../../lora/recognize.ts";
 import type { Recognized } from "../../models/wan/recognize.ts";
 import { command, type Option, type Output, type Values } from "../command.ts";
+import { timeLeft } from "../progress.ts";
 
 const options = {
   scan: {
@@ -23,6 +25,7 @@ const FULL_SCAN_BYTES = 2 ** 31;
 /** Longer lists and metadata are cut, unless --names or --json asks for all. */
 const SHOWN = 10;
 const SHOWN_TEXT = 160;
+const QUIET_MS = 2000;
 
 type Scan = "all" | "sample" | "none";
 
@@ -36,33 +39,18 @@ function scanMode(value: string | undefined): Scan | undefined {
   throw new KinoraError("cli.bad-value", "--scan cannot be that", { expected: "all, sample or none", actual: value });
 }
 
-const gibibytes = (bytes: number): string =>
-  bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(2)} MiB`;
-
-function amount(count: number): string {
-  const row = [[1e9, "B"] as const, [1e6, "M"] as const, [1e3, "K"] as const].find(([unit]) => count >= unit);
-  return row ? `${(count / row[0]).toFixed(2)} ${row[1]}` : String(count);
-}
-
-const timer = { second: 1000, minute: 60_000 };
-const remaining = (milliseconds: number): string =>
-  milliseconds < timer.minute
-    ? `${Math.ceil(milliseconds / timer.second)} s`
-    : `${Math.ceil(milliseconds / timer.minute)} min`;
-
 function inspect(source: TensorSource, asked: Scan | undefined, out: Output): Inspection {
   const report = inspectWeights(source);
   const scan = asked ?? (report.bytes <= FULL_SCAN_BYTES ? "all" : "sample");
   if (scan === "none") return { ...report, scan, nonFinite: [] };
-  const begin = performance.now();
+  const started = Date.now();
   const events = scanValues(source, scan === "sample");
   for (;;) {
     const { done, value } = events.next();
     if (done) return { ...report, scan, nonFinite: value };
-    const share = value.bytesDone / value.bytesTotal;
-    const elapsed = performance.now() - begin;
-    if (elapsed < 2 * timer.second) continue;
-    out.progress(`looking at values: ${Math.floor(share * 100)} %, ${remaining((elapsed / share) * (1 - share))} left`);
+    if (Date.now() - started < QUIET_MS) continue;
+    const share = Math.floor((value.bytesDone / value.bytesTotal) * 100);
+    out.progress(`looking at values: ${share} %${timeLeft(started, value.bytesDone, value.bytesTotal)}`);
   }
 }
 
@@ -102,7 +90,7 @@ function networkRows(
   const rows: Rows = [["what", recognized.label]];
   for (const note of recognized.notes) rows.push(["note", note]);
   rows.push(["layout", `${layout} names${prefix ? `, prefix ${prefix}` : ""}`]);
-  rows.push(["parameters", amount(parameters)], ["sizes", sizes(recognized)]);
+  rows.push(["parameters", formatCount(parameters)], ["sizes", sizes(recognized)]);
   for (const text of counted(quantized)) rows.push(["quantised", text]);
   if (complete) rows.push(["complete", "yes: every parameter is there, in its shape"]);
   if (problems.missing.length > 0) rows.push(["missing", shorten(problems.missing.map(near), all)]);
@@ -150,24 +138,26 @@ function rowsOf(report: Inspection, all: boolean): Rows {
   }
   rows.push([
     "file",
-    `${report.format}, ${report.tensors} tensors, ${amount(total)} values, ${gibibytes(report.bytes)}`,
+    `${report.format}, ${report.tensors} tensors, ${formatCount(total)} values, ${formatBytes(report.bytes)}`,
   ]);
   const dtypes = [...report.dtypes].sort((a, b) => b[1] - a[1]);
-  rows.push(["dtypes", dtypes.map(([dtype, count]: [DType, number]) => `${dtype} ${amount(count)}`).join(", ")]);
+  rows.push(["dtypes", dtypes.map(([dtype, count]: [DType, number]) => `${dtype} ${formatCount(count)}`).join(", ")]);
   const looked = { all: "all of them looked at", sample: "a sample looked at", none: "" }[report.scan];
   const spoiled = report.nonFinite.map(({ name, nan, infinite }) => `${name} (${nan} NaN, ${infinite} infinite)`);
   if (report.scan !== "none")
     rows.push(["values", spoiled.length > 0 ? `NOT FINITE in ${shorten(spoiled, all)}` : `finite, ${looked}`]);
   for (const [key, value] of Object.entries(report.metadata)) {
-    const text = value.replaceAll("\n", " ");
-    rows.push(["metadata", `${key} = ${all || text.length <= SHOWN_TEXT ? text : `${text.slice(0, SHOWN_TEXT)}…`}`]);
+    rows.push(["metadata", `${key} = ${all || value.length <= SHOWN_TEXT ? value : `${value.slice(0, SHOWN_TEXT)}…`}`]);
   }
   return rows;
 }
 
+/** Without control characters, with which a file could move the cursor or change the terminal. */
+const plain = (text: string): string => text.replace(/\p{Cc}/gu, " ");
+
 function print(name: string, rows: Rows): string {
   const width = Math.max(...rows.map(([label]) => label.length));
-  return [name, ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${text}`)].join("\n");
+  return [plain(name), ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${plain(text)}`)].join("\n");
 }
 
 function machineReadable(report: Inspection): object {
@@ -183,13 +173,16 @@ function machineReadable(report: Inspection): object {
   };
 }
 
-async function run(values: Values<typeof options>, positionals: string[], out: Output): Promise<number> {
+async function run(
+  values: Values<typeof options> & { json: boolean },
+  positionals: string[],
+  out: Output,
+): Promise<number> {
   const [path] = positionals;
   if (path === undefined || positionals.length > 1) {
     throw new KinoraError("cli.bad-arguments", "name one file or folder", { hint: "kinora models inspect FILE|DIR" });
   }
   const asked = scanMode(values.scan);
-  const json = (values as { json?: boolean }).json === true;
   const folder = fileOrFolder(path).kind === "folder";
   const found = folder ? findModels(path) : [path];
   if (found.length === 0) {
@@ -204,26 +197,26 @@ async function run(values: Values<typeof options>, positionals: string[], out: O
     try {
       using source = openTensorSource(file);
       const report = inspect(source, asked, out);
-      if (json) answers.push(machineReadable(report));
+      if (values.json) answers.push(machineReadable(report));
       else {
         out.data(print(name, rowsOf(report, values.names)));
         if (values.names)
           for (const tensor of source.names)
-            out.data(`    ${tensor} ${source.info(tensor).dtype} [${source.info(tensor).shape}]`);
+            out.data(`    ${plain(tensor)} ${source.info(tensor).dtype} [${source.info(tensor).shape}]`);
       }
     } catch (error) {
       // One spoiled file among several must not hide what the others are.
       if (!isKinoraError(error) || !folder) throw error;
       failed = true;
       const { code, message, hint } = error;
-      if (json) answers.push({ path: file, error: { code, message, hint } });
+      if (values.json) answers.push({ path: file, error: { code, message, hint } });
       else
         out.data(
           print(name, [["error", `${code}: ${message}`], ...(hint ? [["hint", hint] as [string, string]] : [])]),
         );
     }
   }
-  if (json) out.data(JSON.stringify({ files: answers }, null, 2));
+  if (values.json) out.data(JSON.stringify({ files: answers }, null, 2));
   return failed ? 1 : 0;
 }
 

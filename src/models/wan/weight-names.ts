@@ -1,6 +1,7 @@
 // The names that other tools give the Wan networks' parameters, as tables from official name to theirs.
 // Pure text: no shapes, no files. Sources: diffusers scripts/convert_wan_to_diffusers.py, transformers' UMT5EncoderModel
 // and CLIPVisionModel, ComfyUI comfy/text_encoders/t5.py and comfy/clip_model.py (which use transformers' names).
+import { KinoraError } from "../../base/errors.ts";
 
 export type WanKind = "dit" | "vae21" | "vae22" | "text-encoder" | "clip-vision";
 
@@ -290,7 +291,13 @@ const signatures: readonly (Omit<Component, "prefix"> & { has: readonly string[]
   { kind: "clip-vision", layout: "transformers", has: ["vision_model.embeddings.class_embedding"] },
 ];
 
-/** The networks whose names are in a file, whatever prefix they carry. */
+/** More networks than anyone keeps in one file. */
+const MAX_COMPONENTS = 16;
+
+/**
+ * The networks whose names are in a file, whatever prefix they carry. Throws `weights.unrecognized` for a file that
+ * claims to hold more of them than can be.
+ */
 export function findComponents(names: Iterable<string>): Component[] {
   const all = new Set(names);
   const found: Component[] = [];
@@ -300,7 +307,11 @@ export function findComponents(names: Iterable<string>): Component[] {
       if (!name.endsWith(first)) continue;
       const prefix = name.slice(0, -first.length);
       if (prefix !== "" && !prefix.endsWith(".")) continue;
-      if (others.every((other) => all.has(prefix + other))) found.push({ kind, layout, prefix });
+      if (!others.every((other) => all.has(prefix + other))) continue;
+      found.push({ kind, layout, prefix });
+      if (found.length > MAX_COMPONENTS) {
+        throw new KinoraError("weights.unrecognized", `the file claims to hold more than ${MAX_COMPONENTS} networks`);
+      }
     }
   }
   return found;

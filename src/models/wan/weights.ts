@@ -167,6 +167,8 @@ function sameUpToOnes(expected: readonly number[], actual: readonly number[]): b
 
 /** The most names an error lists one by one, and looks for a nearest match for. */
 const LISTED = 20;
+/** Among more names than any model has, looking for the nearest would take too long. */
+const NEAREST_AMONG = 5000;
 
 /** Compares what a file has with what a model needs. Nothing is skipped: every difference is in the answer. */
 export function compareWeights(expected: Shapes, found: Pick<WeightMap, "tensors" | "unexpected">): WeightProblems {
@@ -185,7 +187,7 @@ export function compareWeights(expected: Shapes, found: Pick<WeightMap, "tensors
   }
   const withNearest = (names: readonly string[], others: readonly string[]) =>
     names.map((name, i) => {
-      const nearest = i < LISTED ? nearestName(name, others) : undefined;
+      const nearest = i < LISTED && others.length <= NEAREST_AMONG ? nearestName(name, others) : undefined;
       return nearest === undefined ? { name } : { name, nearest };
     });
   return {
