@@ -24,7 +24,8 @@ export function* graphemeEnds(text: string): Generator<number> {
     // Rules look back no further than the cluster itself, so a window may begin at any boundary. Its last cluster may
     // have been cut short and is looked at again, with more room if it was the only one.
     const whole = start + window >= text.length;
-    const slice = whole ? text.slice(start) : text.slice(start, start + window);
+    const splitsPair = !whole && text.codePointAt(start + window - 1)! > 0xffff;
+    const slice = text.slice(start, start + window - (splitsPair ? 1 : 0));
     let end = start;
     for (const { segment } of segmenter.segment(slice)) {
       const last = end + segment.length === start + slice.length;

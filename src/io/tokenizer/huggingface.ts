@@ -19,9 +19,9 @@ const unigramSchema = z.object({
 
 const fileSchema = z.object({
   added_tokens: z.array(addedTokenSchema).default([]),
-  normalizer: z.unknown(),
-  pre_tokenizer: z.unknown(),
-  post_processor: z.unknown(),
+  normalizer: z.unknown().optional(),
+  pre_tokenizer: z.unknown().optional(),
+  post_processor: z.unknown().optional(),
   padding: z.looseObject({ pad_id: z.int().nonnegative() }).nullish(),
   model: z.looseObject({ type: z.string().optional() }),
 });
