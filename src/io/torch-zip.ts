@@ -43,6 +43,8 @@ function flatten(root: PickleValue, steps: number): Found {
       throw new KinoraError("torch-zip.bad-pickle", "the pickle nests its values without end");
     }
     if (isTensor(value)) {
+      // A checkpoint may be one bare tensor.
+      if (path === "") path = "tensor";
       if (found.tensors.has(path)) throw new KinoraError("torch-zip.bad-pickle", `two tensors are named ${path}`);
       found.tensors.set(path, value);
     } else if (value instanceof Map || Array.isArray(value)) {

@@ -144,6 +144,12 @@ describe("torch.save archives", () => {
     expect(file.metadata).toEqual({ version: "1.2", step: "-5", lr: "0.5", flag: "true", big: "18446744073709551616" });
   });
 
+  test("one bare tensor", () => {
+    const pickle = new PickleWriter().tensor("f32", "0", 16, { shape: [4, 4] });
+    using file = TorchZipFile.open(withPickle("bare.pth", pickle, random(64)));
+    expect(file.names).toEqual(["tensor"]);
+  });
+
   test("newer pickle protocols", () => {
     const short = (text: string) => [0x8c, text.length, ...Buffer.from(text)];
     const pickle = new PickleWriter(4).raw([0x95, 9, 0, 0, 0, 0, 0, 0, 0]).raw(short("collections")).raw([0x94]);
