@@ -115,8 +115,9 @@ export abstract class BaseScheduler implements Scheduler {
       });
     }
     const names = this.keptAt(state.step);
-    const length = state.tensors[names[0] ?? ""]?.length;
-    if (!(state.step >= 0 && state.step <= steps) || names.some((name) => state.tensors[name]?.length !== length)) {
+    const lengths = new Set(names.map((name) => state.tensors[name]?.length));
+    const inRange = Number.isInteger(state.step) && state.step >= 0 && state.step <= steps;
+    if (!inRange || lengths.size > 1 || lengths.has(undefined)) {
       throw new KinoraError("scheduler.state-mismatch", "the saved state is incomplete", {
         expected: `a step from 0 to ${steps}, and equally long ${names.join(", ")}`,
         actual: `step ${state.step} with ${Object.keys(state.tensors).join(", ") || "no tensors"}`,
