@@ -21,6 +21,8 @@ export function writeError(error: unknown, path: string): KinoraError {
   const known: Record<string, [string, string]> = {
     ENOSPC: ["io.disk-full", "free space on the disk and run the same command again: it goes on where it stopped"],
     EDQUOT: ["io.disk-full", "your quota on this disk is used up"],
+    EFBIG: ["io.disk-full", "the file is larger than the system allows here: choose another disk"],
+    ENOENT: ["io.not-found", "make the folder first"],
     EACCES: ["io.no-permission", "choose a folder this user may write to"],
     EPERM: ["io.no-permission", "choose a folder this user may write to"],
     EROFS: ["io.no-permission", "the disk is mounted read-only: choose another folder"],

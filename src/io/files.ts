@@ -3,27 +3,19 @@ import { statSync } from "node:fs";
 import { KinoraError } from "../base/errors.ts";
 import { FileMap } from "../ffi/host-memory.ts";
 
-const codes: Record<string, { code: string; what: string; hint?: string }> = {
-  ENOENT: { code: "io.not-found", what: "there is no such file or folder" },
-  ENOTDIR: { code: "io.not-found", what: "there is no such file or folder" },
-  EACCES: { code: "io.no-permission", what: "permission was denied" },
-  EPERM: { code: "io.no-permission", what: "permission was denied" },
-  ENOSPC: { code: "io.disk-full", what: "the disk is full", hint: "free some space or write to another disk" },
-  EDQUOT: { code: "io.disk-full", what: "the disk quota is used up", hint: "free some space or write to another disk" },
-  EFBIG: {
-    code: "io.disk-full",
-    what: "the file is larger than the system allows here",
-    hint: "write to another disk",
-  },
-  EROFS: { code: "io.no-permission", what: "the file system is read-only" },
+/** What goes wrong while reading; failures of writing are atomic.ts's. */
+const codes: Record<string, readonly [code: string, what: string]> = {
+  ENOENT: ["io.not-found", "there is no such file or folder"],
+  ENOTDIR: ["io.not-found", "there is no such file or folder"],
+  EACCES: ["io.no-permission", "permission was denied"],
+  EPERM: ["io.no-permission", "permission was denied"],
 };
 
 /** The coded error for a failure of the file system; other errors come back as they are. */
 export function fileError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("code" in error) || error instanceof KinoraError) return error;
-  const row = codes[String(error.code)];
-  const { code, what, hint } = row ?? { code: "io.failed", what: error.message, hint: undefined };
-  return new KinoraError(code, `${path}: ${what}`, { hint, cause: error });
+  const [code, what] = codes[String(error.code)] ?? ["io.failed", error.message];
+  return new KinoraError(code, `${path}: ${what}`, { cause: error });
 }
 
 /** What stands at `path`. Throws `io.not-found`, or `io.not-a-file` for a device, pipe or socket. */

@@ -1,15 +1,17 @@
 // Writes a safetensors file tensor by tensor and puts it in place only when it is whole.
 // Its bytes are those the Rust library would write (order of metadata keys apart).
-import { randomBytes } from "node:crypto";
 import { type FileHandle, open, rename, statfs, unlink } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import { KinoraError } from "../base/errors.ts";
-import { fileError } from "./files.ts";
+import { partialPath, writeError } from "./atomic.ts";
 import { unknownTensor } from "./named-tensors.ts";
 import { encodeHeader, type PlacedTensor, placeTensors, type TensorSpec } from "./safetensors-header.ts";
 
 /** One write call stays below what the slowest systems take at once. */
 const WRITE_BYTES = 1 << 28;
+
+const asWriteError = (error: unknown, path: string): KinoraError =>
+  error instanceof KinoraError ? error : writeError(error, path);
 
 async function syncFolder(path: string): Promise<void> {
   // Makes the rename itself durable; Windows cannot open a folder, and needs no such thing.
@@ -61,7 +63,7 @@ export class SafetensorsWriter {
     const tensors = placeTensors(specs);
     const header = encodeHeader(tensors, metadata);
     const folder = dirname(path);
-    const temporary = join(folder, `.${basename(path)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`);
+    const temporary = partialPath(path);
     let file: FileHandle;
     const size = header.length + (tensors.at(-1)?.end ?? 0);
     try {
@@ -75,7 +77,7 @@ export class SafetensorsWriter {
       }
       file = await open(temporary, "wx");
     } catch (error) {
-      throw fileError(error, path);
+      throw asWriteError(error, path);
     }
     const writer = new SafetensorsWriter(path, temporary, file, header.length, tensors);
     await writer.#put(header, 0);
@@ -117,7 +119,7 @@ export class SafetensorsWriter {
       await this.#close();
       await rename(this.#temporary, this.path);
     } catch (error) {
-      throw await this.#abandon(fileError(error, this.path));
+      throw await this.#abandon(asWriteError(error, this.path));
     }
     await syncFolder(dirname(this.path));
   }
@@ -129,7 +131,7 @@ export class SafetensorsWriter {
         at += (await this.#file.write(bytes, at, length, position + at)).bytesWritten;
       }
     } catch (error) {
-      throw await this.#abandon(fileError(error, this.path));
+      throw await this.#abandon(asWriteError(error, this.path));
     }
   }
 

@@ -11,7 +11,6 @@ export interface ZipEntry {
   readonly start: number;
   readonly compressedSize: number;
   readonly size: number;
-  readonly crc: number;
 }
 
 /** How far an entry may swell; weights compress little, and a bomb a thousandfold. */
@@ -143,7 +142,7 @@ function readEntry(file: ByteRange, directory: DataView, at: number): { entry: P
       hint: "this is no archive of weights; do not use it",
     });
   }
-  return { entry: { name, method, start, compressedSize, size, crc: directory.getUint32(at + 16, true), local }, next };
+  return { entry: { name, method, start, compressedSize, size, local }, next };
 }
 
 /**

@@ -6,6 +6,7 @@ import { describe, expect, test } from "vitest";
 import { bytesOf, type DType, dtypes, elementCount } from "../../src/base/dtype.ts";
 import { isKinoraError } from "../../src/base/errors.ts";
 import { viewBytes } from "../../src/ffi/host-memory.ts";
+import { isPartial } from "../../src/io/atomic.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { SafetensorsWriter, type WritableTensor, writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -202,7 +203,7 @@ describe("headers that break the rules are refused by name", () => {
 });
 
 describe("writing", () => {
-  const leftovers = (): string[] => readdirSync(path("")).filter((name) => name.endsWith(".tmp"));
+  const leftovers = (): string[] => readdirSync(path("")).filter(isPartial);
 
   test("pieces in any order give the same file as whole tensors", async () => {
     const tensors = [tensor("a", "f32", [100], 1), tensor("b", "bf16", [33], 2)];
