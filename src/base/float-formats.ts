@@ -65,8 +65,8 @@ function encode(value: number, format: SmallFloat): number {
   if (rest > 0.5 || (rest === 0.5 && rounded % 2 === 1)) rounded++;
   // `rounded` carries the implicit bit; a carry into the next exponent adds up by itself.
   const code = rounded < 1 << mantissaBits ? rounded : ((exponent + bias - 1) << mantissaBits) + rounded;
-  if (finiteOnly) return sign | (code >= nan ? nan : code);
-  return sign | (code >= infinity ? infinity : code);
+  if (finiteOnly) return sign | Math.min(code, nan);
+  return sign | Math.min(code, infinity);
 }
 
 const tables = new Map<SmallFloat, Float32Array>();

@@ -75,7 +75,10 @@ function cubicTaps(from: number, to: number): { index: Int32Array; weight: Float
 /** Pillow keeps this many fractional bits in its 8-bit coefficients (src/libImaging/Resample.c). */
 const PRECISION_BITS = 22;
 
-/** Pillow's Image.resize(..., LANCZOS) on 8-bit RGB: fixed-point coefficients, rows first, rounded between the passes. */
+/**
+ * Pillow's Image.resize(..., LANCZOS) on 8-bit RGB: fixed-point coefficients, width first, rounded between the passes.
+ * (Pillow 13 does the height first where one side grows and the other shrinks, which no official path asks for.)
+ */
 export function resizeLanczos(image: RgbImage, width: number, height: number): RgbImage {
   let current = image;
   if (width !== image.width) current = lanczosPass(current, width, "columns");
@@ -101,7 +104,7 @@ function lanczosPass(image: RgbImage, size: number, axis: "columns" | "rows"): R
           sum += image.pixels[origin + k * step + c]! * coefficients[target * span + k]!;
         }
         const value = Math.floor(sum / 2 ** PRECISION_BITS);
-        pixels[(y * width + x) * 3 + c] = value < 0 ? 0 : value > 255 ? 255 : value;
+        pixels[(y * width + x) * 3 + c] = Math.min(Math.max(value, 0), 255);
       }
     }
   }
