@@ -3,9 +3,9 @@
 import { bucketFor, type CropGeometry, cropFor } from "./buckets.ts";
 import type { DatasetSection, VideoSettings } from "./config.ts";
 import { frameWindows, keptFrames, sameRate } from "./frames.ts";
+import type { Caption, Cut, SourceEntry } from "./listing.ts";
 import type { MediaKind } from "./media-files.ts";
 import type { MediaFacts } from "./probe.ts";
-import type { Caption, Cut, SourceEntry } from "./sources.ts";
 
 /** Size and length of what trains together in a batch. */
 export interface Bucket {
@@ -58,6 +58,7 @@ export type DropCode =
   | "same-frames"
   | "too-small"
   | "missing"
+  | "changed"
   | "unreadable"
   | "no-caption"
   | "other-kind"

@@ -6,8 +6,9 @@ import { type ModelName, modelMedia, modelNameSchema, modelNames } from "../prot
 import { bucketsOf, epochBatches } from "./batches.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
 import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile, type SettledSection } from "./items.ts";
+import type { SourceEntry, SourceListing } from "./listing.ts";
 import type { MediaFacts, Probe } from "./probe.ts";
-import { listSource, type SourceEntry, type SourceListing } from "./sources.ts";
+import { listSource } from "./sources.ts";
 
 export interface PlannedDataset {
   section: SettledSection;
@@ -174,9 +175,8 @@ function layOut(
         drops.push(...plan.drops);
       }
     }
-    for (const file of ignored) {
-      const lost = file.code === "no-caption" ? itemsAsked(section, "image") : 0;
-      drops.push({ ...file, dataset: index, frames: undefined, items: lost });
+    for (const { asked, ...file } of ignored) {
+      drops.push({ ...file, dataset: index, frames: undefined, items: asked ? itemsAsked(section, asked) : 0 });
     }
   }
   const datasets = sections.map((section, index) => plannedDataset(section, listings[index]!, items));
@@ -236,15 +236,12 @@ function plannedDataset(
     batches: Math.ceil(members.length / section.batchSize),
   }));
   const countable = !section.media.videos || !["chunk", "slide"].includes(section.video.extraction);
-  const uncaptioned = ignored.filter((file) => file.code === "no-caption").length;
+  const kinds = [...entries.map((entry) => entry.kind), ...ignored.flatMap((file) => file.asked ?? [])];
   return {
     section,
     place,
-    files: entries.length + uncaptioned,
-    onPaper: countable
-      ? entries.reduce((total, entry) => total + itemsAsked(section, entry.kind), 0) +
-        uncaptioned * itemsAsked(section, "image")
-      : undefined,
+    files: kinds.length,
+    onPaper: countable ? kinds.reduce((total, kind) => total + itemsAsked(section, kind), 0) : undefined,
     items: items.reduce((total, item) => total + item.repeats, 0),
     batches: epochBatches(items, () => section.batchSize).length,
     frames: items.reduce((total, item) => total + item.repeats * item.frames, 0),

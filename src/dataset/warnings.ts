@@ -45,6 +45,19 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
       if (files.length > 0)
         warnings.push({ code, message, ...(hint ? { hint } : {}), dataset: section.index, files: [...files] });
     };
+    if (items.length === 0) {
+      const lengths = plan.drops.flatMap(({ dataset, frames }) => (dataset === section.index ? (frames ?? []) : []));
+      warnings.push({
+        code: "items.none",
+        message: "no file of this dataset gives an item",
+        hint:
+          lengths.length > 0
+            ? `every clip is shorter than ${Math.min(...lengths)} frames: lower target_frames`
+            : "see the reasons of each file",
+        dataset: section.index,
+        files: [],
+      });
+    }
     captionWarnings(section, items, options, warn);
     warn(
       "caption.orphan",

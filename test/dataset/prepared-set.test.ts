@@ -30,7 +30,7 @@ function manifest(folder: string, more: Partial<DatasetManifest>): void {
   const whole: DatasetManifest = {
     kind: "kinora.dataset",
     version: 1,
-    model: "tiny-t2v",
+    model: "t2v-1.3B",
     fps: 16,
     sizeMultiple: 16,
     inPlace: false,
@@ -85,12 +85,11 @@ describe("a prepared set", () => {
     });
     const { plan, probed } = await planned(folder);
     expect(probed).toEqual([]);
-    expect(plan.model).toBe("tiny-t2v");
-    // tiny-t2v takes 17 frames.
+    expect(plan.model).toBe("t2v-1.3B");
     expect(plan.items.map(({ id, bucket, caption: told, fps }) => [id, bucket, told.text, fps])).toEqual([
       ["1/images/still.jpg:0+1", { width: 96, height: 128, frames: 1 }, "Still.", undefined],
-      ["1/videos/film-0.mp4:0+17", { width: 128, height: 96, frames: 17 }, "Zero.", 16],
-      ["1/videos/film-1.mp4:0+17", { width: 128, height: 96, frames: 17 }, "One.", 16],
+      ["1/videos/film-0.mp4:0+33", { width: 128, height: 96, frames: 33 }, "Zero.", 16],
+      ["1/videos/film-1.mp4:0+33", { width: 128, height: 96, frames: 33 }, "One.", 16],
     ]);
     expect(plan.datasets[0]!.section.resolution).toEqual([128, 96]);
     expect(plan.drops).toEqual([]);
@@ -103,18 +102,31 @@ describe("a prepared set", () => {
     const folder = path("in-place");
     const crop = { x: 32, y: 0, width: 192, height: 192 };
     mkdirSync(join(folder, "videos"), { recursive: true });
+    mkdirSync(path("originals"));
+    // Not looked into: the manifest has told what it holds.
+    writeFileSync(path("originals/film.mkv"), "a film of 13 bytes".slice(0, 13));
     writeFileSync(join(folder, "videos/film-0.txt"), "Zero.");
     manifest(folder, {
       inPlace: true,
-      sources: [{ path: "../originals/film.mkv", kind: "video", bytes: 1, width: 256, height: 192, fps: 24 }],
+      sources: ["film.mkv", "gone.mkv"].map((name) => ({
+        path: `../originals/${name}`,
+        kind: "video" as const,
+        bytes: 13,
+        width: 256,
+        height: 192,
+        fps: 24,
+      })),
       items: [
         item("film-0", { in: 1.5, out: 2.5, frames: 16 }),
         item("film-1", { in: 2.5, out: 4.5, frames: 32, crop }),
         item("film-2", { verdict: "drop", frames: 99 }),
+        item("gone-0", { source: 1 }),
       ],
     });
     const { plan, probed } = await planned(folder);
     expect(probed).toEqual([]);
+    expect(plan.drops).toMatchObject([{ name: "videos/gone-0", code: "missing", items: 1 }]);
+    expect(plan.totals).toMatchObject({ files: 3, onPaper: 3, items: 2 });
     expect(plan.items).toMatchObject([
       {
         id: "1/videos/film-0:0+13",
@@ -125,7 +137,7 @@ describe("a prepared set", () => {
         caption: { text: "Zero." },
       },
       {
-        id: "1/videos/film-1:0+17",
+        id: "1/videos/film-1:0+29",
         cut: { in: 2.5, out: 4.5, crop },
         facts: { width: 192, height: 192, frames: 32 },
         // 128×96: s = 110, widths 48…112, of which 112 → 109 → 96; to a square 96×112 (0.857) is nearer than 112×96 (1.167).
@@ -136,6 +148,11 @@ describe("a prepared set", () => {
     const warnings = planWarnings(plan);
     expect(warnings.find((warning) => warning.code === "caption.missing")!.files).toEqual(["videos/film-1"]);
     expect(inspection(plan, warnings).items[1]!.cut).toEqual({ in: 2.5, out: 4.5, fps: 16, crop });
+    appendFileSync(path("originals/film.mkv"), "more");
+    await expect(planned(folder)).rejects.toMatchObject({
+      code: "dataset.empty",
+      hint: expect.stringContaining("has changed since the set was prepared"),
+    });
   });
 
   it("with a manifest of another version is refused, and one of another program is no manifest", async () => {

@@ -136,6 +136,15 @@ describe("warnings", () => {
     expect(none[0]!.hint).toContain("musubi");
   });
 
+  it("tell a dataset that gives nothing", async () => {
+    const folder = path("nothing");
+    await clips(folder, 2, { frames: 9 });
+    const found = await warnings({ video_directory: folder, target_frames: [21, 45] });
+    expect(found).toMatchObject([
+      { code: "items.none", hint: "every clip is shorter than 21 frames: lower target_frames" },
+    ]);
+  });
+
   it("tell when a set is small for its goal", async () => {
     const folder = path("goal");
     await clips(folder, 30, { frames: 5 });
