@@ -3,7 +3,6 @@ import { OneDnn } from "../../ffi/onednn.ts";
 import type { Device } from "../device.ts";
 import { createHostDevice } from "../host-device.ts";
 import type { Kernels } from "../kernels.ts";
-import { convolutionKernels } from "../reference/convolution.ts";
 import { movementKernels } from "../reference/movement.ts";
 import { optimizerKernels } from "../reference/optimizer.ts";
 import { quantizationKernels } from "../reference/quantization.ts";
@@ -11,6 +10,7 @@ import { randomKernels } from "../reference/random.ts";
 import { attentionKernels } from "./attention.ts";
 import { attentionBackwardKernels } from "./attention-backward.ts";
 import { CpuContext } from "./context.ts";
+import { convolutionKernels } from "./convolution.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { modulationKernels } from "./modulation.ts";
 import { normKernels } from "./norms.ts";
@@ -26,7 +26,6 @@ export function createCpuDevice(): Device {
       const ctx = new CpuContext(dnn, memory);
       return {
         ...movementKernels,
-        ...convolutionKernels,
         ...optimizerKernels,
         ...randomKernels,
         ...quantizationKernels,
@@ -35,6 +34,7 @@ export function createCpuDevice(): Device {
         ...normKernels(ctx),
         ...elementwiseKernels(ctx),
         ...ropeKernels(ctx),
+        ...convolutionKernels(ctx),
         ...attentionKernels(ctx),
         ...attentionBackwardKernels(ctx),
       } satisfies Kernels;

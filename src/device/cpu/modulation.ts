@@ -46,7 +46,7 @@ export function gatedAdd(
 }
 
 /** out[row] = Σ a∘b over the rows that use it. Float64 sums per chunk and over chunks. */
-function sumRuns(ctx: CpuContext, a: Operand, b: Operand | undefined, runs: RowRuns, out: Operand): void {
+export function sumRuns(ctx: CpuContext, a: Operand, b: Operand | undefined, runs: RowRuns, out: Operand): void {
   const columns = lastOf(a);
   const sums = new Float64Array(elementCount(out.shape));
   for (const run of runs) {

@@ -179,7 +179,7 @@ function factor(operand: Operand, batch: number, transpose: boolean): Factor {
   };
 }
 
-function matmul(
+export function matmul(
   ctx: CpuContext,
   a: Operand,
   b: Operand,
@@ -224,7 +224,7 @@ function packedFits(ctx: CpuContext, packed: Factor, rows: number, out: Operand,
   return primitive !== undefined && !primitive.implementation.startsWith("ref");
 }
 
-function linear(ctx: CpuContext, x: Operand, weight: LinearWeight, out: Operand, options: Epilogue = {}): void {
+export function linear(ctx: CpuContext, x: Operand, weight: LinearWeight, out: Operand, options: Epilogue = {}): void {
   if (elementCount(out.shape) === 0) return;
   if (elementCount(x.shape) === 0) {
     emptyProduct(ctx, out, options);
@@ -261,7 +261,7 @@ function unpacked(ctx: CpuContext, weight: LinearWeight, dtype: "f32" | "bf16") 
   return plain;
 }
 
-function linearBackwardData(
+export function linearBackwardData(
   ctx: CpuContext,
   dy: Operand,
   weight: LinearWeight,
