@@ -64,9 +64,12 @@ function isStorage(value: PickleValue | undefined): value is StorageRef {
   return typeof value === "object" && value !== null && "kind" in value && value.kind === "storage";
 }
 
+/** As many dimensions as PyTorch allows; without a limit, one long list used many times would fill the memory. */
+const MAX_DIMENSIONS = 64;
+
 /** A tuple of whole numbers. */
 function sizes(value: PickleValue | undefined, what: string): number[] {
-  if (!Array.isArray(value)) return refuse(`${what} is no tuple`);
+  if (!Array.isArray(value) || value.length > MAX_DIMENSIONS) return refuse(`${what} is no tuple of a tensor's sizes`);
   for (const size of value) {
     if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) refuse(`${what} holds no whole number`);
   }
@@ -140,14 +143,8 @@ const rebuildParameter = ([data]: PickleValue[]): PickleValue =>
   isTensor(data) ? data : refuse("a parameter holds no tensor");
 
 const functions: Record<string, (args: PickleValue[]) => PickleValue> = {
-  "collections.OrderedDict": ([items]) => {
-    const dict: PickleDict = new Map();
-    for (const pair of Array.isArray(items) ? items : []) {
-      if (!Array.isArray(pair) || pair.length !== 2) return refuse("an OrderedDict of something other than pairs");
-      dict.set(pair[0]!, pair[1]!);
-    }
-    return dict;
-  },
+  // Python fills the dictionary afterwards, item by item.
+  "collections.OrderedDict": (args) => (args.length === 0 ? new Map() : refuse("an OrderedDict made from a list")),
   "torch.Size": ([items]) => sizes(items, "a torch.Size"),
   "torch._utils._rebuild_tensor": rebuildTensor,
   "torch._utils._rebuild_tensor_v2": rebuildTensor,

@@ -10,6 +10,8 @@ import { readZipDirectory, readZipEntry, swellLimit, type ZipEntry } from "./zip
 
 const MAX_PICKLE_BYTES = 100_000_000;
 const MAX_NESTING = 16;
+/** Of a tensor's name. One long key shared by many tensors would otherwise be copied into each of their names. */
+const MAX_NAME = 1000;
 
 /** Keys under which training tools keep the weights beside an optimizer, an epoch count and the like. */
 const wrappers = ["state_dict", "model_state_dict", "model", "module", "generator_ema", "generator", "ema", "params"];
@@ -39,8 +41,11 @@ function flatten(root: PickleValue, steps: number): Found {
   }
   const found: Found = { tensors: new Map(), metadata: new Map() };
   const visit = (value: PickleValue, path: string, depth: number): void => {
-    if (depth > MAX_NESTING || --steps < 0) {
-      throw new KinoraError("torch-zip.bad-pickle", "the pickle nests its values without end");
+    if (depth > MAX_NESTING || path.length > MAX_NAME || --steps < 0) {
+      throw new KinoraError(
+        "torch-zip.bad-pickle",
+        "the pickle nests its values, or lengthens their names, without end",
+      );
     }
     if (isTensor(value)) {
       // A checkpoint may be one bare tensor.

@@ -248,7 +248,7 @@ describe("nothing is executed, and what is refused is named", () => {
     ["items of a number", new PickleWriter().int(1).text("a").int(1).setItem(), "torch-zip.bad-pickle"],
     ["a number applied", new PickleWriter().int(1).emptyTuple().reduce(), "torch-zip.bad-pickle"],
     [
-      "pairs that are none",
+      "a dictionary made from a list",
       new PickleWriter().global("collections", "OrderedDict").mark().ints([1, 2]).tuple().reduce(),
       "torch-zip.bad-pickle",
     ],
@@ -276,6 +276,25 @@ describe("nothing is executed, and what is refused is named", () => {
     pickle.get(1).mark().int(1_000_000).raw([0x65]).raw([0x30]);
     using file = TorchZipFile.open(withPickle("grown.pth", pickle));
     expect(file.info("t").shape).toEqual([4]);
+  });
+
+  test("one long list or one long name used over and over", () => {
+    const begin = performance.now();
+    const memory = process.memoryUsage().rss;
+    const shape = new PickleWriter().raw([0x5d]).put(0).mark();
+    for (let i = 0; i < 100_000; i++) shape.int(1);
+    shape.raw([0x65]).emptyDict().mark();
+    for (let i = 0; i < 20_000; i++) {
+      shape.int(i).global("torch._utils", "_rebuild_tensor_v2").mark().storage("FloatStorage", "0", 16);
+      shape.int(0).get(0).get(0).tuple().reduce();
+    }
+    expect(failure(withPickle("shapes.pth", shape.setItems())).code).toBe("torch-zip.bad-pickle");
+    const name = new PickleWriter().tensor("f32", "0", 16, { shape: [1] }).put(0);
+    name.emptyDict().mark().text("x".repeat(1_000_000)).emptyDict().mark();
+    for (let i = 0; i < 20_000; i++) name.int(i).get(0);
+    expect(failure(withPickle("name.pth", name.setItems().setItems())).code).toBe("torch-zip.bad-pickle");
+    expect(process.memoryUsage().rss - memory).toBeLessThan(300 << 20);
+    expect(performance.now() - begin).toBeLessThan(5000);
   });
 
   test("a dictionary in itself, and dictionaries that double at every level, end at once", () => {
