@@ -109,7 +109,7 @@ describe.each(schedulerKinds)("%s", (kind) => {
   test("neither changes nor keeps what it is given", () => {
     const scheduler = createScheduler(kind, options);
     const undisturbed = walk(createScheduler(kind, options), start);
-    let x = start.slice();
+    let x: Float32Array = start.slice();
     for (const timestep of scheduler.timesteps) {
       const [sample, prediction] = [x.slice(), velocity(x, timestep)];
       const copy = prediction.slice();
