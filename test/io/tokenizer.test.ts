@@ -203,7 +203,7 @@ describe("padding", () => {
   });
 
   test("impossible lengths are named", () => {
-    for (const length of [0, -1, 2.5, Number.NaN]) {
+    for (const length of [0, -1, 2.5, Number.NaN, 1e12]) {
       expect(codeOf(() => tokenizer.encodePadded("a", length))).toBe("tokenizer.length");
     }
   });
@@ -267,6 +267,14 @@ describe("files", () => {
     await expect(loadTokenizer(path("nowhere"))).rejects.toMatchObject({ code: "tokenizer.not-found" });
   });
 
+  test("a broken one is named", async () => {
+    writeFileSync(path("broken.json"), '{"model": 1');
+    await expect(loadTokenizer(path("broken.json"))).rejects.toMatchObject({
+      code: "tokenizer.malformed",
+      message: expect.stringContaining("broken.json"),
+    });
+  });
+
   test("a byte-order mark and white space before the JSON do no harm", () => {
     expect(parseTokenizer(Buffer.from(`\ufeff\n ${JSON.stringify(files.published!)}`)).format).toBe("huggingface");
   });
@@ -299,6 +307,11 @@ describe("files that are refused", () => {
       "tokenizer.unsupported",
       () => spoiled({ normalizer: { type: "Replace", pattern: { Regex: "(a+)+$" }, content: "" } }),
     ],
+    ...["(a|b)c", "^ +", "a.b", "a+b*"].map((Regex): (typeof cases)[number] => [
+      `the pattern ${Regex}`,
+      "tokenizer.unsupported",
+      () => spoiled({ normalizer: { type: "Replace", pattern: { Regex }, content: "" } }),
+    ]),
     [
       "a broken character map",
       "tokenizer.malformed",

@@ -72,7 +72,7 @@ export function parseHuggingface(json: unknown): TokenizerModel {
 
   return {
     format: "huggingface",
-    vocabularySize: Math.max(vocabulary.size, ...added.map((token) => token.id + 1)),
+    vocabularySize: added.reduce((size, { id }) => Math.max(size, id + 1), vocabulary.size),
     special,
     ...template,
     tokenize(text) {
@@ -151,7 +151,7 @@ function readVocabulary(model: { type?: string | undefined }): Vocabulary {
     if (byteFallback) {
       const bytes = Array.from(encoder.encode(piece), (byte) => trie.get(byteName(byte)));
       if (bytes.every((id) => id !== undefined)) {
-        ids.push(...bytes);
+        for (const id of bytes) ids.push(id);
         return;
       }
     }

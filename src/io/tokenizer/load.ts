@@ -2,6 +2,7 @@
 import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
+import { fileError, inFile } from "../files.ts";
 import { parseHuggingface } from "./huggingface.ts";
 import { parseSentencepiece } from "./sentencepiece.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -15,11 +16,16 @@ const folderFiles = ["tokenizer.json", "spiece.model", "tokenizer.model", "sente
 /**
  * Opens a `tokenizer.json`, a sentencepiece `.model`, or a folder with one of them (such as `google/umt5-xxl`).
  * The content decides what a file is, not its name.
- * Throws `tokenizer.not-found`, `tokenizer.too-large`, `tokenizer.malformed`, `tokenizer.unsupported` or
- * `protobuf.malformed`.
+ * Throws `tokenizer.not-found`, `tokenizer.too-large`, `tokenizer.malformed`, `tokenizer.unsupported`,
+ * `protobuf.malformed` or `io.*`, each naming the file.
  */
 export async function loadTokenizer(path: string): Promise<Tokenizer> {
-  return parseTokenizer(await readWhole(await findFile(path)));
+  const file = await findFile(path);
+  try {
+    return parseTokenizer(await readWhole(file));
+  } catch (error) {
+    throw inFile(fileError(error, file), file);
+  }
 }
 
 /** The same from bytes in memory. */
@@ -59,7 +65,7 @@ async function readWhole(path: string): Promise<Uint8Array> {
   try {
     const { size } = await file.stat();
     if (size > MAX_FILE_BYTES) {
-      throw new KinoraError("tokenizer.too-large", `${path} is too large for a tokenizer`, {
+      throw new KinoraError("tokenizer.too-large", "too large for a tokenizer", {
         expected: `at most ${MAX_FILE_BYTES} bytes`,
         actual: `${size}`,
       });

@@ -100,17 +100,17 @@ function applyCharsmap(text: string, charsmap: Charsmap): string {
 
 /**
  * Compiles a pattern written for Oniguruma. Only what means the same in both and cannot run away is taken: no groups,
- * at most one repetition (real files have ` {2,}` and the like).
+ * anchors or dots, at most one repetition (real files have ` {2,}` and the like).
  */
 function compilePattern(source: string): RegExp {
   const bare = source.replace(/\\[^\d\w]|\\[sSdD]/g, "x").replace(/\[[^\]]*\]/g, "x");
   const repetitions = bare.match(/[*+?]|\{\d+(?:,\d*)?\}/g) ?? [];
   try {
-    if (/[()\\[\]]/.test(bare) || repetitions.length > 1) throw new SyntaxError("too involved");
+    if (/[()\\[\]^$.]/.test(bare) || repetitions.length > 1) throw new SyntaxError("too involved");
     return new RegExp(source.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"), "gu");
   } catch (cause) {
     throw new KinoraError("tokenizer.unsupported", `the tokenizer.json replaces by pattern ${JSON.stringify(source)}`, {
-      expected: "a plain pattern without groups and with at most one repetition",
+      expected: "a plain pattern without groups, anchors or dots and with at most one repetition",
       cause,
     });
   }

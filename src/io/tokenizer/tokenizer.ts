@@ -2,6 +2,9 @@
 // The files are read in sentencepiece.ts and huggingface.ts; cleaning a prompt beforehand is ../text-clean.
 import { KinoraError } from "../../base/errors.ts";
 
+/** The text encoder takes 512 tokens; this only catches a mistyped length before it is allocated. */
+const MAX_LENGTH = 1 << 20;
+
 /** Ids with a role. Only `eos` is certain: the text encoder was trained with it behind every prompt. */
 export interface SpecialIds {
   pad: number | undefined;
@@ -64,9 +67,9 @@ export class Tokenizer {
   encodePadded(text: string, length: number): PaddedTokens {
     const { prefix, suffix, special } = this.#model;
     const room = length - prefix.length - suffix.length;
-    if (!Number.isInteger(length) || room < 0) {
-      throw new KinoraError("tokenizer.length", "a padded length must hold at least the special tokens", {
-        expected: `an integer of at least ${prefix.length + suffix.length}`,
+    if (!Number.isInteger(length) || room < 0 || length > MAX_LENGTH) {
+      throw new KinoraError("tokenizer.length", "a padded length must hold the special tokens, and fit in memory", {
+        expected: `an integer from ${prefix.length + suffix.length} to ${MAX_LENGTH}`,
         actual: String(length),
       });
     }
