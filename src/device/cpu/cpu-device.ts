@@ -3,9 +3,6 @@ import { OneDnn } from "../../ffi/onednn.ts";
 import type { Device } from "../device.ts";
 import { createHostDevice } from "../host-device.ts";
 import type { Kernels } from "../kernels.ts";
-import { movementKernels } from "../reference/movement.ts";
-import { optimizerKernels } from "../reference/optimizer.ts";
-import { quantizationKernels } from "../reference/quantization.ts";
 import { randomKernels } from "../reference/random.ts";
 import { attentionKernels } from "./attention.ts";
 import { attentionBackwardKernels } from "./attention-backward.ts";
@@ -14,8 +11,12 @@ import { convolutionKernels } from "./convolution.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { modulationKernels } from "./modulation.ts";
 import { normKernels } from "./norms.ts";
+import { optimizerKernels } from "./optimizer.ts";
 import { productKernels } from "./products.ts";
+import { quantizationKernels } from "./quantization.ts";
+import { reductionKernels } from "./reductions.ts";
 import { ropeKernels } from "./rope.ts";
+import { stridedCopyKernels } from "./strided-copy.ts";
 
 /** Throws `device.onednn-missing` where the library is not on this machine. */
 export function createCpuDevice(): Device {
@@ -25,16 +26,17 @@ export function createCpuDevice(): Device {
     (memory): Kernels => {
       const ctx = new CpuContext(dnn, memory);
       return {
-        ...movementKernels,
-        ...optimizerKernels,
         ...randomKernels,
-        ...quantizationKernels,
         ...productKernels(ctx),
         ...modulationKernels(ctx),
         ...normKernels(ctx),
         ...elementwiseKernels(ctx),
         ...ropeKernels(ctx),
         ...convolutionKernels(ctx),
+        ...stridedCopyKernels(ctx),
+        ...reductionKernels(ctx),
+        ...optimizerKernels(ctx),
+        ...quantizationKernels(ctx),
         ...attentionKernels(ctx),
         ...attentionBackwardKernels(ctx),
       } satisfies Kernels;

@@ -7,7 +7,7 @@ import { accumulator, openOutput, read } from "./values.ts";
 import { broadcastStrides, walk } from "./walk.ts";
 
 /** The ids, each a row of a table of `rows`. Throws `kernel.bad-id`. */
-function checkedIds(ids: Operand, rows: number): Int32Array {
+export function checkedIds(ids: Operand, rows: number): Int32Array {
   const values = i32View(ids);
   const wrong = values.find((id) => id < 0 || id >= rows);
   if (wrong === undefined) return values;

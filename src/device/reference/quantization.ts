@@ -7,7 +7,7 @@ import { openOutput, read, type Values } from "./values.ts";
 const span = (data: Operand, scale: Operand): number => elementCount(data.shape) / elementCount(scale.shape);
 
 /** The largest value of each format, which the largest magnitude of a span is mapped to. */
-const largest = { f8e4m3: 448, f8e5m2: 57344, i8: 127 } as const;
+export const largest = { f8e4m3: 448, f8e5m2: 57344, i8: 127 } as const;
 
 /** data·scale. */
 export function dequantized(data: Operand, scale: Operand | undefined): Values {
@@ -20,7 +20,7 @@ export function dequantized(data: Operand, scale: Operand | undefined): Values {
   return result;
 }
 
-function roundHalfToEven(x: number): number {
+export function roundHalfToEven(x: number): number {
   const floor = Math.floor(x);
   const rest = x - floor;
   return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;

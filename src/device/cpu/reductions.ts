@@ -1,0 +1,62 @@
+// Sums in float64 over float32 rows, and gathers by id.
+import { elementCount } from "../../base/dtype.ts";
+import { lastOf } from "../check-operands.ts";
+import { f32View, view } from "../host-views.ts";
+import type { Kernels, Operand } from "../kernels.ts";
+import { checkedIds, movementKernels as reference } from "../reference/movement.ts";
+import { broadcastStrides, walk } from "../reference/walk.ts";
+import { asFloat32, cast, float32Result } from "./cast.ts";
+import { type CpuContext, slice } from "./context.ts";
+import { eachRowChunk } from "./row-chunks.ts";
+
+function sum(ctx: CpuContext, x: Operand, out: Operand): void {
+  using wide = asFloat32(ctx, x);
+  using result = float32Result(ctx, out);
+  const values = f32View(wide.operand);
+  const sums = new Float64Array(elementCount(out.shape));
+  const strides = [broadcastStrides(x.shape, x.shape), broadcastStrides(out.shape, x.shape)];
+  walk(x.shape, strides, ([at, to], length, [, stepTo]) => {
+    if (stepTo === 0) {
+      let total = 0;
+      for (let i = 0; i < length; i++) total += values[at! + i]!;
+      sums[to!]! += total;
+    } else {
+      for (let i = 0; i < length; i++) sums[to! + i]! += values[at! + i]!;
+    }
+  });
+  f32View(result.operand).set(sums);
+  result.store();
+}
+
+function sumSquares(ctx: CpuContext, x: Operand, out: Operand): void {
+  let total = 0;
+  eachRowChunk(0, elementCount(x.shape), 1, (start, count) => {
+    using wide = asFloat32(ctx, slice(x, start, [count]));
+    const values = f32View(wide.operand);
+    for (let i = 0; i < values.length; i++) total += values[i]! * values[i]!;
+  });
+  f32View(out)[0] = total;
+}
+
+function embedding(ctx: CpuContext, table: Operand, ids: Operand, out: Operand): void {
+  const columns = lastOf(table);
+  const rows = checkedIds(ids, table.shape[0]!);
+  if (table.dtype !== out.dtype) {
+    using same = ctx.temporary(table.dtype, out.shape);
+    embedding(ctx, table, ids, same);
+    cast(ctx, same, out);
+    return;
+  }
+  const [from, to] = [view(table) as Uint8Array, view(out) as Uint8Array];
+  for (let i = 0; i < rows.length; i++) {
+    to.set(from.subarray(rows[i]! * columns, (rows[i]! + 1) * columns), i * columns);
+  }
+}
+
+export const reductionKernels = (ctx: CpuContext) =>
+  ({
+    sum: (x, _axes, out) => sum(ctx, x, out),
+    sumSquares: (x, out) => sumSquares(ctx, x, out),
+    embedding: (table, ids, out) => embedding(ctx, table, ids, out),
+    embeddingBackward: reference.embeddingBackward,
+  }) satisfies Partial<Kernels>;
