@@ -1,0 +1,182 @@
+// Where the networks of a model lie: in an official folder, a diffusers folder, a folder of single files, or named one
+// by one. Files are told by what is in them, not by their names; only which expert a transformer is comes from its path.
+// The one place that knows this, for generation (sample, cli) and training alike. Nothing is loaded.
+import { existsSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { findModels, openTensorSource } from "../../io/tensor-source.ts";
+import type { WanModel } from "./params.ts";
+import { expertOfPath, type RecognizedDit, recognize } from "./recognize.ts";
+import { findComponents } from "./weight-names.ts";
+import { mapWeights } from "./weights.ts";
+
+/** What a run may need. The transformer of a model without experts is `low`, as in the denoising loop. */
+export type CheckpointRole = "high" | "low" | "vae" | "textEncoder" | "tokenizer";
+
+/** What a person names. A file named for a role comes before what the folder holds. */
+export interface CheckpointPaths {
+  folder?: string | undefined;
+  /** The transformer of a model without experts. */
+  dit?: string | undefined;
+  ditHigh?: string | undefined;
+  ditLow?: string | undefined;
+  vae?: string | undefined;
+  textEncoder?: string | undefined;
+  tokenizer?: string | undefined;
+}
+
+const roleNames: Readonly<Record<CheckpointRole, string>> = {
+  high: "the high-noise transformer",
+  low: "the low-noise transformer",
+  vae: "the autoencoder",
+  textEncoder: "the UMT5 text encoder",
+  tokenizer: "the tokenizer",
+};
+
+export class CheckpointFiles {
+  readonly model: WanModel;
+  readonly paths: Readonly<Partial<Record<CheckpointRole, string>>>;
+  /** What else the folder holds or why a file could not be used, for the error where a role is missing. */
+  readonly #notes: readonly string[];
+  readonly #folder: string | undefined;
+
+  constructor(
+    model: WanModel,
+    paths: Partial<Record<CheckpointRole, string>>,
+    folder: string | undefined,
+    notes: readonly string[],
+  ) {
+    this.model = model;
+    this.paths = paths;
+    this.#folder = folder;
+    this.#notes = notes;
+  }
+
+  /** The path for a role. Throws `checkpoint.missing`, telling what is there instead. */
+  file(role: CheckpointRole): string {
+    const path = this.paths[role];
+    if (path !== undefined) return path;
+    const what = role === "low" && this.model.boundary === undefined ? "the transformer" : roleNames[role];
+    const where = this.#folder === undefined ? "no folder and no file was given" : `not in ${this.#folder}`;
+    throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} is missing: ${where}`, {
+      ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
+      hint: "name a checkpoint folder, or the file itself",
+    });
+  }
+}
+
+const root = new URL("../../../", import.meta.url);
+
+/** The folder of models that ship with Kinora; undefined for the published models, which do not. */
+export function bundledFolder(model: WanModel): string | undefined {
+  return model.name.startsWith("tiny-") ? fileURLToPath(new URL("models/", root)) : undefined;
+}
+
+/** Tokenizers of a checkpoint folder, best first: official, diffusers and single-file layouts. */
+const tokenizerPlaces = ["google/umt5-xxl", "tokenizer", "umt5-xxl", "tokenizer.json", "spiece.model"];
+
+function findTokenizer(folder: string, textEncoder: string | undefined): string | undefined {
+  const folders = [folder, ...(textEncoder === undefined ? [] : [dirname(textEncoder)])];
+  return folders.flatMap((base) => tokenizerPlaces.map((place) => join(base, place))).find((path) => existsSync(path));
+}
+
+interface Found {
+  path: string;
+  role: CheckpointRole | "transformer";
+  note?: string;
+}
+
+/** What of this model a weight file holds. */
+function classify(path: string, model: WanModel): { found: Found[]; notes: string[] } {
+  const found: Found[] = [];
+  const notes: string[] = [];
+  try {
+    using source = openTensorSource(path);
+    for (const component of findComponents(source.names)) {
+      const { kind } = component;
+      if (kind === model.vae.kind) found.push({ path, role: "vae" });
+      else if (kind === "text-encoder") found.push({ path, role: "textEncoder" });
+      else if (kind === "dit") {
+        const recognized = recognize(mapWeights(source, component), path) as RecognizedDit;
+        const known: readonly string[] = recognized.models;
+        if (known.includes(model.name) || sameSizes(recognized, model)) {
+          const role = model.boundary === undefined ? "low" : (expertOfPath(path) ?? "transformer");
+          found.push({ path, role });
+        } else notes.push(`${path} is ${recognized.label}`);
+      } else notes.push(`${path} is a ${kind}`);
+    }
+  } catch (error) {
+    if (!isKinoraError(error)) throw error;
+    notes.push(error.message);
+  }
+  return { found, notes };
+}
+
+/** Models of one's own sizes have no published name. */
+function sameSizes({ config }: RecognizedDit, { dit }: WanModel): boolean {
+  return (["dim", "ffnDim", "layers", "inputChannels", "outputChannels", "textDim"] as const).every(
+    (size) => config[size] === dit[size],
+  );
+}
+
+/**
+ * Finds the files of `model`. Without a folder, models that ship with Kinora come from its own.
+ * Throws `checkpoint.ambiguous` where a folder holds two files for one role, `checkpoint.no-folder`.
+ */
+export function locateCheckpoint(model: WanModel, asked: CheckpointPaths): CheckpointFiles {
+  const named: Partial<Record<CheckpointRole, string>> = {};
+  const put = (role: CheckpointRole, path: string | undefined) => {
+    if (path !== undefined) named[role] = path;
+  };
+  put("high", asked.ditHigh);
+  put("low", asked.ditLow ?? (model.boundary === undefined ? asked.dit : undefined));
+  put("vae", asked.vae);
+  put("textEncoder", asked.textEncoder);
+  put("tokenizer", asked.tokenizer);
+  const folder = asked.folder ?? bundledFolder(model);
+  if (folder === undefined || !existsSync(folder)) {
+    if (asked.folder !== undefined) {
+      throw new KinoraError("checkpoint.no-folder", `there is no checkpoint folder ${JSON.stringify(asked.folder)}`, {
+        hint: "name an official or diffusers folder of the model, or each file by itself",
+      });
+    }
+    return new CheckpointFiles(model, named, undefined, []);
+  }
+  if (statSync(folder).isFile()) {
+    throw new KinoraError("checkpoint.no-folder", `${folder} is a file`, { hint: "name it as the transformer itself" });
+  }
+  const found: Found[] = [];
+  const notes: string[] = [];
+  for (const path of findModels(folder)) {
+    const result = classify(path, model);
+    found.push(...result.found);
+    notes.push(...result.notes);
+  }
+  settleExperts(found, model);
+  const paths = { ...named };
+  for (const role of ["high", "low", "vae", "textEncoder"] as const) {
+    if (paths[role] !== undefined) continue;
+    const candidates = [...new Set(found.filter((entry) => entry.role === role).map(({ path }) => path))];
+    if (candidates.length > 1) {
+      throw new KinoraError("checkpoint.ambiguous", `${folder} holds several files for ${roleNames[role]}`, {
+        actual: candidates.join(", "),
+        hint: "name the one you mean",
+      });
+    }
+    if (candidates[0] !== undefined) paths[role] = candidates[0];
+  }
+  const tokenizer = paths.tokenizer ?? findTokenizer(folder, paths.textEncoder);
+  if (tokenizer !== undefined) paths.tokenizer = tokenizer;
+  return new CheckpointFiles(model, paths, folder, notes);
+}
+
+/** Diffusers names only the second of two transformers apart: the other is then the high-noise one. */
+function settleExperts(found: Found[], model: WanModel): void {
+  if (model.boundary === undefined) return;
+  const unnamed = found.filter(({ role }) => role === "transformer");
+  const present = (role: CheckpointRole) => found.some((entry) => entry.role === role);
+  if (unnamed.length !== 1) return;
+  if (present("low") && !present("high")) unnamed[0]!.role = "high";
+  else if (present("high") && !present("low")) unnamed[0]!.role = "low";
+}
