@@ -2,8 +2,16 @@
 import type { Command } from "./command.ts";
 import { datasetCaption } from "./commands/dataset-caption.ts";
 import { datasetInspect } from "./commands/dataset-inspect.ts";
+import { datasetPrepare } from "./commands/dataset-prepare.ts";
 import { datasetSizes } from "./commands/dataset-sizes.ts";
 import { modelsInspect } from "./commands/models-inspect.ts";
 import { planCommand } from "./commands/plan.ts";
 
-export const commands: readonly Command[] = [datasetCaption, datasetInspect, datasetSizes, modelsInspect, planCommand];
+export const commands: readonly Command[] = [
+  datasetCaption,
+  datasetInspect,
+  datasetPrepare,
+  datasetSizes,
+  modelsInspect,
+  planCommand,
+];

@@ -91,7 +91,7 @@ describe("VideoWriter and openVideo", () => {
     await using writer = await VideoWriter.create(at("short.mp4"), { width: 64, height: 48, fps: 16 });
     await expect(writer.write(new Uint8Array(5))).rejects.toMatchObject({ code: "video.bad-frame" });
     await expect(VideoWriter.create(at("no/such/x.mp4"), { width: 64, height: 48, fps: 16 })).rejects.toMatchObject({
-      code: "media.not-found",
+      code: "io.not-found",
     });
   });
 });

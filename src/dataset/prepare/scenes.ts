@@ -105,6 +105,12 @@ export class SceneDetector<Frame extends SceneFrame> {
     while (this.#decided < this.#frames.length) yield this.#decide();
   }
 
+  /** Hands over the frames not yet decided about, when the film is given up. */
+  release(letGo: (frame: Frame) => void): void {
+    for (const frame of this.#frames.splice(this.#decided)) letGo(frame);
+    this.#mixes.length = this.#frames.length;
+  }
+
   #mark(middle: number, span: number): void {
     const [before, here, after] = [middle - span, middle, middle + span].map((i) => this.#frames[i]!);
     if (!isMix(before!.small, here!.small, after!.small, this.#settings.fade)) return;

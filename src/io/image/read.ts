@@ -144,29 +144,64 @@ function flatten(rgba: Uint8Array, background: readonly [number, number, number]
   return rgb;
 }
 
+/** A picture decoded once, from which parts and sizes can be taken. */
+export class ImageReader implements Disposable {
+  readonly info: ImageInfo;
+  readonly #path: string;
+  readonly #decoded: Decoded;
+
+  private constructor(path: string, decoded: Decoded, info: ImageInfo) {
+    this.#path = path;
+    this.#decoded = decoded;
+    this.info = info;
+  }
+
+  /** @throws KinoraError `media.not-found`, `media.no-permission`, `image.unknown-format`, `image.unreadable`. */
+  static async open(path: string): Promise<ImageReader> {
+    const kind = await kindOf(path);
+    if (!kind) {
+      const { size } = await stat(path);
+      throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is no picture of a known format`, {
+        hint: size === 0 ? "the file is empty" : "JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL and GIF are read",
+      });
+    }
+    const decoded = await decode(path, kind);
+    return new ImageReader(path, decoded, infoOf(decoded, kind));
+  }
+
+  /** The part and size asked for, as upright RGB; `background` lies under transparent parts (white by default). */
+  async picture(
+    conversion: Omit<Conversion, "format" | "matrix"> = {},
+    background: readonly [number, number, number] = [255, 255, 255],
+  ): Promise<RgbImage> {
+    const { hasAlpha } = this.info;
+    using filter = new FrameFilter<true>((shape) =>
+      conversionChain(shape, this.#decoded, { ...conversion, format: hasAlpha ? "rgba" : "rgb24" }),
+    );
+    const [out] = [...(await filter.push(this.#decoded.frame, true)), ...(await filter.finish())];
+    if (!out) throw unreadable(this.#path, "gave no picture");
+    using converted = out.frame;
+    const pixels = packed(converted);
+    return {
+      width: converted.width,
+      height: converted.height,
+      data: hasAlpha ? flatten(pixels, background) : pixels,
+    };
+  }
+
+  [Symbol.dispose](): void {
+    this.#decoded.frame.free();
+  }
+}
+
 /**
  * Reads a picture (JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL, the first of a GIF) as upright RGB. Only the scaled
  * result is kept as RGB, so that a very large picture costs no more than its own decoding.
  *
- * @throws KinoraError `media.not-found`, `image.unknown-format`, `image.unreadable`.
+ * @throws KinoraError as `ImageReader.open`.
  */
 export async function readImage(path: string, options: ReadImageOptions = {}): Promise<RgbImage & { info: ImageInfo }> {
-  const kind = await kindOf(path);
-  if (!kind) {
-    const { size } = await stat(path);
-    throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is no picture of a known format`, {
-      hint: size === 0 ? "the file is empty" : "JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL and GIF are read",
-    });
-  }
-  const decoded = await decode(path, kind);
-  using frame = decoded.frame;
-  const info = infoOf(decoded, kind);
-  const conversion: Conversion = { ...options.geometry?.(info), format: info.hasAlpha ? "rgba" : "rgb24" };
-  using filter = new FrameFilter<true>((shape) => conversionChain(shape, decoded, conversion));
-  const [out] = [...(await filter.push(frame, true)), ...(await filter.finish())];
-  if (!out) throw unreadable(path, "gave no picture");
-  using converted = out.frame;
-  const pixels = packed(converted);
-  const data = info.hasAlpha ? flatten(pixels, options.background ?? [255, 255, 255]) : pixels;
-  return { width: converted.width, height: converted.height, data, info };
+  using reader = await ImageReader.open(path);
+  const { info } = reader;
+  return { ...(await reader.picture(options.geometry?.(info), options.background)), info };
 }

@@ -36,6 +36,36 @@ export function shownSize(width: number, height: number, { orientation, pixelAsp
   return orientation.swapsSides ? { width: height, height: square } : { width: square, height };
 }
 
+/** Where a rectangle of the stored picture lies in the picture as shown. */
+export function shownRect(rect: Rect, width: number, height: number, { orientation, pixelAspect }: Geometry): Rect {
+  const turn = (x: number, y: number): [number, number] => {
+    switch (orientation.filter) {
+      case "hflip":
+        return [width - x, y];
+      case "vflip":
+        return [x, height - y];
+      case "hflip,vflip":
+        return [width - x, height - y];
+      case "transpose=clock":
+        return [height - y, x];
+      case "transpose=cclock":
+        return [y, width - x];
+      case "transpose=cclock_flip":
+        return [y, x];
+      case "transpose=clock_flip":
+        return [height - y, width - x];
+      default:
+        return [x, y];
+    }
+  };
+  const [across, down] = orientation.swapsSides ? [1, pixelAspect] : [pixelAspect, 1];
+  const [x0, y0] = turn(rect.x, rect.y);
+  const [x1, y1] = turn(rect.x + rect.width, rect.y + rect.height);
+  const [left, right] = [Math.min(x0, x1) * across, Math.max(x0, x1) * across];
+  const [top, bottom] = [Math.min(y0, y1) * down, Math.max(y0, y1) * down];
+  return { x: left, y: top, width: right - left, height: bottom - top };
+}
+
 /** The matrix of YUV frames that `conversionChain` makes from this colour. */
 export function outputMatrix(color: ColorInfo, wanted?: "bt601" | "bt709"): "bt601" | "bt709" {
   return wanted ?? (color.matrix === "bt601" && color.transfer === "sdr" ? "bt601" : "bt709");

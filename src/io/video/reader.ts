@@ -140,6 +140,36 @@ export class VideoReader implements AsyncDisposable {
     }
   }
 
+  /**
+   * The key frame at or before `time`, quickly: for a look at what the film is like. The caller frees the frame.
+   * Undefined where there is none to be had.
+   */
+  async glimpse(time: number): Promise<Frame | undefined> {
+    if (!(await this.#rewindTo(Math.max(0, time)))) return undefined;
+    this.#atStart = false;
+    using packet = new Packet();
+    packet.alloc();
+    const frame = new Frame();
+    frame.alloc();
+    // A handful of packets is enough: the key frame comes first, or damage does.
+    for (let sent = 0; sent < 8; ) {
+      const read = await this.#context.readFrame(packet);
+      if (read < 0) break;
+      const ours = packet.streamIndex === this.#stream.index;
+      if (ours) await this.#decoder.sendPacket(packet);
+      packet.unref();
+      if (!ours) continue;
+      sent++;
+      // Nothing follows, so that the decoder gives the frame at once; it is flushed before its next use.
+      await this.#decoder.sendPacket(null);
+      const status = await this.#decoder.receiveFrame(frame);
+      this.#decoder.flushBuffers();
+      if (status >= 0 && frame.width > 0) return frame;
+    }
+    frame.free();
+    return undefined;
+  }
+
   #seconds(timestamp: bigint): number {
     const { num, den } = this.#stream.timeBase;
     return (Number(timestamp) * num) / den;

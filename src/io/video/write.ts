@@ -18,7 +18,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { partialPath } from "../atomic.ts";
 import { matrixForSize } from "./color.ts";
 import { conversionChain } from "./conversion.ts";
-import { check, fileUrl, isEndOfFile } from "./ffmpeg.ts";
+import { check, fileUrl, isEndOfFile, mediaError } from "./ffmpeg.ts";
 import { FrameFilter } from "./frame-filter.ts";
 import { upright } from "./orientation.ts";
 
@@ -41,6 +41,13 @@ export interface VideoWriterOptions {
   metadata?: Record<string, string>;
 }
 
+/** What writing the file itself gave: a disk's errors are `io.*`, as everywhere. */
+function written(status: number, path: string): void {
+  if (status >= 0) return;
+  const { code, message, hint } = mediaError(status, "writing", path);
+  throw new KinoraError(code.replace(/^media\./, "io."), message, hint ? { hint } : {});
+}
+
 function rational(fps: VideoWriterOptions["fps"]): { num: number; den: number } {
   if (typeof fps !== "number") return fps;
   if (Number.isInteger(fps)) return { num: fps, den: 1 };
@@ -53,7 +60,7 @@ function rational(fps: VideoWriterOptions["fps"]): { num: number; den: number } 
  * Writes one film. Call `write` or `writeNative` for each frame, then `finish`; leaving without `finish` removes what
  * was written. The file appears under its name only when it is whole.
  *
- * @throws KinoraError `video.bad-size` (odd sides, or under 2 pixels), `video.no-encoder`, `media.disk-full`, `media.no-permission`.
+ * @throws KinoraError `video.bad-size` (odd sides, or under 2 pixels), `video.no-encoder`, `io.disk-full`, `io.no-permission`, `io.not-found`.
  */
 export class VideoWriter implements AsyncDisposable {
   readonly #path: string;
@@ -102,7 +109,7 @@ export class VideoWriter implements AsyncDisposable {
     const format = new FormatContext();
     const encoder = new CodecContext();
     try {
-      check(format.allocOutputContext2(null, "mp4", fileUrl(partial)), "writing", path);
+      written(format.allocOutputContext2(null, "mp4", fileUrl(partial)), path);
       encoder.allocContext3(codec);
       const { num, den } = rational(options.fps);
       encoder.width = width;
@@ -127,9 +134,9 @@ export class VideoWriter implements AsyncDisposable {
       // No writing time and no version in the file: equal input gives equal bytes.
       format.setFlags(AVFMT_FLAG_BITEXACT);
       if (options.metadata) format.metadata = Dictionary.fromObject(options.metadata);
-      check(await format.openOutput(), "writing", path);
+      written(await format.openOutput(), path);
       const muxing = Dictionary.fromObject({ movflags: "+faststart+use_metadata_tags" });
-      check(await format.writeHeader(muxing), "writing", path);
+      written(await format.writeHeader(muxing), path);
       return new VideoWriter(path, partial, options, format, encoder, stream);
     } catch (error) {
       encoder.freeContext();
@@ -173,11 +180,11 @@ export class VideoWriter implements AsyncDisposable {
   async finish(): Promise<{ frames: number; bytes: number }> {
     check(await this.#encoder.sendFrame(null), "encoding", this.#path);
     await this.#drain();
-    check(await this.#format.writeTrailer(), "writing", this.#path);
+    written(await this.#format.writeTrailer(), this.#path);
     const failed = this.#format.pb?.error ?? 0;
     await this.#release();
     try {
-      check(failed, "writing", this.#path);
+      written(failed, this.#path);
       const { size } = await stat(this.#partial);
       await rename(this.#partial, this.#path);
       return { frames: Number(this.#frames), bytes: size };
@@ -201,7 +208,7 @@ export class VideoWriter implements AsyncDisposable {
       this.#packet.streamIndex = this.#stream.index;
       if (this.#packet.duration === 0n) this.#packet.duration = 1n;
       this.#packet.rescaleTs(this.#encoder.timeBase, this.#stream.timeBase);
-      check(await this.#format.interleavedWriteFrame(this.#packet), "writing", this.#path);
+      written(await this.#format.interleavedWriteFrame(this.#packet), this.#path);
     }
   }
 

@@ -5,7 +5,7 @@ import type { LumaPlane } from "./measure.ts";
 /** Darker than this, and even, is a bar: 8-bit limited range, black is 16. */
 const darkest = 26;
 const spread = 10;
-/** Bars thinner than this share of the side are the codec's padding or a soft edge; they go too, but only together. */
+/** What is thinner than this share of the side is no bar. */
 const leastShare = 0.01;
 
 /** True where the line of pixels is all black. Looks at about 160 of them. */
@@ -48,20 +48,23 @@ export function unionOf(a: Rect | undefined, b: Rect | undefined): Rect | undefi
   };
 }
 
-/**
- * The picture to keep, given what was seen of it: bars come off with a pixel or two of their soft edge, on even pixels;
- * what is not at least one per cent of the side is no bar.
- */
+/** A black strip on one side only is cut where it is no wider than this share: old tape, a bad scan. */
+const mostOneSided = 0.04;
+
+/** How much of each end of a side is bar. Bars stand on both ends alike; a dark room stands where it likes. */
+function trim(before: number, after: number, side: number): [number, number] {
+  const least = Math.max(2, side * leastShare);
+  const alike = Math.min(before, after) >= 0.7 * Math.max(before, after) - 4;
+  const isBar = (strip: number) => strip >= least && (alike || strip <= mostOneSided * side);
+  // A pixel or two more, for the soft edge; even, for the chroma of YUV 4:2:0.
+  const cut = (strip: number) => (isBar(strip) ? 2 * Math.ceil((strip + 1) / 2) : 0);
+  return [cut(before), cut(after)];
+}
+
+/** The picture to keep, given what was seen of it over a clip: bars come off, black that is no bar stays. */
 export function settleContent(seen: Rect | undefined, width: number, height: number): Rect {
   if (!seen) return { x: 0, y: 0, width, height };
-  const trim = (start: number, end: number, side: number): [number, number] => {
-    const [before, after] = [start, side - end];
-    const least = Math.max(2, side * leastShare);
-    const from = before >= least ? 2 * Math.ceil((before + 1) / 2) : 0;
-    const to = after >= least ? side - 2 * Math.ceil((after + 1) / 2) : side;
-    return [from, to];
-  };
-  const [x0, x1] = trim(seen.x, seen.x + seen.width, width);
-  const [y0, y1] = trim(seen.y, seen.y + seen.height, height);
-  return { x: x0, y: y0, width: x1 - x0, height: y1 - y0 };
+  const [left, right] = trim(seen.x, width - seen.x - seen.width, width);
+  const [top, bottom] = trim(seen.y, height - seen.y - seen.height, height);
+  return { x: left, y: top, width: width - left - right, height: height - top - bottom };
 }

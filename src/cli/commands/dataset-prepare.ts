@@ -1,0 +1,156 @@
+// `kinora dataset prepare`: options to a request, events to lines. The work is in dataset/prepare.
+import { KinoraError } from "../../base/errors.ts";
+import type { PrepareEvent, PrepareSummary } from "../../dataset/prepare/prepare.ts";
+import { modelNames } from "../../protocol/model-media.ts";
+import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
+import { command, type Output } from "../command.ts";
+
+function sizeOf(text: string, option: string): [number, number] {
+  const match = /^(\d+)[x×*](\d+)$/i.exec(text);
+  if (match) return [Number(match[1]), Number(match[2])];
+  throw new KinoraError("cli.bad-arguments", `--${option} is ${JSON.stringify(text)}`, {
+    expected: "WxH, e.g. 832x480",
+  });
+}
+
+function numberOf(text: string, option: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  throw new KinoraError("cli.bad-arguments", `--${option} is ${JSON.stringify(text)}`, { expected: "a number" });
+}
+
+function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
+}
+
+function progressLine(event: Extract<PrepareEvent, { type: "progress" }>): string {
+  const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
+  const rest = event.eta === undefined ? "" : `, about ${duration(event.eta)} left`;
+  const words = event.stage === "analyse" ? "looking through" : "writing";
+  return `${String(share).padStart(3)} %${rest}: ${words} ${event.current.replace(/\s+/g, " ")}`;
+}
+
+function summaryLines(summary: PrepareSummary): string {
+  const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, work } = summary;
+  const lines = [
+    `kept ${videos} ${videos === 1 ? "clip" : "clips"} (${duration(seconds)}) and ${images} ${images === 1 ? "picture" : "pictures"}, dropped ${dropped}`,
+  ];
+  for (const [code, count] of Object.entries(reasons).sort((a, b) => b[1] - a[1]))
+    lines.push(`  ${String(count).padStart(5)}  ${code.replaceAll("-", " ")}`);
+  if (problems > 0)
+    lines.push(`${problems} ${problems === 1 ? "source" : "sources"} with problems (listed above and in the report)`);
+  if (uncaptioned > 0) lines.push(`${uncaptioned} kept without a caption: kinora dataset caption ${summary.out}`);
+  lines.push(...notes.map((note) => `note: ${note}`));
+  if (work.analysed + work.rendered + work.written === 0)
+    lines.push("nothing to do: sources and settings are as they were, the set is complete");
+  lines.push(`report    ${summary.report}`, `manifest  ${summary.manifest}`);
+  return lines.join("\n");
+}
+
+async function show(
+  events: AsyncIterable<PrepareEvent>,
+  out: Output,
+  json: boolean,
+): Promise<PrepareSummary | undefined> {
+  let summary: PrepareSummary | undefined;
+  const problems: Omit<Extract<PrepareEvent, { type: "problem" }>, "type">[] = [];
+  for await (const event of events) {
+    switch (event.type) {
+      case "scanned":
+        out.note(
+          `${event.films} films, ${event.pictures} pictures${event.others > 0 ? `, ${event.others} other files left aside` : ""}`,
+        );
+        break;
+      case "problem": {
+        const { type, ...problem } = event;
+        problems.push(problem);
+        out.note(`cannot use ${JSON.stringify(event.path)}: ${event.message} (${event.code})`);
+        break;
+      }
+      case "progress":
+        out.progress(progressLine(event));
+        break;
+      case "finished":
+        summary = event.summary;
+    }
+  }
+  if (summary && json) out.data(JSON.stringify({ ...summary, problems }));
+  return summary;
+}
+
+export const datasetPrepare = command({
+  name: "dataset prepare",
+  summary: "Turn films, clips and pictures into a clean training set, with a report of every decision",
+  usage: "SOURCE… --out DIR --model MODEL [--config FILE]",
+  details: `
+SOURCE is any number of files and folders. They are only read: clips are cut, measured,
+resampled to the model's frame rate, cropped and scaled, and written to DIR/videos and
+DIR/images with manifest.json and report.html beside them. A run that was stopped goes on
+where it was; a second run over the same sources does nothing.
+
+Models: ${modelNames.join(", ")}
+
+Settings files (TOML or JSON) and the measures with their limits: docs/dataset.md`,
+  options: {
+    out: { type: "string", help: "the set's folder", value: "DIR", short: "o" },
+    model: { type: "string", help: "the model to train", value: "MODEL", short: "m" },
+    config: { type: "string", help: "a settings file; options here win over it", value: "FILE", short: "c" },
+    resolution: { type: "string", help: "target size; its area is every bucket's area", value: "WxH" },
+    shortest: { type: "string", help: "shortest clip", value: "SECONDS" },
+    longest: { type: "string", help: "longest clip", value: "SECONDS" },
+    crop: { type: "string", help: "part to keep: center, or motion (where most moves)", value: "WHERE" },
+    upscale: { type: "boolean", help: "enlarge what is smaller than its target" },
+    "in-place": { type: "boolean", help: "write no films: the manifest points into the sources" },
+    normalize: { type: "boolean", help: "bring white balance and exposure of the set together" },
+    "captions-folder": { type: "boolean", help: "also write captions to DIR/captions" },
+    "keep-all": { type: "boolean", help: "measure, but drop nothing for its quality" },
+    crf: { type: "string", help: "x264 quality of written clips, 0 lossless", value: "N" },
+    jobs: { type: "string", help: "sources worked on at a time", value: "N", short: "j" },
+  },
+  async run(values, positionals, out) {
+    if (positionals.length === 0)
+      throw new KinoraError("cli.bad-arguments", "no SOURCE is named", { hint: "see kinora dataset prepare --help" });
+    if (values.out === undefined)
+      throw new KinoraError("cli.bad-arguments", "--out is missing", { hint: "name the folder for the set" });
+    // FFmpeg is large: it is loaded only where it is used.
+    const { prepareDataset } = await import("../../dataset/prepare/prepare.ts");
+    const { readPrepareConfig } = await import("../../dataset/prepare/settings.ts");
+    const { measureNames } = await import("../../protocol/prepare-config.ts");
+    const file: PrepareConfigInput = values.config === undefined ? {} : await readPrepareConfig(values.config);
+    const clips = {
+      ...file.clips,
+      ...(values.shortest === undefined ? {} : { shortest: numberOf(values.shortest, "shortest") }),
+      ...(values.longest === undefined ? {} : { longest: numberOf(values.longest, "longest") }),
+    };
+    const config: PrepareConfigInput = {
+      ...file,
+      clips,
+      ...(values.model === undefined ? {} : { model: values.model as PrepareConfigInput["model"] }),
+      ...(values.resolution === undefined ? {} : { resolution: sizeOf(values.resolution, "resolution") }),
+      ...(values.crop === undefined ? {} : { crop: values.crop as PrepareConfigInput["crop"] }),
+      ...(values.upscale ? { upscale: true } : {}),
+      ...(values["in-place"] ? { in_place: true } : {}),
+      ...(values.normalize ? { normalize: true } : {}),
+      ...(values["captions-folder"] ? { captions_folder: true } : {}),
+      ...(values["keep-all"]
+        ? {
+            quality: Object.fromEntries(measureNames.map((name) => [name, false])),
+            duplicates: { ...file.duplicates, detect: false },
+          }
+        : {}),
+      ...(values.crf === undefined ? {} : { video: { ...file.video, crf: numberOf(values.crf, "crf") } }),
+    };
+    const events = prepareDataset({
+      sources: positionals,
+      out: values.out,
+      config,
+      ...(values.jobs === undefined ? {} : { width: Math.max(1, Math.floor(numberOf(values.jobs, "jobs"))) }),
+    });
+    const json = "json" in values && values.json === true;
+    const summary = await show(events, out, json);
+    if (summary && !json) out.data(summaryLines(summary));
+    return summary && summary.videos + summary.images > 0 ? 0 : 2;
+  },
+});

@@ -1,0 +1,300 @@
+// Every source looked into, several at a time: films in stretches, pictures whole; what was done before is taken from the store.
+import { stat } from "node:fs/promises";
+import { isKinoraError, type KinoraError } from "../../base/errors.ts";
+import { ImageReader } from "../../io/image/read.ts";
+import { type MediaInfo, probe } from "../../io/video/probe.ts";
+import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
+import { inParallel } from "./channel.ts";
+import type { ClipRecord } from "./clip.ts";
+import { analyseSegment, type Segment, type SegmentRecord } from "./film.ts";
+import { judge } from "./judge.ts";
+import { analysePicture } from "./picture.ts";
+import { renderKey } from "./render.ts";
+import type { PrepareSettings } from "./settings.ts";
+import type { SourceFile } from "./sources.ts";
+import { keyOf, type WorkStore } from "./store.ts";
+
+/** Long films are worked on in stretches of this many seconds. A scene over the seam becomes two clips. */
+const segmentSeconds = 240;
+/** What one picture counts in progress, in seconds of film. */
+const pictureSeconds = 0.5;
+
+export interface AnalysedClip {
+  record: ClipRecord;
+  /** Key of the analysis it came from. */
+  unit: string;
+  /** Key of its contact strip. */
+  strip: string;
+}
+
+export interface AnalysedSource {
+  file: SourceFile;
+  facts: Omit<ManifestSource, "path" | "kind">;
+  clips: AnalysedClip[];
+}
+
+export interface AnalyseOptions {
+  settings: PrepareSettings;
+  store: WorkStore;
+  /** Sources worked on at a time. */
+  width: number;
+  decoderThreads: number;
+  heldBytes: number;
+  /** Called whenever a source turns out not to be (wholly) readable. */
+  onProblem(file: SourceFile, reason: Reason, hint: string | undefined): void;
+  /** Seconds of film done and in all; `fresh` of the done ones were worked on now. */
+  onProgress(done: number, total: number, fresh: number, current: string): void;
+  /** Called for each stretch of film and each picture that had to be worked on. */
+  onAnalysed(): void;
+  onRendered(): void;
+  signal?: AbortSignal;
+}
+
+interface Unit {
+  source: number;
+  seconds: number;
+  segment?: Segment;
+}
+
+/** Errors of our own output stop everything; those of a source only concern that source. */
+export function isOutputError(error: unknown): boolean {
+  return isKinoraError(error) && (error.code.startsWith("io.") || error.code === "prepare.busy");
+}
+
+function reasonOf(error: KinoraError): Reason {
+  return { code: error.code, message: error.message };
+}
+
+function filmFacts(media: MediaInfo): Partial<ManifestSource> {
+  const { video } = media;
+  if (!video) return {};
+  const { matrix, range, transfer, assumed } = video.color;
+  return {
+    width: video.width,
+    height: video.height,
+    fps: Math.round(video.fps * 1000) / 1000,
+    duration: Math.round(media.duration * 1000) / 1000,
+    codec: video.codec,
+    color: `${matrix}${assumed ? " (assumed)" : ""}, ${range} range${transfer === "sdr" ? "" : `, ${transfer}`}`,
+  };
+}
+
+function segmentsOf(path: string, duration: number, fps: number): Segment[] {
+  const count = Math.max(1, Math.round(duration / segmentSeconds));
+  const slots = Math.round(segmentSeconds * fps);
+  return Array.from({ length: count }, (_, i) => ({
+    path,
+    start: i * slots,
+    ...(i < count - 1 ? { end: (i + 1) * slots } : {}),
+  }));
+}
+
+/** The settings that decide an analysis; limits are none of them. */
+function analysisSettings(settings: PrepareSettings, kind: "video" | "image"): unknown {
+  const { fps, sizeMultiple, resolution, sizes, upscale, crop, scenes, clips } = settings;
+  const both = { fps, sizeMultiple, resolution, sizes, upscale, crop };
+  return kind === "image" ? both : { ...both, scenes, clips };
+}
+
+class Analysis {
+  readonly #options: AnalyseOptions;
+  readonly sources: AnalysedSource[];
+  readonly #records: (SegmentRecord & { unit: string })[][];
+  readonly #hashes: (Promise<string> | undefined)[] = [];
+  #done = 0;
+  #fresh = 0;
+  #total = 0;
+
+  constructor(files: readonly SourceFile[], options: AnalyseOptions) {
+    this.#options = options;
+    this.sources = files.map((file) => ({ file, facts: { bytes: 0 }, clips: [] }));
+    this.#records = files.map(() => []);
+  }
+
+  async run(): Promise<AnalysedSource[]> {
+    const units: Unit[] = [];
+    for (const index of this.sources.keys()) units.push(...(await this.#open(index)));
+    this.#total = units.reduce((sum, unit) => sum + unit.seconds, 0);
+    await inParallel(units, this.#options.width, (unit) => this.#work(unit));
+    for (const index of this.sources.keys()) this.#gather(index);
+    return this.sources;
+  }
+
+  /** What there is to do for a source; nothing where it cannot be opened. */
+  async #open(index: number): Promise<Unit[]> {
+    const source = this.sources[index]!;
+    const { path, kind } = source.file;
+    try {
+      source.facts.bytes = (await stat(path)).size;
+      if (kind === "image") return [{ source: index, seconds: pictureSeconds }];
+      const media = await probe(path);
+      Object.assign(source.facts, filmFacts(media));
+      if (!media.video) {
+        this.#problem(index, {
+          code: "media.no-video",
+          message: media.hasAudio ? "sound but no picture" : "no picture",
+        });
+        return [];
+      }
+      const segments = segmentsOf(path, media.duration, this.#options.settings.fps);
+      return segments.map((segment) => ({ source: index, segment, seconds: (media.duration || 1) / segments.length }));
+    } catch (error) {
+      this.#fail(index, error);
+      return [];
+    }
+  }
+
+  #problem(index: number, reason: Reason, hint?: string): void {
+    const source = this.sources[index]!;
+    source.facts.problem ??= reason;
+    this.#options.onProblem(source.file, reason, hint);
+  }
+
+  /** Notes why a source cannot be read; what is not about the source goes on up. */
+  #fail(index: number, error: unknown): void {
+    if (isOutputError(error)) throw error;
+    if (isKinoraError(error)) {
+      this.#problem(index, reasonOf(error), error.hint);
+      return;
+    }
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === undefined) throw error;
+    const known = code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error";
+    this.#problem(index, { code: known, message });
+  }
+
+  async #work(unit: Unit): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    const { source: index, seconds } = unit;
+    const source = this.sources[index]!;
+    this.#advance(0, source);
+    try {
+      const { store, settings } = this.#options;
+      this.#hashes[index] ??= store.contentHash(source.file.path);
+      const sha256 = await this.#hashes[index]!;
+      source.facts.sha256 = sha256;
+      const wishes = analysisSettings(settings, source.file.kind);
+      if (unit.segment)
+        await this.#film(
+          index,
+          unit.segment,
+          keyOf("film", sha256, wishes, unit.segment.start, unit.segment.end),
+          seconds,
+        );
+      else await this.#picture(index, keyOf("picture", sha256, wishes));
+    } catch (error) {
+      this.#fail(index, error);
+    }
+  }
+
+  #advance(seconds: number, source: AnalysedSource): void {
+    this.#done += seconds;
+    this.#options.onProgress(this.#done, this.#total, this.#fresh, source.file.path);
+  }
+
+  async #film(index: number, segment: Segment, unit: string, seconds: number): Promise<void> {
+    const { store, settings, heldBytes, decoderThreads, signal } = this.#options;
+    const source = this.sources[index]!;
+    const known = await store.result<SegmentRecord>(unit);
+    if (known) {
+      this.#records[index]!.push({ ...known, unit });
+      this.#advance(seconds, source);
+      return;
+    }
+    let passed = 0;
+    const record = await analyseSegment(segment, settings, {
+      heldBytes,
+      decoderThreads,
+      ...(signal ? { signal } : {}),
+      onSlots: (count) => {
+        const step = Math.min(count / settings.fps, Math.max(0, seconds - passed));
+        passed += step;
+        this.#fresh += step;
+        this.#advance(step, source);
+      },
+      stripPath: (clip) => store.stripPath(keyOf("strip", unit, clip.first)),
+      renderTo: async (clip) => {
+        if (settings.in_place || settings.normalize || judge(clip, settings).reasons.length > 0) return undefined;
+        const key = renderKey(unit, clip, settings, undefined);
+        if (await store.rendered(key, ".mp4")) return undefined;
+        return {
+          path: store.renderedPath(key, ".mp4"),
+          done: async () => {
+            await store.noteRendered(key, ".mp4");
+            this.#options.onRendered();
+          },
+        };
+      },
+    });
+    await store.saveResult(unit, record);
+    this.#options.onAnalysed();
+    this.#records[index]!.push({ ...record, unit });
+    this.#advance(seconds - passed, source);
+  }
+
+  async #picture(index: number, unit: string): Promise<void> {
+    const { store, settings } = this.#options;
+    const source = this.sources[index]!;
+    interface PictureRecord {
+      width: number;
+      height: number;
+      clip: ClipRecord | null;
+    }
+    let record = await store.result<PictureRecord>(unit);
+    if (!record) {
+      const clip = await analysePicture(source.file.path, settings, store.stripPath(keyOf("strip", unit, 0)));
+      using reader = await ImageReader.open(source.file.path);
+      const { width, height } = reader.info;
+      record = { width, height, clip: clip ?? null };
+      await store.saveResult(unit, record);
+      this.#options.onAnalysed();
+      this.#fresh += pictureSeconds;
+    }
+    const { width, height, clip } = record;
+    Object.assign(source.facts, { width, height });
+    if (clip) source.clips.push({ record: clip, unit, strip: keyOf("strip", unit, 0) });
+    else {
+      const { sizeMultiple, model } = settings;
+      const message = `the picture is ${width}×${height} pixels, under one step of ${model} (${sizeMultiple}×${sizeMultiple})`;
+      this.#problem(index, { code: "prepare.too-small", message });
+    }
+    this.#advance(pictureSeconds, source);
+  }
+
+  /** Joins the stretches of a film: scenes counted on, clips in order. */
+  #gather(index: number): void {
+    const records = this.#records[index]!;
+    const source = this.sources[index]!;
+    if (records.length === 0) return;
+    const at = (record: SegmentRecord) => record.clips[0]?.first ?? Number.POSITIVE_INFINITY;
+    records.sort((a, b) => at(a) - at(b));
+    let scenes = 0;
+    for (const { clips, unit } of records) {
+      for (const clip of clips)
+        source.clips.push({
+          record: { ...clip, scene: clip.scene + scenes },
+          unit,
+          strip: keyOf("strip", unit, clip.first),
+        });
+      scenes += 1 + Math.max(-1, ...clips.map((clip) => clip.scene));
+    }
+    const errors = records.reduce((sum, record) => sum + record.errors, 0);
+    if (errors > 0) source.facts.damage = errors;
+    if (records.every((record) => record.slots === 0))
+      this.#problem(index, { code: "media.no-frames", message: "no frame in it could be decoded" });
+    else if (errors > 0)
+      this.#options.onProblem(
+        source.file,
+        {
+          code: "media.damaged",
+          message: `${errors} decoding ${errors === 1 ? "error" : "errors"}; the damaged frames are left out`,
+        },
+        undefined,
+      );
+  }
+}
+
+/** @throws KinoraError where the output cannot be written; what is wrong with sources goes to `onProblem`. */
+export async function analyseSources(files: readonly SourceFile[], options: AnalyseOptions): Promise<AnalysedSource[]> {
+  return await new Analysis(files, options).run();
+}

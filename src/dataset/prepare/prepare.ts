@@ -1,0 +1,413 @@
+// The whole preparation: sources → analysis → verdicts → rendering → the set's folder, as a stream of events.
+import { readFile } from "node:fs/promises";
+import { availableParallelism, totalmem } from "node:os";
+import { join, resolve } from "node:path";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import {
+  type DatasetManifest,
+  type ManifestItem,
+  type ManifestSource,
+  manifestVersion,
+  type Reason,
+} from "../../protocol/dataset-manifest.ts";
+import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
+import { withoutExtension } from "../media-files.ts";
+import { type AnalysedClip, type AnalysedSource, analyseSources, isOutputError } from "./analyse.ts";
+import { Channel, inParallel } from "./channel.ts";
+import type { ClipRecord } from "./clip.ts";
+import { renderAgain } from "./film.ts";
+import { windowInSource } from "./geometry.ts";
+import { findDuplicates, judge, withFilmOverlays } from "./judge.ts";
+import { toneShifts } from "./normalize.ts";
+import { renderPicture } from "./picture.ts";
+import {
+  earlierManifest,
+  layOut,
+  manifestName,
+  manifestPath,
+  reportName,
+  type Wanted,
+  writeIfChanged,
+} from "./publish.ts";
+import { renderKey, type ToneShift } from "./render.ts";
+import { reportHtml } from "./report.ts";
+import { type PrepareSettings, settlePrepareConfig } from "./settings.ts";
+import { type SourceFile, scanSources } from "./sources.ts";
+import { type RenderedFile, WorkStore } from "./store.ts";
+
+export interface PrepareRequest {
+  /** Films, pictures and folders of them. */
+  sources: readonly string[];
+  /** The set's folder; made where it is missing. */
+  out: string;
+  config: PrepareConfigInput;
+  /** Sources worked on at a time; by default half the cores, at least two. */
+  width?: number;
+  signal?: AbortSignal;
+}
+
+export interface PrepareSummary {
+  out: string;
+  manifest: string;
+  report: string;
+  videos: number;
+  images: number;
+  /** Seconds of film kept. */
+  seconds: number;
+  dropped: number;
+  /** Dropped items by reason; one item may have several. */
+  reasons: Record<string, number>;
+  problems: number;
+  /** Items without a caption. */
+  uncaptioned: number;
+  notes: string[];
+  /** What this run had to do; all 0 where everything was there. */
+  work: { analysed: number; rendered: number; written: number };
+}
+
+export type PrepareEvent =
+  | { type: "scanned"; films: number; pictures: number; others: number }
+  | { type: "problem"; path: string; code: string; message: string; hint?: string }
+  | {
+      type: "progress";
+      stage: "analyse" | "render";
+      /** Seconds of film (analyse) or items (render). */
+      done: number;
+      total: number;
+      current: string;
+      /** Seconds; absent while nothing is known. */
+      eta?: number;
+    }
+  | { type: "finished"; summary: PrepareSummary };
+
+/** An item between verdict and manifest. */
+interface Candidate {
+  clip: AnalysedClip;
+  source: number;
+  file: SourceFile;
+  item: ManifestItem;
+}
+
+/** Milliseconds between two progress events. */
+const progressEvery = 200;
+
+class Preparation {
+  readonly #request: PrepareRequest;
+  readonly #settings: PrepareSettings;
+  readonly #out: string;
+  readonly #channel: Channel<PrepareEvent>;
+  readonly #width: number;
+  readonly #decoderThreads: number;
+  readonly #work = { analysed: 0, rendered: 0, written: 0 };
+  #problems = 0;
+  #lastProgress = 0;
+
+  constructor(request: PrepareRequest, settings: PrepareSettings, channel: Channel<PrepareEvent>) {
+    this.#request = request;
+    this.#settings = settings;
+    this.#out = resolve(request.out);
+    this.#channel = channel;
+    const cores = availableParallelism();
+    this.#width = request.width ?? Math.max(2, Math.min(16, Math.round(cores / 2)));
+    this.#decoderThreads = Math.max(2, Math.ceil(cores / this.#width));
+  }
+
+  async run(): Promise<void> {
+    await using store = await WorkStore.open(this.#out);
+    const scan = await scanSources(this.#request.sources, this.#out);
+    const films = scan.files.filter((file) => file.kind === "video").length;
+    this.#channel.push({ type: "scanned", films, pictures: scan.files.length - films, others: scan.others });
+    for (const { path, code, message } of scan.problems) this.#problem(path, { code, message });
+    if (scan.files.length === 0)
+      throw new KinoraError("prepare.no-sources", "no film or picture was found", {
+        actual: this.#request.sources.join(", "),
+        hint: "name files or folders that hold .mp4, .mov, .mkv, .jpg, .png and the like",
+      });
+
+    const started = performance.now();
+    const { signal } = this.#request;
+    const sources = await analyseSources(scan.files, {
+      settings: this.#settings,
+      store,
+      width: this.#width,
+      decoderThreads: this.#decoderThreads,
+      heldBytes: Math.min(1 << 30, totalmem() / 16) / this.#width,
+      ...(signal ? { signal } : {}),
+      onProblem: (file, reason, hint) => this.#problem(file.path, reason, hint),
+      onProgress: (done, total, fresh, current) => this.#progress("analyse", done, total, fresh, started, current),
+      onAnalysed: () => void this.#work.analysed++,
+      onRendered: () => void this.#work.rendered++,
+    });
+    await store.saveHashes();
+
+    const candidates = this.#judge(sources);
+    const rendered = await this.#render(candidates, store);
+    const manifest = this.#manifest(sources, candidates);
+    const captions = await this.#captions(sources, candidates);
+    const notes = await this.#layOut(candidates, rendered, captions, store);
+    const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
+    if (await writeIfChanged(join(this.#out, manifestName), text)) this.#work.written++;
+    const strips = new Map(candidates.map(({ item, clip }) => [item.id, store.stripPath(clip.strip)]));
+    const unlisted = scan.problems.map(({ path, code, message }) => ({ path, code, message }));
+    const report = await reportHtml(manifest, { directory: this.#out, strips, unlisted, notes });
+    if (await writeIfChanged(join(this.#out, reportName), report)) this.#work.written++;
+    const needed = new Set<string>();
+    for (const { clip } of candidates) needed.add(clip.unit).add(clip.strip);
+    for (const { key } of rendered.values()) needed.add(key);
+    await store.collect(needed);
+    this.#channel.push({ type: "finished", summary: this.#summary(manifest, captions, notes) });
+  }
+
+  #problem(path: string, { code, message }: Reason, hint?: string): void {
+    this.#problems++;
+    this.#channel.push({ type: "problem", path, code, message, ...(hint ? { hint } : {}) });
+  }
+
+  /** `fresh`: of `done`, what was worked on since `started`; the rest came from the store. */
+  #progress(
+    stage: "analyse" | "render",
+    done: number,
+    total: number,
+    fresh: number,
+    started: number,
+    current: string,
+  ): void {
+    const now = performance.now();
+    if (now - this.#lastProgress < progressEvery && done < total) return;
+    this.#lastProgress = now;
+    const spent = (now - started) / 1000;
+    const eta = fresh > 0 && spent > 1 ? (spent * (total - done)) / fresh : undefined;
+    this.#channel.push({ type: "progress", stage, done, total, current, ...(eta === undefined ? {} : { eta }) });
+  }
+
+  #judge(sources: readonly AnalysedSource[]): Candidate[] {
+    const candidates: Candidate[] = [];
+    const { duplicates } = this.#settings;
+    for (const [source, { file, clips }] of sources.entries()) {
+      const records = withFilmOverlays(
+        clips.map((clip) => clip.record),
+        duplicates.distance,
+      );
+      const only = records.filter((record) => !record.short).length === 1;
+      for (const [i, record] of records.entries())
+        candidates.push({
+          clip: { ...clips[i]!, record },
+          source,
+          file,
+          item: this.#item(record, source, file, only && !record.short),
+        });
+    }
+    if (duplicates.detect) {
+      const passing = candidates.flatMap(({ item, source, clip, file }, index) =>
+        item.reasons.length === 0 ? [{ index, kind: file.kind, source, clip: clip.record }] : [],
+      );
+      for (const { index, of, distance } of findDuplicates(passing, duplicates.distance))
+        candidates[index]!.item.reasons.push({
+          code: "near-duplicate",
+          message: `nearly the same as ${candidates[of]!.item.id} (${distance.toFixed(1)} of 64 bits differ)`,
+        });
+    }
+    for (const { item } of candidates) item.verdict = item.reasons.length === 0 ? "keep" : "drop";
+    return candidates;
+  }
+
+  #item(record: ClipRecord, source: number, file: SourceFile, only: boolean): ManifestItem {
+    const { fps } = this.#settings;
+    const film = file.kind === "video";
+    const seconds = (slots: number) => Math.round((slots / fps) * 1e6) / 1e6;
+    const { geometry, window } = record;
+    const start = seconds(record.first);
+    const { content } = geometry ?? {};
+    return {
+      id: film && !only ? `${file.slug}-${clock(start)}` : file.slug,
+      kind: film ? "video" : "image",
+      source,
+      in: film ? start : 0,
+      out: film ? seconds(record.first + record.frames) : 0,
+      frames: record.frames,
+      ...(film ? { scene: record.scene } : {}),
+      ...(geometry && window ? { crop: windowInSource(geometry, window), size: geometry.bucket } : {}),
+      ...(content ? { content } : {}),
+      ...judge(record, this.#settings),
+      ...(record.hashes.length > 0 ? { hashes: record.hashes } : {}),
+      verdict: "keep",
+    };
+  }
+
+  /** Makes sure every kept item is rendered; gives the store's key for each of them. */
+  async #render(
+    candidates: readonly Candidate[],
+    store: WorkStore,
+  ): Promise<Map<Candidate, RenderedFile & { key: string }>> {
+    const rendered = new Map<Candidate, RenderedFile & { key: string }>();
+    if (this.#settings.in_place) return rendered;
+    const kept = candidates.filter(({ item }) => item.verdict === "keep");
+    const shiftOf = this.#settings.normalize
+      ? toneShifts(
+          kept.map(({ clip }) => clip.record),
+          this.#settings.normalization,
+        )
+      : () => undefined;
+    const started = performance.now();
+    let done = 0;
+    let fresh = 0;
+    await inParallel(kept, this.#width, async (candidate) => {
+      this.#request.signal?.throwIfAborted();
+      const { clip, file, item } = candidate;
+      const shift = shiftOf(clip.record);
+      const ending = file.kind === "video" ? ".mp4" : ".png";
+      const key = renderKey(clip.unit, clip.record, this.#settings, shift);
+      let known = await store.rendered(key, ending);
+      if (!known) {
+        try {
+          await this.#renderOne(candidate, store.renderedPath(key, ending), shift);
+        } catch (error) {
+          if (isOutputError(error) || !isKinoraError(error)) throw error;
+          item.verdict = "drop";
+          item.reasons.push({ code: "unreadable-again", message: error.message });
+          return;
+        }
+        known = await store.noteRendered(key, ending);
+        this.#work.rendered++;
+        fresh++;
+      }
+      if (shift) item.normalized = shift;
+      item.file = `${file.kind === "video" ? "videos" : "images"}/${item.id}${ending}`;
+      item.bytes = known.bytes;
+      item.sha256 = known.sha256;
+      rendered.set(candidate, { ...known, key });
+      if (fresh > 0) this.#progress("render", ++done, kept.length, fresh, started, file.path);
+      else done++;
+    });
+    return rendered;
+  }
+
+  async #renderOne({ clip, file }: Candidate, target: string, shift: ToneShift | undefined): Promise<void> {
+    if (file.kind === "image") {
+      await renderPicture(file.path, clip.record, target, shift);
+      return;
+    }
+    await renderAgain(file.path, clip.record, this.#settings, target, {
+      decoderThreads: this.#decoderThreads,
+      ...(shift ? { shift } : {}),
+      ...(this.#request.signal ? { signal: this.#request.signal } : {}),
+    });
+  }
+
+  #manifest(sources: readonly AnalysedSource[], candidates: readonly Candidate[]): DatasetManifest {
+    const { model, fps, sizeMultiple, ...settings } = this.#settings;
+    return {
+      kind: "kinora.dataset",
+      version: manifestVersion,
+      model,
+      fps,
+      sizeMultiple,
+      inPlace: settings.in_place,
+      settings,
+      sources: sources.map(
+        ({ file, facts }): ManifestSource => ({
+          path: manifestPath(this.#out, file.path),
+          kind: file.kind,
+          ...facts,
+        }),
+      ),
+      items: candidates.map(({ item }) => item),
+    };
+  }
+
+  /** Captions found beside the sources of kept items, by source. */
+  async #captions(sources: readonly AnalysedSource[], candidates: readonly Candidate[]): Promise<Map<number, string>> {
+    const captions = new Map<number, string>();
+    for (const index of new Set(candidates.filter(({ item }) => item.verdict === "keep").map(({ source }) => source))) {
+      const path = `${withoutExtension(sources[index]!.file.path)}.txt`;
+      const text = await readFile(path, "utf8").catch(() => "");
+      if (text.trim() === "") continue;
+      captions.set(index, text);
+      for (const { source, item } of candidates) if (source === index) item.caption = manifestPath(this.#out, path);
+    }
+    return captions;
+  }
+
+  async #layOut(
+    candidates: readonly Candidate[],
+    rendered: ReadonlyMap<Candidate, RenderedFile & { key: string }>,
+    captions: ReadonlyMap<number, string>,
+    store: WorkStore,
+  ): Promise<string[]> {
+    const wanted: Wanted[] = [];
+    for (const candidate of candidates) {
+      const { item, source, file } = candidate;
+      if (item.verdict !== "keep") continue;
+      const caption = captions.get(source);
+      const made = rendered.get(candidate);
+      const ending = file.kind === "video" ? ".mp4" : ".png";
+      wanted.push({
+        file: `${file.kind === "video" ? "videos" : "images"}/${item.id}${ending}`,
+        ...(made ? { made: { ...made, from: store.renderedPath(made.key, ending) } } : {}),
+        ...(caption === undefined ? {} : { caption }),
+      });
+    }
+    const { placed, notes } = await layOut(this.#out, wanted, {
+      journal: join(store.folder, "laid.json"),
+      earlier: await earlierManifest(this.#out),
+      captionsFolder: this.#settings.captions_folder,
+      hash: (path) => store.contentHash(path),
+    });
+    this.#work.written += placed;
+    return notes;
+  }
+
+  #summary(manifest: DatasetManifest, captions: ReadonlyMap<number, string>, notes: string[]): PrepareSummary {
+    const kept = manifest.items.filter((item) => item.verdict === "keep");
+    const videos = kept.filter((item) => item.kind === "video");
+    const reasons: Record<string, number> = {};
+    for (const item of manifest.items) for (const { code } of item.reasons) reasons[code] = (reasons[code] ?? 0) + 1;
+    return {
+      out: this.#out,
+      manifest: join(this.#out, manifestName),
+      report: join(this.#out, reportName),
+      videos: videos.length,
+      images: kept.length - videos.length,
+      seconds: videos.reduce((sum, item) => sum + item.out - item.in, 0),
+      dropped: manifest.items.length - kept.length,
+      reasons,
+      problems: this.#problems,
+      uncaptioned: kept.filter((item) => !captions.has(item.source)).length,
+      notes,
+      work: { ...this.#work },
+    };
+  }
+}
+
+/** 75.5 as `001m15s500`: sorts by time, has no dots. */
+function clock(seconds: number): string {
+  const milliseconds = Math.round(seconds * 1000);
+  const part = (value: number, digits: number) => String(value).padStart(digits, "0");
+  const [minutes, rest] = [Math.floor(milliseconds / 60_000), milliseconds % 60_000];
+  return `${part(minutes, 3)}m${part(Math.floor(rest / 1000), 2)}s${part(rest % 1000, 3)}`;
+}
+
+/**
+ * Prepares a training set. Nothing in `sources` is changed; a run that was cut off goes on where it stopped, and a run
+ * over the same sources and settings finds everything done.
+ *
+ * @throws KinoraError `prepare-config.*`, `prepare.no-sources`, `prepare.busy`, and `io.*` where the set's folder
+ *   cannot be written. What cannot be read comes as `problem` events.
+ */
+export async function* prepareDataset(request: PrepareRequest): AsyncGenerator<PrepareEvent> {
+  const settings = settlePrepareConfig(request.config);
+  const channel = new Channel<PrepareEvent>();
+  const controller = new AbortController();
+  request.signal?.addEventListener("abort", () => controller.abort(request.signal!.reason), { once: true });
+  const run = new Preparation({ ...request, signal: controller.signal }, settings, channel).run().then(
+    () => channel.end(),
+    (error) => channel.end(error),
+  );
+  try {
+    yield* channel;
+  } finally {
+    // A reader that goes away early ends the work.
+    controller.abort(new KinoraError("prepare.stopped", "the preparation was stopped"));
+    await run;
+  }
+}

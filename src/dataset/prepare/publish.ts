@@ -1,0 +1,187 @@
+// Laying the finished set out: files under their names, captions beside them, what an earlier run left put away.
+import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { dirname, isAbsolute, join, relative, sep } from "node:path";
+import { isPartial, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { type DatasetManifest, datasetManifestSchema } from "../../protocol/dataset-manifest.ts";
+import { withoutExtension } from "../media-files.ts";
+
+export const manifestName = "manifest.json";
+export const reportName = "report.html";
+
+/** `path` as the manifest in `directory` writes it: relative where that works, with forward slashes. */
+export function manifestPath(directory: string, path: string): string {
+  const way = relative(directory, path);
+  return isAbsolute(way) ? way : way.split(sep).join("/");
+}
+
+/** The manifest of an earlier run, if there is a whole and readable one. */
+export async function earlierManifest(directory: string): Promise<DatasetManifest | undefined> {
+  try {
+    return datasetManifestSchema.parse(JSON.parse(await readFile(join(directory, manifestName), "utf8")));
+  } catch {
+    return undefined;
+  }
+}
+
+async function bytesOf(path: string): Promise<number | undefined> {
+  return await stat(path).then(
+    (info) => info.size,
+    () => undefined,
+  );
+}
+
+/** Gives a file of the work store its name in the set. A hard link where the disk has them, else a copy. */
+export async function place(from: string, to: string): Promise<void> {
+  const partial = partialPath(to);
+  try {
+    await link(from, partial).catch(() => copyFile(from, partial));
+    await rename(partial, to);
+    // Renaming a link over another link of the same file does nothing and leaves the first.
+    await rm(partial, { force: true });
+  } catch (error) {
+    await rm(partial, { force: true }).catch(() => {});
+    throw writeError(error, to);
+  }
+}
+
+export interface Wanted {
+  /** Relative to the set's folder. */
+  file: string;
+  /** Absent for items in place: they only have a caption. */
+  made?: { from: string; bytes: number; sha256: string };
+  /** Text of the caption that came with the source. */
+  caption?: string;
+}
+
+export interface Laid {
+  /** Files written or renewed. */
+  placed: number;
+  /** What was left alone because a person changed it, and what was left over. */
+  notes: string[];
+}
+
+/** Contents (SHA-256) this tool has given each file of the set: what is ours to replace, also after a kill half-way. */
+type Journal = Record<string, string[]>;
+
+function captionFile(file: string): string {
+  return `${withoutExtension(file)}.txt`;
+}
+
+/** Writes a caption only where there is none: a caption that a person or `dataset caption` wrote stays. */
+async function addCaption(directory: string, file: string, text: string): Promise<boolean> {
+  const path = join(directory, file);
+  if ((await bytesOf(path)) !== undefined) return false;
+  await writeFileAtomic(path, text);
+  return true;
+}
+
+async function readJournal(path: string, earlier: DatasetManifest | undefined): Promise<Map<string, Set<string>>> {
+  const journal = new Map<string, Set<string>>();
+  for (const item of earlier?.items ?? []) if (item.file && item.sha256) journal.set(item.file, new Set([item.sha256]));
+  const kept = await readFile(path, "utf8").then(
+    (text) => JSON.parse(text) as Journal,
+    () => ({}) as Journal,
+  );
+  for (const [file, hashes] of Object.entries(kept))
+    journal.set(file, new Set([...(journal.get(file) ?? []), ...hashes]));
+  return journal;
+}
+
+async function saveJournal(path: string, journal: ReadonlyMap<string, ReadonlySet<string>>): Promise<void> {
+  const plain = Object.fromEntries([...journal].map(([file, hashes]) => [file, [...hashes]]));
+  await writeIfChanged(path, JSON.stringify(plain));
+}
+
+/**
+ * Brings the set's folder to what is wanted. Only files that this tool wrote there, and that are still as it wrote
+ * them, are removed or replaced. `hash` gives a file's SHA-256, remembered while the file does not change.
+ */
+export async function layOut(
+  directory: string,
+  wanted: readonly Wanted[],
+  options: {
+    journal: string;
+    earlier: DatasetManifest | undefined;
+    captionsFolder: boolean;
+    hash(path: string): Promise<string>;
+  },
+): Promise<Laid> {
+  const { captionsFolder, hash } = options;
+  const laid: Laid = { placed: 0, notes: [] };
+  const ours = await readJournal(options.journal, options.earlier);
+  const planned = new Map([...ours].map(([file, hashes]) => [file, new Set(hashes)]));
+  for (const { file, made } of wanted)
+    if (made) planned.set(file, new Set([...(planned.get(file) ?? []), made.sha256]));
+  await saveJournal(options.journal, planned);
+
+  const names = new Set(wanted.flatMap(({ file, made }) => (made ? [file] : [])));
+  for (const [file, hashes] of ours) {
+    const path = join(directory, file);
+    if (names.has(file) || (await bytesOf(path)) === undefined) continue;
+    if (!hashes.has(await hash(path))) {
+      laid.notes.push(`${file} is no longer in the set but was changed since it was written: it stays`);
+      continue;
+    }
+    await rm(path, { force: true });
+    laid.placed++;
+    if ((await bytesOf(join(directory, captionFile(file)))) !== undefined)
+      laid.notes.push(`${file} is no longer in the set; its caption ${captionFile(file)} stays`);
+  }
+  const folders = new Set(wanted.map((entry) => dirname(entry.file)));
+  if (captionsFolder) folders.add("captions");
+  for (const folder of folders) {
+    const path = join(directory, folder);
+    try {
+      await mkdir(path, { recursive: true });
+      for (const name of await readdir(path)) if (isPartial(name)) await rm(join(path, name), { force: true });
+    } catch (error) {
+      throw writeError(error, path);
+    }
+  }
+  for (const { file, made, caption } of wanted) {
+    if (made) {
+      const outcome = await putInPlace(made, join(directory, file), ours.get(file), hash);
+      if (outcome === "placed") laid.placed++;
+      if (outcome === "not ours") laid.notes.push(`${file} was there before or was changed since: it stays as it is`);
+    }
+    if (caption === undefined) continue;
+    if (await addCaption(directory, captionFile(file), caption)) laid.placed++;
+    const name = captionFile(file).split("/").at(-1)!;
+    if (captionsFolder && (await addCaption(directory, join("captions", name), caption))) laid.placed++;
+  }
+  const final = wanted.flatMap(({ file, made }) => (made ? [[file, new Set([made.sha256])] as const] : []));
+  await saveJournal(options.journal, new Map(final));
+  return laid;
+}
+
+/** Puts a rendered file under its name unless it is there, or something that is not ours. */
+async function putInPlace(
+  { from, bytes, sha256 }: NonNullable<Wanted["made"]>,
+  path: string,
+  ours: ReadonlySet<string> | undefined,
+  hash: (path: string) => Promise<string>,
+): Promise<"placed" | "there" | "not ours"> {
+  const now = await bytesOf(path);
+  if (now !== undefined) {
+    if (now === bytes && (await sameFile(from, path))) return "there";
+    const content = await hash(path);
+    if (content === sha256) return "there";
+    if (!ours?.has(content)) return "not ours";
+  }
+  await place(from, path);
+  return "placed";
+}
+
+/** True for two names of one file. */
+async function sameFile(a: string, b: string): Promise<boolean> {
+  const [first, second] = await Promise.all([stat(a), stat(b)]);
+  return first.ino === second.ino && first.dev === second.dev;
+}
+
+/** Writes a text file where its content is new; true where it was. */
+export async function writeIfChanged(path: string, text: string): Promise<boolean> {
+  const now = await readFile(path, "utf8").catch(() => undefined);
+  if (now === text) return false;
+  await writeFileAtomic(path, text);
+  return true;
+}
