@@ -18,6 +18,7 @@ const statusNames = [
   "not required",
 ];
 
+export const CPU_ENGINE = 1;
 export const UNIMPLEMENTED: Status = 3;
 
 /** Throws `onednn.failed` unless `status` is success. Every status of the library goes through here. */
@@ -60,27 +61,7 @@ function calmOpenMp(): void {
   process.env.KMP_BLOCKTIME ??= "1";
 }
 
-function open(): LibraryHandle {
-  calmOpenMp();
-  const override = process.env.KINORA_ONEDNN;
-  const paths = override ? [override] : candidates();
-  let cause: unknown;
-  for (const path of paths) {
-    try {
-      return koffi.load(path);
-    } catch (error) {
-      cause ??= error;
-    }
-  }
-  throw new KinoraError("device.onednn-missing", "the cpu device needs oneDNN, and it could not be loaded", {
-    expected: override ? `a library at ${override}` : `one of ${paths.slice(0, 4).join(", ")}`,
-    actual: cause instanceof Error ? cause.message : String(cause),
-    hint: installHint(),
-    cause,
-  });
-}
-
-/** `_u` arguments are addresses. Only what is alike in oneDNN 2.x and 3.x. */
+/** Only what is alike in oneDNN 2.x and 3.x. Addresses pass as uintptr_t. */
 function bind(library: LibraryHandle) {
   const func = (definition: string) => library.func(definition);
   return {
@@ -171,23 +152,43 @@ export interface Library {
   readonly version: { readonly major: number; readonly minor: number; readonly patch: number };
 }
 
+/** Opens one file and looks whether it serves: its version, and an engine for CPUs (builds for SYCL may have none). */
+function tryLibrary(path: string): Library {
+  const handle = koffi.load(path);
+  const versionAddress: Handle = handle.func("uintptr_t dnnl_version()")();
+  const [major, minor, patch] = new Int32Array(koffi.view(BigInt(versionAddress), 12)) as unknown as [
+    number,
+    number,
+    number,
+  ];
+  if (!((major === 2 && minor >= 6) || major === 3)) {
+    throw new Error(`${path} is oneDNN ${major}.${minor}.${patch}, not 2.6, 2.7 or 3.x`);
+  }
+  const engines: number = handle.func("size_t dnnl_engine_get_count(int)")(CPU_ENGINE);
+  if (Number(engines) === 0) throw new Error(`${path} is oneDNN built without a CPU engine`);
+  return { handle, calls: bind(handle), version: { major, minor, patch } };
+}
+
 let loaded: Library | undefined;
 
-/** Loads oneDNN once per process. Throws `device.onednn-missing`, or `device.onednn-version` for other than 2.6+ and 3.x. */
+/** Loads oneDNN once per process. Throws `device.onednn-missing`. */
 export function loadLibrary(): Library {
   if (loaded) return loaded;
-  const handle = open();
-  const versionAddress: Handle = handle.func("uintptr_t dnnl_version()")();
-  const [major, minor, patch] = new Int32Array(koffi.view(BigInt(versionAddress), 12));
-  const version = { major: major!, minor: minor!, patch: patch! };
-  const known = (version.major === 2 && version.minor >= 6) || version.major === 3;
-  if (!known) {
-    throw new KinoraError("device.onednn-version", "this version of oneDNN is not one the cpu device speaks", {
-      expected: "oneDNN 2.6, 2.7 or 3.x",
-      actual: `${version.major}.${version.minor}.${version.patch}`,
-      hint: installHint(),
-    });
+  calmOpenMp();
+  const override = process.env.KINORA_ONEDNN;
+  const paths = override ? [override] : candidates();
+  const reasons: string[] = [];
+  for (const path of paths) {
+    try {
+      loaded = tryLibrary(path);
+      return loaded;
+    } catch (error) {
+      reasons.push(error instanceof Error ? error.message : String(error));
+    }
   }
-  loaded = { handle, calls: bind(handle), version };
-  return loaded;
+  throw new KinoraError("device.onednn-missing", "the cpu device needs oneDNN, and none could be loaded", {
+    expected: override ? `a library at ${override}` : `one of ${paths.slice(0, 4).join(", ")}`,
+    actual: reasons.slice(0, 4).join("; "),
+    hint: installHint(),
+  });
 }

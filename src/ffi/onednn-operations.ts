@@ -18,9 +18,9 @@ export interface TensorDescription {
   readonly strides: readonly number[] | "any" | Layout;
 }
 
-export type EltwiseAlgorithm = "linear" | "gelu-tanh" | "gelu-erf" | "swish" | "exp" | "square" | "pow" | "clip";
+export type EltwiseAlgorithm = "linear" | "gelu-tanh" | "gelu-erf" | "swish" | "exp";
 export type BinaryAlgorithm = "add" | "multiply" | "divide" | "subtract";
-export type ReductionAlgorithm = "sum" | "mean" | "max" | "power-sum";
+export type ReductionAlgorithm = "sum" | "max";
 
 interface Window {
   strides: readonly number[];
@@ -48,9 +48,8 @@ export type Operation<T> =
       beta: number;
     }
   | { kind: "binary"; tensors: { source: T; source1: T; target: T }; algorithm: BinaryAlgorithm }
-  | { kind: "reduction"; tensors: { source: T; target: T }; algorithm: ReductionAlgorithm; p: number; eps: number }
+  | { kind: "reduction"; tensors: { source: T; target: T }; algorithm: ReductionAlgorithm }
   | { kind: "softmax"; tensors: { source: T; target: T }; axis: number }
-  | { kind: "softmax-backward"; tensors: { target: T; diffTarget: T; diffSource: T }; axis: number }
   /** `statistics`: "given" reads mean and variance, "kept" writes them. scale and shift are float32 [C]. In 2.x source and target share one description. */
   | {
       kind: "layer-norm";

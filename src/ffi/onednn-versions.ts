@@ -33,35 +33,23 @@ const FORWARD_INFERENCE = 96;
 const CONVOLUTION_DIRECT = 1;
 const TAG_ANY = 1;
 const SOFTMAX_ACCURATE = 0x30000;
+/** The forward primitive a backward one may be matched to; CPUs need none. */
+const NO_HINT: Handle = 0;
 const USE_GLOBAL_STATS = 1;
 
 const typeCodes: Record<OneDnnType, number> = { f16: 1, bf16: 2, f32: 3, i32: 4, i8: 5, u8: 6 };
-export const binaryCodes: Record<BinaryAlgorithm, number> = {
+const binaryCodes: Record<BinaryAlgorithm, number> = {
   add: 0x1fff0,
   multiply: 0x1fff1,
   divide: 0x1fff4,
   subtract: 0x1fff5,
 };
 // The enumeration counts on from dnnl_resampling_linear = 0x2fff1.
-const reductionCodes: Record<ReductionAlgorithm, number> = {
-  max: 0x2fff2,
-  sum: 0x2fff4,
-  mean: 0x2fff6,
-  "power-sum": 0x2fffa,
-};
+const reductionCodes: Record<ReductionAlgorithm, number> = { max: 0x2fff2, sum: 0x2fff4 };
 
 const eltwiseCodes: Record<2 | 3, Record<EltwiseAlgorithm, number>> = {
-  2: {
-    linear: 0x7f,
-    "gelu-tanh": 0xcf,
-    "gelu-erf": 0x30,
-    swish: 0xdf,
-    exp: 0xbf,
-    square: 0x4f,
-    pow: 0x20,
-    clip: 0xff,
-  },
-  3: { linear: 38, "gelu-tanh": 43, "gelu-erf": 49, swish: 44, exp: 42, square: 35, pow: 48, clip: 46 },
+  2: { linear: 0x7f, "gelu-tanh": 0xcf, "gelu-erf": 0x30, swish: 0xdf, exp: 0xbf },
+  3: { linear: 38, "gelu-tanh": 43, "gelu-erf": 49, swish: 44, exp: 42 },
 };
 
 /** Declares `name` with `u` for an address, `i` for an int, `w` for an unsigned and `f` for a float. */
@@ -105,7 +93,6 @@ function version2(library: Library): Versioned {
   const binary = declare(library, "dnnl_binary_desc_init", "uiuuu");
   const reduction = declare(library, "dnnl_reduction_desc_init", "uiuuff");
   const softmax = declare(library, "dnnl_softmax_v2_forward_desc_init", "uiiuui");
-  const softmaxBackward = declare(library, "dnnl_softmax_v2_backward_desc_init", "uiuuui");
   const layerNorm = declare(library, "dnnl_layer_normalization_forward_desc_init", "uiuufw");
   const appendSum = declare(library, "dnnl_post_ops_append_sum", "uf");
   const appendEltwise = declare(library, "dnnl_post_ops_append_eltwise", "ufiff");
@@ -175,15 +162,11 @@ function version2(library: Library): Versioned {
       }
       case "reduction": {
         const { source, target } = operation.tensors;
-        return reduction(into, reductionCodes[operation.algorithm], source, target, operation.p, operation.eps);
+        return reduction(into, reductionCodes[operation.algorithm], source, target, 0, 0);
       }
       case "softmax": {
         const { source, target } = operation.tensors;
         return softmax(into, FORWARD_INFERENCE, SOFTMAX_ACCURATE, source, target, operation.axis);
-      }
-      case "softmax-backward": {
-        const { target, diffTarget, diffSource } = operation.tensors;
-        return softmaxBackward(into, SOFTMAX_ACCURATE, diffSource, diffTarget, target, operation.axis);
       }
       case "layer-norm": {
         const { source, mean = 0 } = operation.tensors;
@@ -268,28 +251,10 @@ function version3(library: Library): Versioned {
   const binary = declare(library, "dnnl_binary_primitive_desc_create", "uuiuuuu");
   const reduction = declare(library, "dnnl_reduction_primitive_desc_create", "uuiuuffu");
   const softmax = declare(library, "dnnl_softmax_forward_primitive_desc_create", "uuiiuuiu");
-  const softmaxBackward = declare(library, "dnnl_softmax_backward_primitive_desc_create", "uuiuuuiuu");
   const layerNorm = declare(library, "dnnl_layer_normalization_forward_primitive_desc_create", "uuiuuufwu");
   const appendSum = declare(library, "dnnl_post_ops_append_sum", "ufii");
   const appendEltwise = declare(library, "dnnl_post_ops_append_eltwise", "uiff");
-  const { reorder, postOpsBinary, primitiveDescriptorDestroy } = library.calls;
-
-  /** Backward primitives want the forward's descriptor as a hint; it is made for the call and thrown away. */
-  function withHint(
-    forward: Operation<Handle>,
-    engine: Handle,
-    dims: DimsWriter,
-    use: (hint: Handle) => Status,
-  ): Status {
-    const status = describe(forward, 0, engine, slot, dims);
-    if (status !== 0) return status;
-    const hint = Number(slotView[0]);
-    try {
-      return use(hint);
-    } finally {
-      primitiveDescriptorDestroy(hint);
-    }
-  }
+  const { reorder, postOpsBinary } = library.calls;
 
   function describe(
     operation: Operation<Handle>,
@@ -325,48 +290,42 @@ function version3(library: Library): Versioned {
       }
       case "convolution-data": {
         const { diffSource, weights, diffTarget } = operation.tensors;
-        const tensors = { source: diffSource, weights, target: diffTarget };
-        return withHint({ kind: "convolution", tensors, window: operation.window }, engine, dims, (hint) => {
-          const [strides, before, after] = windowDims(operation.window, dims);
-          const dilates = dims(operation.window.strides.map(() => 0));
-          return convolutionData(
-            out,
-            engine,
-            CONVOLUTION_DIRECT,
-            diffSource,
-            weights,
-            diffTarget,
-            strides,
-            dilates,
-            before,
-            after,
-            hint,
-            attributes,
-          );
-        });
+        const [strides, before, after] = windowDims(operation.window, dims);
+        const dilates = dims(operation.window.strides.map(() => 0));
+        return convolutionData(
+          out,
+          engine,
+          CONVOLUTION_DIRECT,
+          diffSource,
+          weights,
+          diffTarget,
+          strides,
+          dilates,
+          before,
+          after,
+          NO_HINT,
+          attributes,
+        );
       }
       case "convolution-weights": {
-        const { source, diffWeights, diffBias, diffTarget } = operation.tensors;
-        const tensors = { source, weights: diffWeights, bias: diffBias, target: diffTarget };
-        return withHint({ kind: "convolution", tensors, window: operation.window }, engine, dims, (hint) => {
-          const [strides, before, after] = windowDims(operation.window, dims);
-          const dilates = dims(operation.window.strides.map(() => 0));
-          return convolutionWeights(
-            out,
-            engine,
-            CONVOLUTION_DIRECT,
-            source,
-            diffWeights,
-            diffBias ?? 0,
-            diffTarget,
-            strides,
-            dilates,
-            before,
-            after,
-            hint,
-            attributes,
-          );
-        });
+        const { source, diffWeights, diffBias = 0, diffTarget } = operation.tensors;
+        const [strides, before, after] = windowDims(operation.window, dims);
+        const dilates = dims(operation.window.strides.map(() => 0));
+        return convolutionWeights(
+          out,
+          engine,
+          CONVOLUTION_DIRECT,
+          source,
+          diffWeights,
+          diffBias,
+          diffTarget,
+          strides,
+          dilates,
+          before,
+          after,
+          NO_HINT,
+          attributes,
+        );
       }
       case "eltwise": {
         const { algorithm, alpha, beta, tensors } = operation;
@@ -385,20 +344,17 @@ function version3(library: Library): Versioned {
       case "eltwise-backward": {
         const { algorithm, alpha, beta, tensors } = operation;
         const { source, diffTarget, diffSource } = tensors;
-        const forward = { kind: "eltwise", tensors: { source, target: source }, algorithm, alpha, beta } as const;
-        return withHint(forward, engine, dims, (hint) =>
-          eltwiseBackward(
-            out,
-            engine,
-            eltwiseCodes[3][algorithm],
-            diffSource,
-            diffTarget,
-            source,
-            alpha,
-            beta,
-            hint,
-            attributes,
-          ),
+        return eltwiseBackward(
+          out,
+          engine,
+          eltwiseCodes[3][algorithm],
+          diffSource,
+          diffTarget,
+          source,
+          alpha,
+          beta,
+          NO_HINT,
+          attributes,
         );
       }
       case "binary": {
@@ -406,29 +362,12 @@ function version3(library: Library): Versioned {
         return binary(out, engine, binaryCodes[operation.algorithm], source, source1, target, attributes);
       }
       case "reduction": {
-        const { algorithm, p, eps, tensors } = operation;
-        return reduction(out, engine, reductionCodes[algorithm], tensors.source, tensors.target, p, eps, attributes);
+        const { source, target } = operation.tensors;
+        return reduction(out, engine, reductionCodes[operation.algorithm], source, target, 0, 0, attributes);
       }
       case "softmax": {
         const { source, target } = operation.tensors;
         return softmax(out, engine, FORWARD_INFERENCE, SOFTMAX_ACCURATE, source, target, operation.axis, attributes);
-      }
-      case "softmax-backward": {
-        const { target, diffTarget, diffSource } = operation.tensors;
-        const forward = { kind: "softmax", tensors: { source: target, target }, axis: operation.axis } as const;
-        return withHint(forward, engine, dims, (hint) =>
-          softmaxBackward(
-            out,
-            engine,
-            SOFTMAX_ACCURATE,
-            diffSource,
-            diffTarget,
-            target,
-            operation.axis,
-            hint,
-            attributes,
-          ),
-        );
       }
       case "layer-norm": {
         const { source, target, mean = 0 } = operation.tensors;

@@ -1,7 +1,7 @@
 // oneDNN through koffi: primitives cached by what they compute, their memory objects made once, executed in order.
 // It knows addresses, not blocks: who owns the memory is the caller's concern.
 import koffi from "koffi";
-import { check, type Handle, loadLibrary, UNIMPLEMENTED } from "./onednn-library.ts";
+import { CPU_ENGINE, check, type Handle, loadLibrary, UNIMPLEMENTED } from "./onednn-library.ts";
 import type {
   Layout,
   OneDnnType,
@@ -13,7 +13,6 @@ import type {
 } from "./onednn-operations.ts";
 import { versioned } from "./onednn-versions.ts";
 
-const CPU_ENGINE = 1;
 const STREAM_IN_ORDER = 1;
 const SCRATCHPAD_USER = 1;
 const QUERY_IMPLEMENTATION = 8;

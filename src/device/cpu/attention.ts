@@ -96,7 +96,7 @@ export const turned = ({ dtype, dims, strides }: TensorDescription): TensorDescr
 export function reduceRows(ctx: CpuContext, algorithm: "sum" | "max", source: TensorDescription): Primitive {
   const tensors = { source, target: tensor("f32", [source.dims[0]!, 1]) };
   if (source.dims[1] === 1) return ctx.dnn.primitive({ kind: "reorder", tensors });
-  return ctx.dnn.primitive({ kind: "reduction", tensors, algorithm, p: 1, eps: 0 });
+  return ctx.dnn.primitive({ kind: "reduction", tensors, algorithm });
 }
 
 /** The primitives for tiles of `rows` queries. */

@@ -178,18 +178,18 @@ function conv3dBackwardWeights(
     pointwiseBackwardWeights(ctx, x, dy, dweight, dbias);
     return;
   }
-  const compute: Fast = x.dtype === "bf16" ? "bf16" : "f32";
-  using source = converted(ctx, x, compute);
-  using diff = converted(ctx, dy, compute);
+  // Always in float32: oneDNN's bf16 form (2.6 and 3.2) multiplies uninitialised scratch where rows are short.
+  using source = asFloat32(ctx, x);
+  using diff = asFloat32(ctx, dy);
   using weights = float32Result(ctx, dweight);
   using biases = dbias && float32Result(ctx, dbias);
   const primitive = ctx.dnn.primitive({
     kind: "convolution-weights",
     tensors: {
-      source: channelsLast(compute, x.shape),
+      source: channelsLast("f32", x.shape),
       diffWeights: anyLayout("f32", dweight.shape),
       ...(biases ? { diffBias: tensor("f32", [dweight.shape[0]!]) } : {}),
-      diffTarget: channelsLast(compute, dy.shape),
+      diffTarget: channelsLast("f32", dy.shape),
     },
     window: windowOf(options),
   });
