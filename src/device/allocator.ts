@@ -44,18 +44,22 @@ type Home =
 /** A block of host memory. `address` and `bytes` throw `memory.freed` once it is freed. */
 export class HostBlock implements Block {
   readonly size: number;
-  readonly category: MemoryCategory;
   readonly owner: HostAllocator;
   readonly #address: Address;
+  #category: MemoryCategory;
   #home: Home | undefined;
   #bytes: Uint8Array | undefined;
 
   constructor(owner: HostAllocator, size: number, category: MemoryCategory, address: Address, home: Home) {
     this.owner = owner;
     this.size = size;
-    this.category = category;
+    this.#category = category;
     this.#address = address;
     this.#home = home;
+  }
+
+  get category(): MemoryCategory {
+    return this.#category;
   }
 
   get address(): Address {
@@ -72,6 +76,12 @@ export class HostBlock implements Block {
           ? new Uint8Array(home.region.buffer, 0, this.size)
           : new Uint8Array(home.slab.region.buffer, home.slot * home.slab.slotBytes, this.size);
     return this.#bytes;
+  }
+
+  /** For its allocator only. */
+  relabel(category: MemoryCategory): void {
+    this.#use();
+    this.#category = category;
   }
 
   /** Ends the block and says where its memory goes back to. For its allocator only. */
@@ -159,6 +169,20 @@ export class HostAllocator {
     if (this.#disposed) return;
     if (home.kind === "slot") this.#freeSlot(home.slab, home.slot);
     else this.#freeRegion(home.region, block.category);
+  }
+
+  /** Throws `memory.category` between transient and lasting purposes: their memory is kept in different ways. */
+  recategorize(block: Block, category: MemoryCategory): void {
+    if (!(block instanceof HostBlock) || block.owner !== this) {
+      throw new KinoraError("memory.foreign-block", "a block was given to a device that did not allocate it");
+    }
+    const { size, category: before } = block;
+    if (before === category) return;
+    if (transient[before] !== transient[category]) {
+      throw new KinoraError("memory.category", `memory for ${before} cannot become memory for ${category}`);
+    }
+    block.relabel(category);
+    this.#counter.move(size, before, category);
   }
 
   memory(): MemoryReport {

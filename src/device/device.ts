@@ -29,6 +29,8 @@ export interface Device {
   /** Uninitialised memory. Throws `memory.exhausted` (with what to change) where there is no more. */
   alloc(bytes: number, category: MemoryCategory): Block;
   free(block: Block): void;
+  /** Counts a block under another purpose: a gradient that a parameter took over. Both must be transient ones. */
+  recategorize(block: Block, category: MemoryCategory): void;
   /** A block over host memory that outlives it (a file map), without a copy; undefined where the device cannot. */
   mapHost(address: Address, bytes: number): Block | undefined;
   upload(target: Block, offset: number, source: Uint8Array): void;

@@ -36,6 +36,7 @@ export function createHostDevice(
     kernels: checkedKernels(build(allocator)),
     alloc: (bytes, category) => allocator.alloc(bytes, category),
     free: (block) => allocator.free(block),
+    recategorize: (block, category) => allocator.recategorize(block, category),
     mapHost: (address, bytes) => allocator.wrap(address, bytes),
     upload: (target, offset, source) => range(target, offset, source.byteLength).set(source),
     download: async (source, offset, bytes) => range(source, offset, bytes).slice(),

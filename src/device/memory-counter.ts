@@ -29,6 +29,13 @@ export class MemoryCounter {
     this.#liveBy[category] -= bytes;
   }
 
+  /** The same bytes under another purpose; the sum stays. */
+  move(bytes: number, from: MemoryCategory, to: MemoryCategory): void {
+    this.#liveBy[from] -= bytes;
+    this.#liveBy[to] += bytes;
+    if (this.#liveBy[to] > this.#peakBy[to]) this.#peakBy[to] = this.#liveBy[to];
+  }
+
   /** The peak starts again from what is live now. */
   resetPeak(): void {
     this.#peak = this.#live;

@@ -95,6 +95,8 @@ export interface FreshLora {
   /** Which Linears, by official name. */
   select: (name: string) => boolean;
   seed: bigint;
+  /** The dropout of the n-th adapter; see Adapter. */
+  dropout?: (module: number) => NonNullable<Adapter["dropout"]>;
 }
 
 /** The blocks' attention and feed-forward: 10 Linears a block (12 with a CLIP branch). */
@@ -109,7 +111,7 @@ export function freshLora(
   options: FreshLora,
   uniform: (count: number, module: number) => Float32Array,
 ): AttachedLora {
-  const { rank, alpha = rank, select } = options;
+  const { rank, alpha = rank, select, dropout } = options;
   const attached = new AttachedLora();
   let index = 0;
   for (const [name, linear] of linears) {
@@ -120,7 +122,7 @@ export function freshLora(
     linear.device.kernels.fill(tensors.up, 0);
     tensors.down.requireGradient();
     tensors.up.requireGradient();
-    attached.set(linear, { ...tensors, scale: alpha / rank }, alpha);
+    attached.set(linear, { ...tensors, scale: alpha / rank, ...(dropout ? { dropout: dropout(index) } : {}) }, alpha);
     index++;
   }
   if (index === 0) {

@@ -3,7 +3,7 @@ import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import type { Activation, RowRuns } from "../device/kernels.ts";
-import { cast, linear, reshape } from "../tensor/ops/index.ts";
+import { cast, linear, multiply, reshape } from "../tensor/ops/index.ts";
 import { openScope } from "../tensor/scope.ts";
 import type { Shape } from "../tensor/shape.ts";
 import { ownedEmpty, Tensor } from "../tensor/tensor.ts";
@@ -17,6 +17,8 @@ export interface Adapter {
   up: Tensor;
   /** strength · alpha / rank */
   scale: number;
+  /** While training: what the hidden values down(x) are multiplied with, of this shape and dtype; else undefined. */
+  dropout?: (shape: Shape, dtype: DType) => Tensor | undefined;
 }
 
 export interface LinearForward {
@@ -60,9 +62,13 @@ export class Linear {
     const weight =
       this.weight instanceof Tensor ? reshape(cast(this.weight, x.dtype), [this.outputs, this.inputs]) : this.weight;
     let addend: Tensor | undefined;
-    for (const { down, up, scale } of this.adapters) {
+    for (const { down, up, scale, dropout } of this.adapters) {
       const hidden = linear(x, cast(down, x.dtype));
-      addend = linear(hidden, cast(up, x.dtype), { scale, ...(addend ? { residual: addend } : {}) });
+      const mask = dropout?.(hidden.shape, hidden.dtype);
+      addend = linear(mask ? multiply(hidden, mask) : hidden, cast(up, x.dtype), {
+        scale,
+        ...(addend ? { residual: addend } : {}),
+      });
     }
     return linear(x, weight, { ...options, bias: this.bias, addend });
   }

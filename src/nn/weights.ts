@@ -129,6 +129,11 @@ export interface LoadOptions {
   trainable?: boolean;
   /** Keep f8/i8 weights quantised (dequantised block by block in each product) instead of widening them at load. */
   keepQuantized?: boolean;
+  /**
+   * Quantise a Linear weight [N, K] to f8e4m3 as it is loaded: the shape of its scales, by its name and shape (see
+   * LinearWeight.scale), or undefined to leave it. Weights that are stored quantised are kept.
+   */
+  quantize?: (name: string, shape: readonly [number, number]) => Shape | undefined;
   /** Change Linear weights to the device's own layout: faster products, no plain copy. Not for training. */
   pack?: boolean;
   /** Called after each parameter, for progress. */
@@ -174,8 +179,11 @@ export class WeightLoader implements WeightProvider {
     if (this.#options.trainable) return this.#trainable(name, found);
     const stored: StoredWeight = { ...found, bytes: () => found.bytes(), shape };
     const quantized = stored.scale !== undefined || !isPlainFloat(stored.dtype);
+    const scales = this.#options.quantize?.(name, shape);
     let weight: FrozenWeight;
-    if (quantized && this.#options.keepQuantized) {
+    if (!quantized && scales) {
+      weight = this.#quantized(stored, scales);
+    } else if (quantized && (this.#options.keepQuantized || scales)) {
       const scale = stored.scale && ownedEmpty(this.device, stored.scale.shape, "f32", "weights");
       if (scale) scale.write(stored.scale!.values);
       weight = new FrozenWeight(this.#plain(stored), scale);
@@ -228,6 +236,15 @@ export class WeightLoader implements WeightProvider {
     const tensor = ownedEmpty(this.device, stored.shape, stored.dtype, "weights");
     tensor.writeBytes(stored.bytes());
     return tensor;
+  }
+
+  /** One weight at a time: the wide values are the file's own pages. */
+  #quantized(stored: StoredWeight, scales: Shape): FrozenWeight {
+    const data = ownedEmpty(this.device, stored.shape, "f8e4m3", "weights");
+    const scale = ownedEmpty(this.device, scales, "f32", "weights");
+    using source = this.#plain(stored);
+    this.device.kernels.quantize(source, data, scale);
+    return new FrozenWeight(data, scale);
   }
 
   #convert(stored: StoredWeight, dtype: DType): Tensor {

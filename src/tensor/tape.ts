@@ -114,7 +114,7 @@ export class Tape implements Disposable {
 function accumulate(slot: GradientSlot, part: Tensor): void {
   const present = slot.gradient;
   if (!present) {
-    slot.gradient = part.retain();
+    slot.gradient = own(slot, part.retain());
     return;
   }
   if (!sameShape(present.shape, part.shape)) {
@@ -130,8 +130,15 @@ function accumulate(slot: GradientSlot, part: Tensor): void {
   }
   const total = empty(present.device, present.shape, present.dtype);
   kernels.binary("add", present, part, total);
-  slot.gradient = total.retain();
+  slot.gradient = own(slot, total.retain());
   present[Symbol.dispose]();
+}
+
+/** A parameter's gradient outlives the step's temporaries and is counted apart from them. */
+function own(slot: GradientSlot, gradient: Tensor): Tensor {
+  const { block, device } = gradient;
+  if (slot.leaf && block.category === "activations") device.recategorize(block, "gradients");
+  return gradient;
 }
 
 /** True where an operation on these inputs will be recorded: fused, unrecordable shortcuts are then not allowed. */

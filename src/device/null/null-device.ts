@@ -60,7 +60,7 @@ export interface NullDevice extends Device {
 
 /** Bytes that are only counted. `size` is what every use of a block asks for, so it is what reports a use after free. */
 class NullBlock implements Block {
-  readonly category: MemoryCategory;
+  category: MemoryCategory;
   readonly counted: boolean;
   readonly #size: number;
   #live = true;
@@ -144,6 +144,11 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
     free(block) {
       const size = own(block).retire();
       if (own(block).counted) memory.remove(size, block.category);
+    },
+    recategorize(block, category) {
+      const ours = own(block);
+      if (ours.counted) memory.move(ours.size, ours.category, category);
+      ours.category = category;
     },
     mapHost: (_address, bytes) => new NullBlock(bytes, "weights", false),
     upload: (target, offset, source) => inside(target, offset, source.byteLength),

@@ -1,7 +1,7 @@
 // Where the networks of a model lie: in an official folder, a diffusers folder, a folder of single files, or named one
 // by one. Files are told by what is in them, not by their names; only which expert a transformer is comes from its path.
 // The one place that knows this, for generation (sample, cli) and training alike. Nothing is loaded.
-import { existsSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
@@ -15,15 +15,27 @@ import { mapWeights } from "./weights.ts";
 export type CheckpointRole = "high" | "low" | "vae" | "textEncoder" | "tokenizer";
 
 /** What a person names. A file named for a role comes before what the folder holds. */
-export interface CheckpointPaths {
+export interface FileChoices {
+  /** An official folder, a diffusers folder, or one of single files. */
   folder?: string | undefined;
   /** The transformer of a model without experts. */
   dit?: string | undefined;
-  ditHigh?: string | undefined;
-  ditLow?: string | undefined;
+  high?: string | undefined;
+  low?: string | undefined;
   vae?: string | undefined;
   textEncoder?: string | undefined;
   tokenizer?: string | undefined;
+}
+
+/** Every file that a generation needs. */
+export interface CheckpointFiles {
+  high?: string;
+  low: string;
+  vae: string;
+  textEncoder: string;
+  tokenizer: string;
+  /** Where the checkpoint itself says when the experts change (diffusers' `boundary_ratio`). */
+  boundary?: number;
 }
 
 const roleNames: Readonly<Record<CheckpointRole, string>> = {
@@ -34,9 +46,11 @@ const roleNames: Readonly<Record<CheckpointRole, string>> = {
   tokenizer: "the tokenizer",
 };
 
-export class CheckpointFiles {
+/** What was found; a role that is missing is an error only once it is asked for. */
+export class CheckpointSearch {
   readonly model: WanModel;
   readonly paths: Readonly<Partial<Record<CheckpointRole, string>>>;
+  readonly boundary: number | undefined;
   /** What else the folder holds or why a file could not be used, for the error where a role is missing. */
   readonly #notes: readonly string[];
   readonly #folder: string | undefined;
@@ -47,6 +61,7 @@ export class CheckpointFiles {
     folder: string | undefined,
     notes: readonly string[],
   ) {
+    this.boundary = folder === undefined ? undefined : boundaryOf(folder);
     this.model = model;
     this.paths = paths;
     this.#folder = folder;
@@ -63,6 +78,17 @@ export class CheckpointFiles {
       ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
       hint: "name a checkpoint folder, or the file itself",
     });
+  }
+}
+
+/** https://github.com/huggingface/diffusers/blob/main/src/diffusers/pipelines/wan/pipeline_wan.py: model_index.json */
+function boundaryOf(folder: string): number | undefined {
+  try {
+    const index: unknown = JSON.parse(readFileSync(join(folder, "model_index.json"), "utf8"));
+    const ratio = (index as { boundary_ratio?: unknown } | null)?.boundary_ratio;
+    return typeof ratio === "number" && ratio > 0 && ratio < 1 ? ratio : undefined;
+  } catch {
+    return undefined;
   }
 }
 
@@ -124,13 +150,13 @@ function sameSizes({ config }: RecognizedDit, { dit }: WanModel): boolean {
  * Finds the files of `model`. Without a folder, models that ship with Kinora come from its own.
  * Throws `checkpoint.ambiguous` where a folder holds two files for one role, `checkpoint.no-folder`.
  */
-export function locateCheckpoint(model: WanModel, asked: CheckpointPaths): CheckpointFiles {
+export function searchCheckpoint(model: WanModel, asked: FileChoices): CheckpointSearch {
   const named: Partial<Record<CheckpointRole, string>> = {};
   const put = (role: CheckpointRole, path: string | undefined) => {
     if (path !== undefined) named[role] = path;
   };
-  put("high", asked.ditHigh);
-  put("low", asked.ditLow ?? (model.boundary === undefined ? asked.dit : undefined));
+  put("high", asked.high);
+  put("low", asked.low ?? (model.boundary === undefined ? asked.dit : undefined));
   put("vae", asked.vae);
   put("textEncoder", asked.textEncoder);
   put("tokenizer", asked.tokenizer);
@@ -141,7 +167,7 @@ export function locateCheckpoint(model: WanModel, asked: CheckpointPaths): Check
         hint: "name an official or diffusers folder of the model, or each file by itself",
       });
     }
-    return new CheckpointFiles(model, named, undefined, []);
+    return new CheckpointSearch(model, named, undefined, []);
   }
   if (statSync(folder).isFile()) {
     throw new KinoraError("checkpoint.no-folder", `${folder} is a file`, { hint: "name it as the transformer itself" });
@@ -168,7 +194,20 @@ export function locateCheckpoint(model: WanModel, asked: CheckpointPaths): Check
   }
   const tokenizer = paths.tokenizer ?? findTokenizer(folder, paths.textEncoder);
   if (tokenizer !== undefined) paths.tokenizer = tokenizer;
-  return new CheckpointFiles(model, paths, folder, notes);
+  return new CheckpointSearch(model, paths, folder, notes);
+}
+
+/** The files of a generation. Throws as {@link searchCheckpoint}, and `checkpoint.missing`. */
+export function findCheckpointFiles(model: WanModel, asked: FileChoices): CheckpointFiles {
+  const search = searchCheckpoint(model, asked);
+  return {
+    ...(model.boundary === undefined ? {} : { high: search.file("high") }),
+    low: search.file("low"),
+    vae: search.file("vae"),
+    textEncoder: search.file("textEncoder"),
+    tokenizer: search.file("tokenizer"),
+    ...(search.boundary === undefined ? {} : { boundary: search.boundary }),
+  };
 }
 
 /** Diffusers names only the second of two transformers apart: the other is then the high-noise one. */

@@ -1,0 +1,123 @@
+// A batch in one forward pass gives what its samples give one by one; given first frames and dropout behave.
+import { describe, expect, it } from "vitest";
+import { openDevice } from "../../src/device/open-device.ts";
+import { freshLora } from "../../src/lora/attach.ts";
+import { openScope } from "../../src/tensor/scope.ts";
+import { fromValues } from "../../src/tensor/tensor.ts";
+import { LoraDropout } from "../../src/train/dropout.ts";
+import { batchLosses, gatherBatchGradients, gatherGradients, type TrainingSample } from "../../src/train/gradients.ts";
+import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
+
+const { device } = openDevice("auto");
+
+function samples(count: number): { list: TrainingSample[]; free: () => void } {
+  const list = Array.from({ length: count }, (_, i): TrainingSample => {
+    const { clean, noise, shape, text } = tinySample(i);
+    return { clean, noise, shape, sigma: 0.2 + 0.3 * i, text: fromValues(device, text, [3, tinyDitConfig.textDim]) };
+  });
+  return { list, free: () => list.forEach(({ text }) => void text[Symbol.dispose]()) };
+}
+
+const distance = (a: Float32Array, b: Float32Array): number =>
+  Math.hypot(...a.map((value, i) => value - b[i]!)) / Math.hypot(...b);
+
+describe("gradients of a batch", () => {
+  it("are those of its samples, summed", async () => {
+    const { model, weights } = tinyDit(device, { trainable: true });
+    using _model = model;
+    const { list, free } = samples(3);
+    const singles: number[] = [];
+    for (const sample of list) singles.push(await gatherGradients(model, sample, { weight: 1 / 3 }));
+    const apart = new Map<string, Float32Array>();
+    for (const [name, parameter] of weights.parameters) {
+      apart.set(name, await parameter.gradient!.read());
+      parameter.clearGradient();
+    }
+    const together = await gatherBatchGradients(model, list, { weight: 1 / 3, checkpointed: true });
+    for (const [i, loss] of together.entries()) expect(loss).toBeCloseTo(singles[i]!, 5);
+    for (const [name, parameter] of weights.parameters) {
+      expect(distance(await parameter.gradient!.read(), apart.get(name)!), name).toBeLessThan(2e-5);
+    }
+    free();
+  });
+
+  it("are counted as gradients, apart from the step's temporaries", async () => {
+    const { model, weights } = tinyDit(device, { trainable: true });
+    using _model = model;
+    const { list, free } = samples(1);
+    const before = device.memory().byCategory.gradients.live;
+    await gatherGradients(model, list[0]!);
+    const expected = [...weights.parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    expect(device.memory().byCategory.gradients.live - before).toBe(expected);
+    for (const parameter of weights.parameters.values()) parameter.clearGradient();
+    expect(device.memory().byCategory.gradients.live).toBe(before);
+    free();
+  });
+
+  it("leave a given first frame out of the loss and out of the noise", async () => {
+    const { model } = tinyDit(device);
+    using _model = model;
+    const { list, free } = samples(1);
+    using _scope = openScope(device);
+    const given = { ...list[0]!, firstFrameGiven: true };
+    const [first] = batchLosses(model, [given]);
+    const noise = given.noise.slice();
+    // Other noise on latent frame 0 of every channel: [4, 2, 4, 4].
+    for (let channel = 0; channel < 4; channel++) noise.fill(9, channel * 32, channel * 32 + 16);
+    const [second] = batchLosses(model, [{ ...given, noise }]);
+    expect(await second!.item()).toBe(await first!.item());
+    const [without] = batchLosses(model, [list[0]!]);
+    expect(await without!.item()).not.toBe(await first!.item());
+    free();
+  });
+});
+
+describe("dropout of adapters", () => {
+  it("drops its share, keeps the mean, and draws the same when a block runs again", async () => {
+    using dropout = new LoraDropout(device, 0.25);
+    using _scope = openScope(device);
+    const mask = dropout.of(3);
+    expect(mask([4, 4], "f32")).toBeUndefined();
+    dropout.begin(11n);
+    const values = await mask([64, 256], "f32")!.read();
+    expect(new Set(values)).toEqual(new Set([0, Math.fround(1 / 0.75)]));
+    const share = values.filter((value) => value === 0).length / values.length;
+    expect(share).toBeGreaterThan(0.235);
+    expect(share).toBeLessThan(0.265);
+    expect(await mask([64, 256], "f32")!.read()).toEqual(values);
+    expect(await dropout.of(4)([64, 256], "f32")!.read()).not.toEqual(values);
+    dropout.begin(12n);
+    expect(await mask([64, 256], "f32")!.read()).not.toEqual(values);
+    dropout.end();
+    expect(mask([4, 4], "f32")).toBeUndefined();
+  });
+
+  it("gives one gradient with and without checkpointing", async () => {
+    const { model } = tinyDit(device);
+    using _model = model;
+    const { list, free } = samples(2);
+    using dropout = new LoraDropout(device, 0.5);
+    const uniform = (count: number, module: number) =>
+      Float32Array.from({ length: count }, (_, i) => (Math.sin(i * 3 + module) + 1) / 2);
+    using lora = freshLora(
+      model.linears(),
+      { rank: 2, select: () => true, seed: 0n, dropout: (module) => dropout.of(module) },
+      uniform,
+    );
+    for (const { adapter } of lora.modules.values()) device.kernels.fill(adapter.up, 0.05);
+    dropout.begin(5n);
+    const runs: Float32Array[][] = [];
+    for (const checkpointed of [false, true]) {
+      await gatherBatchGradients(model, list, { checkpointed });
+      const gradients: Float32Array[] = [];
+      for (const parameter of lora.parameters().values()) {
+        gradients.push(await parameter.gradient!.read());
+        parameter.clearGradient();
+      }
+      runs.push(gradients);
+    }
+    for (const [i, gradient] of runs[1]!.entries()) expect(distance(gradient, runs[0]![i]!)).toBeLessThan(1e-5);
+    dropout.end();
+    free();
+  });
+});
