@@ -20,7 +20,7 @@ const folderFiles = ["tokenizer.json", "spiece.model", "tokenizer.model", "sente
  * `protobuf.malformed` or `io.*`, each naming the file.
  */
 export async function loadTokenizer(path: string): Promise<Tokenizer> {
-  const file = await findFile(path);
+  const file = await findTokenizerFile(path);
   try {
     return parseTokenizer(await readWhole(file));
   } catch (error) {
@@ -45,7 +45,8 @@ function parseJson(bytes: Uint8Array): unknown {
   }
 }
 
-async function findFile(path: string): Promise<string> {
+/** The file that `loadTokenizer` opens for `path`. Throws `tokenizer.not-found`. */
+export async function findTokenizerFile(path: string): Promise<string> {
   const info = await stat(path).catch(() => undefined);
   if (info?.isFile()) return path;
   if (info?.isDirectory()) {

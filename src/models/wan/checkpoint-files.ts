@@ -70,13 +70,21 @@ export class CheckpointSearch {
 
   /** The path for a role. Throws `checkpoint.missing`, telling what is there instead. */
   file(role: CheckpointRole): string {
-    const path = this.paths[role];
-    if (path !== undefined) return path;
-    const what = role === "low" && this.model.boundary === undefined ? "the transformer" : roleNames[role];
+    this.require([role]);
+    return this.paths[role]!;
+  }
+
+  /** Throws `checkpoint.missing` naming every one of `roles` that was not found. */
+  require(roles: readonly CheckpointRole[]): void {
+    const missing = roles.filter((role) => this.paths[role] === undefined);
+    if (missing.length === 0) return;
+    const single = this.model.boundary === undefined;
+    const what = missing.map((role) => (role === "low" && single ? "the transformer" : roleNames[role])).join(", ");
     const where = this.#folder === undefined ? "no folder and no file was given" : `not in ${this.#folder}`;
-    throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} is missing: ${where}`, {
+    const verb = missing.length === 1 ? "is" : "are";
+    throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} ${verb} missing: ${where}`, {
       ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
-      hint: "name a checkpoint folder, or the file itself",
+      hint: "name a checkpoint folder (--ckpt_dir), or the files one by one",
     });
   }
 }
@@ -94,17 +102,23 @@ function boundaryOf(folder: string): number | undefined {
 
 const root = new URL("../../../", import.meta.url);
 
-/** The folder of models that ship with Kinora; undefined for the published models, which do not. */
+/** The folder of a model that ships with Kinora; undefined for the published models, which do not. */
 export function bundledFolder(model: WanModel): string | undefined {
-  return model.name.startsWith("tiny-") ? fileURLToPath(new URL("models/", root)) : undefined;
+  if (!model.name.startsWith("tiny-")) return undefined;
+  const own = fileURLToPath(new URL(`models/${model.name}/`, root));
+  return existsSync(own) ? own : fileURLToPath(new URL("models/", root));
 }
 
 /** Tokenizers of a checkpoint folder, best first: official, diffusers and single-file layouts. */
 const tokenizerPlaces = ["google/umt5-xxl", "tokenizer", "umt5-xxl", "tokenizer.json", "spiece.model"];
 
-function findTokenizer(folder: string, textEncoder: string | undefined): string | undefined {
-  const folders = [folder, ...(textEncoder === undefined ? [] : [dirname(textEncoder)])];
-  return folders.flatMap((base) => tokenizerPlaces.map((place) => join(base, place))).find((path) => existsSync(path));
+function findTokenizer(folder: string | undefined, textEncoder: string | undefined): string | undefined {
+  const folders = [folder, textEncoder && dirname(textEncoder)].filter((base) => base !== undefined);
+  const beside = folders.flatMap((base) => tokenizerPlaces.map((place) => join(base, place))).find(existsSync);
+  // ComfyUI's text encoder files carry their tokenizer inside.
+  return (
+    beside ?? (textEncoder && statSync(textEncoder, { throwIfNoEntry: false })?.isFile() ? textEncoder : undefined)
+  );
 }
 
 interface Found {
@@ -167,6 +181,7 @@ export function searchCheckpoint(model: WanModel, asked: FileChoices): Checkpoin
         hint: "name an official or diffusers folder of the model, or each file by itself",
       });
     }
+    put("tokenizer", named.tokenizer ?? findTokenizer(undefined, named.textEncoder));
     return new CheckpointSearch(model, named, undefined, []);
   }
   if (statSync(folder).isFile()) {
@@ -200,8 +215,10 @@ export function searchCheckpoint(model: WanModel, asked: FileChoices): Checkpoin
 /** The files of a generation. Throws as {@link searchCheckpoint}, and `checkpoint.missing`. */
 export function findCheckpointFiles(model: WanModel, asked: FileChoices): CheckpointFiles {
   const search = searchCheckpoint(model, asked);
+  const experts = model.boundary !== undefined;
+  search.require([...(experts ? (["high"] as const) : []), "low", "vae", "textEncoder", "tokenizer"]);
   return {
-    ...(model.boundary === undefined ? {} : { high: search.file("high") }),
+    ...(experts ? { high: search.file("high") } : {}),
     low: search.file("low"),
     vae: search.file("vae"),
     textEncoder: search.file("textEncoder"),
