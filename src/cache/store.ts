@@ -1,0 +1,94 @@
+// Content-addressed files: a name is the hash of everything that decides what is inside. Nothing is ever stale, files
+// appear whole or not at all, and nothing is removed: several data sets and runs share one folder.
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { isKinoraError } from "../base/errors.ts";
+import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
+import { writeError } from "../io/atomic.ts";
+import { SafetensorsFile } from "../io/safetensors.ts";
+import { writeSafetensors } from "../io/safetensors-writer.ts";
+
+export type CacheKind = "latents" | "texts";
+
+/** The hash of a cache key; 64 hexadecimal digits. */
+export type CacheKey = string & { readonly brand: "cache-key" };
+
+/** What decides the content: plain JSON values. The order of keys does not matter. */
+export type KeyFacts = Readonly<Record<string, unknown>>;
+
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered);
+  if (value === null || typeof value !== "object") return value;
+  const entries = Object.entries(value).filter(([, inner]) => inner !== undefined);
+  return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, inner]) => [key, ordered(inner)]));
+}
+
+export function cacheKey(facts: KeyFacts): CacheKey {
+  return createHash("sha256")
+    .update(JSON.stringify(ordered(facts)))
+    .digest("hex") as CacheKey;
+}
+
+export interface CachedTensor {
+  values: Float32Array;
+  shape: readonly number[];
+}
+
+export class CacheStore {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  path(kind: CacheKind, key: CacheKey): string {
+    return join(this.folder, kind, key.slice(0, 2), `${key}.safetensors`);
+  }
+
+  /** True where the file is there and its header is sound; a file that a broken disk cut off is made again. */
+  has(kind: CacheKind, key: CacheKey): boolean {
+    const path = this.path(kind, key);
+    if (!existsSync(path)) return false;
+    try {
+      using _file = SafetensorsFile.open(path);
+      return true;
+    } catch (error) {
+      if (isKinoraError(error)) return false;
+      throw error;
+    }
+  }
+
+  /** Tensors of an entry as float32, by name. Throws `io.*`, `safetensors.*`, `tensors.unknown-name`. */
+  read(kind: CacheKind, key: CacheKey, names: readonly string[]): CachedTensor[] {
+    using file = SafetensorsFile.open(this.path(kind, key));
+    return names.map((name) => {
+      const { dtype, shape } = file.info(name);
+      return { values: toFloat32(file.bytes(name), dtype), shape };
+    });
+  }
+
+  /** `facts` are kept in the file for a person who wonders what it is. */
+  async write(
+    kind: CacheKind,
+    key: CacheKey,
+    tensors: Readonly<Record<string, CachedTensor>>,
+    dtype: "f32" | "bf16",
+    facts: KeyFacts,
+  ): Promise<void> {
+    const path = this.path(kind, key);
+    try {
+      await mkdir(dirname(path), { recursive: true });
+    } catch (error) {
+      throw writeError(error, dirname(path));
+    }
+    const entries = Object.entries(tensors).map(([name, { values, shape }]) => ({
+      name,
+      dtype,
+      shape,
+      bytes: fromFloat32(values, dtype),
+    }));
+    await writeSafetensors(path, entries, { kind: `kinora.${kind}`, facts: JSON.stringify(ordered(facts)) });
+  }
+}

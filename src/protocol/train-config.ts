@@ -1,0 +1,161 @@
+// The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config.ts.
+import { z } from "zod";
+import { sourceTable } from "./dataset-config.ts";
+
+const text = z.string().min(1);
+const count = z.int().min(1);
+const positive = z.number().positive();
+const share = z.number().min(0).max(1);
+
+/** How LoRA files name their tensors: kohya's and musubi's names, ComfyUI's (PEFT), diffusers', DiffSynth's. */
+export const loraKeys = ["musubi", "comfy", "diffusers", "diffsynth"] as const;
+export type LoraKeys = (typeof loraKeys)[number];
+
+export const timeSamplings = ["uniform", "sigmoid", "shift", "logit_normal"] as const;
+export type TimeSampling = (typeof timeSamplings)[number];
+
+export const scheduleKinds = ["constant", "cosine", "cosine_with_restarts", "polynomial"] as const;
+export type ScheduleKind = (typeof scheduleKinds)[number];
+
+export const optimizerKinds = ["adamw", "adamw8bit"] as const;
+export type OptimizerKind = (typeof optimizerKinds)[number];
+
+export const basePrecisions = ["f32", "bf16", "fp8"] as const;
+export type BasePrecision = (typeof basePrecisions)[number];
+
+const floats = z.enum(["f32", "bf16"]);
+
+/** The keys of `[dataset]` beside `path`: those of a `[[datasets]]` table with `source`, for a plain or prepared folder. */
+const folderKeys = sourceTable.omit({ source: true }).shape;
+
+export const trainTables = {
+  model: z.strictObject({
+    /** Checked against the list of models, with the nearest name. */
+    name: text,
+    /** An official or diffusers folder, or one of single files. */
+    checkpoint: text.optional(),
+    dit: text.optional(),
+    dit_high: text.optional(),
+    dit_low: text.optional(),
+    vae: text.optional(),
+    text_encoder: text.optional(),
+    tokenizer: text.optional(),
+    /** What the frozen weights are held in; fp8 in blocks of 64 inputs with a scale each. */
+    base: z.enum(basePrecisions).optional(),
+    vae_dtype: floats.optional(),
+    text_dtype: floats.optional(),
+    /** Recompute each block in the backward pass instead of keeping what it computed. */
+    checkpointing: z.boolean().optional(),
+  }),
+  dataset: z.strictObject({ path: text, ...folderKeys }),
+  lora: z.strictObject({
+    rank: count.optional(),
+    alpha: positive.optional(),
+    dropout: z.number().min(0).lt(1).optional(),
+    /** Patterns of official Linear names, e.g. `blocks\.\d+\.self_attn`. */
+    targets: z.union([text, z.array(text).min(1)]).optional(),
+  }),
+  experts: z.strictObject({
+    train: z.enum(["both", "high", "low"]).optional(),
+    /** Steps between two changes of expert: each change loads a model. */
+    switch_every: count.optional(),
+    /** Share of the steps that train the high-noise expert. */
+    high_share: z.number().gt(0).lt(1).optional(),
+  }),
+  time: z.strictObject({
+    sampling: z.enum(timeSamplings).optional(),
+    shift: positive.optional(),
+    /** Widens the normal draw of `sigmoid` and `shift`. */
+    scale: positive.optional(),
+    /** Of the normal draw of `logit_normal`. */
+    mean: z.number().optional(),
+    std: positive.optional(),
+  }),
+  conditioning: z.strictObject({
+    /** Share of captions that are replaced by an empty text. */
+    caption_dropout: share.optional(),
+    /** TI2V: share of clips whose first frame is given. */
+    first_frame: share.optional(),
+  }),
+  optimizer: z.strictObject({
+    kind: z.enum(optimizerKinds).optional(),
+    learning_rate: positive.optional(),
+    betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).optional(),
+    eps: positive.optional(),
+    weight_decay: z.number().min(0).optional(),
+    /** Largest norm of all gradients together; 0 leaves them. */
+    clip: z.number().min(0).optional(),
+    /** Batches whose gradients make one step. */
+    accumulation: count.optional(),
+  }),
+  schedule: z.strictObject({
+    kind: z.enum(scheduleKinds).optional(),
+    /** Steps (a whole number), a share of all steps (below 1), or "5%". */
+    warmup: z.union([z.number().min(0), z.string().regex(/^\d+(\.\d+)?\s*%$/)]).optional(),
+    /** Of cosine_with_restarts. */
+    cycles: count.optional(),
+    /** Of polynomial. */
+    power: positive.optional(),
+  }),
+  validation: z.strictObject({
+    /** Files of the dataset that never train: a number, or a share below 1. */
+    hold_out: z.number().min(0).optional(),
+    every_steps: count.optional(),
+    /** Noise levels per expert, evenly spaced. */
+    sigmas: count.optional(),
+  }),
+  preview: z.strictObject({
+    /** musubi's prompt file. */
+    prompts: text,
+    every_steps: count.optional(),
+    every_epochs: count.optional(),
+    at_start: z.boolean().optional(),
+  }),
+  save: z.strictObject({
+    every_steps: count.optional(),
+    every_epochs: count.optional(),
+    /** Files of steps and epochs that stay; the older ones of this run are removed. */
+    keep_last: count.optional(),
+    /** How often the full state is saved, to go on from after a stop. */
+    state_every_steps: count.optional(),
+    keys: z.enum(loraKeys).optional(),
+    dtype: z.enum(["f32", "bf16", "f16"]).optional(),
+    /** Shown by model managers. */
+    title: text.optional(),
+    author: text.optional(),
+    description: text.optional(),
+    license: text.optional(),
+    tags: text.optional(),
+    comment: text.optional(),
+  }),
+} as const;
+
+export const trainConfigSchema = z.strictObject({
+  /** Of the files that training writes. Default: the configuration's own name. */
+  name: z
+    .string()
+    .regex(/^[^/\\:*?"<>|\p{Cc}]+$/u, 'a name for files, without / \\ : * ? " < > |')
+    .optional(),
+  /** The run's folder. */
+  output: text.optional(),
+  train: z.enum(["lora", "full"]).optional(),
+  steps: count.optional(),
+  epochs: count.optional(),
+  seed: z.int().optional(),
+  /** Where latents and text embeddings are kept. */
+  cache: text.optional(),
+  device: z.enum(["auto", "cpu", "reference"]).optional(),
+  model: trainTables.model,
+  /** A folder or a dataset TOML; or a table, for a folder with settings. */
+  dataset: z.union([text, trainTables.dataset]),
+  lora: trainTables.lora.optional(),
+  experts: trainTables.experts.optional(),
+  time: trainTables.time.optional(),
+  conditioning: trainTables.conditioning.optional(),
+  optimizer: trainTables.optimizer.optional(),
+  schedule: trainTables.schedule.optional(),
+  validation: trainTables.validation.optional(),
+  preview: trainTables.preview.optional(),
+  save: trainTables.save.optional(),
+});
+export type TrainConfig = z.infer<typeof trainConfigSchema>;
