@@ -1,0 +1,115 @@
+// Names a mask's shape and turn: it is brought to unit area about its centroid and laid over templates of every shape.
+import { type ShapeName, shapeNames, shapes } from "../world/shapes.ts";
+import type { Sighting } from "./segment.ts";
+
+/** Samples of a template along each side, over this many square roots of the shape's area to each side. */
+const GRID = 28;
+const SPAN = 1.05;
+const TURN_STEP = Math.PI / 30;
+
+interface Template {
+  shape: ShapeName;
+  /** Clockwise, in radians. */
+  angle: number;
+  values: Float32Array;
+}
+
+/** The area of a shape of radius 1, by counting a fine grid. */
+function unitArea(shape: ShapeName): number {
+  const { distance, reach } = shapes[shape];
+  const FINE = 400;
+  let inside = 0;
+  for (let j = 0; j < FINE; j++)
+    for (let i = 0; i < FINE; i++)
+      if (distance(reach * ((2 * i + 1) / FINE - 1), reach * ((2 * j + 1) / FINE - 1)) < 0) inside++;
+  return inside * ((2 * reach) / FINE) ** 2;
+}
+
+export const unitAreas = Object.fromEntries(shapeNames.map((name) => [name, unitArea(name)])) as Readonly<
+  Record<ShapeName, number>
+>;
+
+/** The shape's centroid below its reference point, in radii (a heart is not drawn about its centroid). */
+function centroidY(shape: ShapeName): number {
+  const { distance, reach } = shapes[shape];
+  const FINE = 200;
+  let inside = 0;
+  let sum = 0;
+  for (let j = 0; j < FINE; j++) {
+    const y = reach * ((2 * j + 1) / FINE - 1);
+    for (let i = 0; i < FINE; i++) {
+      if (distance(reach * ((2 * i + 1) / FINE - 1), y) >= 0) continue;
+      inside++;
+      sum += y;
+    }
+  }
+  return sum / inside;
+}
+
+function drawTemplate(shape: ShapeName, angle: number, centre: number): Float32Array {
+  const { distance } = shapes[shape];
+  const radius = 1 / Math.sqrt(unitAreas[shape]);
+  const cos = Math.cos(angle);
+  const sin = Math.sin(angle);
+  const cell = (2 * SPAN) / GRID;
+  return Float32Array.from({ length: GRID * GRID }, (_, i) => {
+    const x = ((i % GRID) + 0.5) * cell - SPAN;
+    const y = (Math.floor(i / GRID) + 0.5) * cell - SPAN;
+    const away = radius * distance((cos * x + sin * y) / radius, (cos * y - sin * x) / radius + centre);
+    // As soft an edge as a small object's in a small frame.
+    return Math.min(1, Math.max(0, 0.5 - away / 0.12));
+  });
+}
+
+const templates: readonly Template[] = shapeNames.flatMap((shape) => {
+  const { symmetry } = shapes[shape];
+  const turns = symmetry === 0 ? 1 : Math.round((2 * Math.PI) / symmetry / TURN_STEP);
+  const centre = centroidY(shape);
+  return Array.from({ length: turns }, (_, i) => {
+    const angle = i * TURN_STEP;
+    return { shape, angle, values: drawTemplate(shape, angle, centre) };
+  });
+});
+
+/** A mask brought to unit area about its centroid, [GRID, GRID]. */
+function normalized({ x, y, area, mask }: Sighting, width: number, height: number): Float32Array {
+  const unit = Math.sqrt(area) * height;
+  const centreX = width / 2 + x * height - 0.5;
+  const centreY = height / 2 + y * height - 0.5;
+  const cell = (2 * SPAN) / GRID;
+  const at = (column: number, row: number): number =>
+    column < 0 || row < 0 || column >= width || row >= height ? 0 : mask[row * width + column]!;
+  return Float32Array.from({ length: GRID * GRID }, (_, i) => {
+    const px = centreX + unit * (((i % GRID) + 0.5) * cell - SPAN);
+    const py = centreY + unit * ((Math.floor(i / GRID) + 0.5) * cell - SPAN);
+    const column = Math.floor(px);
+    const row = Math.floor(py);
+    const right = px - column;
+    const below = py - row;
+    const top = at(column, row) * (1 - right) + at(column + 1, row) * right;
+    const bottom = at(column, row + 1) * (1 - right) + at(column + 1, row + 1) * right;
+    return top * (1 - below) + bottom * below;
+  });
+}
+
+/** How well each shape fits at its best turn: 1 is a perfect cover, 0 none at all. */
+export type ShapeFits = Readonly<Record<ShapeName, { fit: number; angle: number }>>;
+
+export function fitShapes(sighting: Sighting, width: number, height: number): ShapeFits {
+  const seen = normalized(sighting, width, height);
+  const fits = Object.fromEntries(shapeNames.map((name) => [name, { fit: -1, angle: 0 }])) as Record<
+    ShapeName,
+    { fit: number; angle: number }
+  >;
+  for (const { shape, angle, values } of templates) {
+    let differs = 0;
+    let sum = 0;
+    for (let i = 0; i < seen.length; i++) {
+      differs += Math.abs(seen[i]! - values[i]!);
+      sum += seen[i]! + values[i]!;
+    }
+    const fit = 1 - differs / sum;
+    if (fit > fits[shape].fit) fits[shape] = { fit, angle };
+  }
+  return fits;
+}
