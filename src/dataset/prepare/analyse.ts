@@ -1,12 +1,13 @@
 // Every source looked into, several at a time: films in stretches, pictures whole; what was done before is taken from the store.
 import { stat } from "node:fs/promises";
 import { isKinoraError, type KinoraError } from "../../base/errors.ts";
+import { partialPath } from "../../io/atomic.ts";
 import { ImageReader } from "../../io/image/read.ts";
 import { type MediaInfo, probe } from "../../io/video/probe.ts";
 import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
 import { inParallel } from "./channel.ts";
 import type { ClipRecord } from "./clip.ts";
-import { analyseSegment, type Segment, type SegmentRecord } from "./film.ts";
+import { analyseSegment, type FilmHooks, type Segment, type SegmentRecord } from "./film.ts";
 import { judge } from "./judge.ts";
 import { analysePicture } from "./picture.ts";
 import { renderKey } from "./render.ts";
@@ -39,7 +40,6 @@ export interface AnalyseOptions {
   /** Sources worked on at a time. */
   width: number;
   decoderThreads: number;
-  heldBytes: number;
   /** Called whenever a source turns out not to be (wholly) readable. */
   onProblem(file: SourceFile, reason: Reason, hint: string | undefined): void;
   /** Seconds of film done and in all; `fresh` of the done ones were worked on now. */
@@ -193,7 +193,7 @@ class Analysis {
   }
 
   async #film(index: number, segment: Segment, unit: string, seconds: number): Promise<void> {
-    const { store, settings, heldBytes, decoderThreads, signal } = this.#options;
+    const { store, settings, decoderThreads, signal } = this.#options;
     const source = this.sources[index]!;
     const known = await store.result<SegmentRecord>(unit);
     if (known) {
@@ -203,7 +203,6 @@ class Analysis {
     }
     let passed = 0;
     const record = await analyseSegment(segment, settings, {
-      heldBytes,
       decoderThreads,
       ...(signal ? { signal } : {}),
       onSlots: (count) => {
@@ -213,23 +212,31 @@ class Analysis {
         this.#advance(step, source);
       },
       stripPath: (clip) => store.stripPath(keyOf("strip", unit, clip.first)),
-      renderTo: async (clip) => {
-        if (settings.in_place || settings.normalize || judge(clip, settings).reasons.length > 0) return undefined;
-        const key = renderKey(unit, clip, settings, undefined);
-        if (await store.rendered(key, ".mp4")) return undefined;
-        return {
-          path: store.renderedPath(key, ".mp4"),
-          done: async () => {
-            await store.noteRendered(key, ".mp4");
-            this.#options.onRendered();
-          },
-        };
-      },
+      ...(this.#rendersOnTheWay() ? { rendering: this.#rendering(unit) } : {}),
     });
     await store.saveResult(unit, record);
     this.#options.onAnalysed();
     this.#records[index]!.push({ ...record, unit });
     this.#advance(seconds - passed, source);
+  }
+
+  /** Crops by motion and set-wide tones are known only afterwards. */
+  #rendersOnTheWay(): boolean {
+    const { in_place, normalize, crop } = this.#options.settings;
+    return !in_place && !normalize && crop === "center";
+  }
+
+  #rendering(unit: string): NonNullable<FilmHooks["rendering"]> {
+    const { store, settings } = this.#options;
+    return {
+      wanted: (clip) => judge(clip, settings).reasons.length === 0,
+      scratchPath: () => partialPath(store.renderedPath(unit, ".mp4")),
+      keep: async (clip, path) => {
+        const key = renderKey(unit, clip, settings, undefined);
+        await store.keepRendered(path, key, ".mp4");
+        this.#options.onRendered();
+      },
+    };
   }
 
   async #picture(index: number, unit: string): Promise<void> {

@@ -6,7 +6,8 @@ import { type MeasureName, measureNames } from "../../protocol/prepare-config.ts
 import type { Flow } from "./flow.ts";
 import { busiestWindow, centerWindow, type Geometry, type Window } from "./geometry.ts";
 import { pictureHash } from "./hash.ts";
-import { settleContent, unionOf } from "./measures/bars.ts";
+import type { Seen } from "./look.ts";
+import { type Content, contentOfBoth, settleContent } from "./measures/bars.ts";
 import type { ClipContext, ClipFrame, LumaPlane, Tally } from "./measures/measure.ts";
 import { OverlayTally, packMask } from "./measures/overlay.ts";
 import { resolutionOf } from "./measures/resolution.ts";
@@ -38,7 +39,7 @@ export interface Sample extends SceneFrame {
   /** The scaled picture; freed by whoever ends its way. */
   working: Frame;
   /** What the source frame showed, where it was looked at. */
-  seen?: { content: Rect | undefined; blockiness: number };
+  seen?: Seen;
   flow: Flow | undefined;
 }
 
@@ -64,8 +65,7 @@ export class ClipBuilder {
   readonly #tone = { mean: 0, u: 0, v: 0 };
   readonly #strip: SmallPicture[] = [];
   #energy: Float64Array | undefined;
-  #content: Rect | undefined;
-  #looked = 0;
+  #content: Content | undefined;
   frames = 0;
 
   constructor(first: number, geometry: Geometry, context: ClipContext) {
@@ -93,10 +93,7 @@ export class ClipBuilder {
       },
       dear,
     );
-    if (seen) {
-      this.#looked++;
-      this.#content = unionOf(this.#content, seen.content);
-    }
+    if (seen) this.#content = contentOfBoth(this.#content, seen.content);
   }
 
   /** The one frame of a picture; its `content` is settled before. */
@@ -137,9 +134,9 @@ export class ClipBuilder {
     }
   }
 
-  /** The picture without bars as this clip showed it, or undefined where it was never looked at. */
-  content(width: number, height: number): Rect | undefined {
-    return this.#looked === 0 ? undefined : settleContent(this.#content, width, height);
+  /** The picture without bars as this clip showed it; where it showed too little, as it was taken to be. */
+  content(width: number, height: number): Rect {
+    return this.#content ? settleContent(this.#content, width, height, this.geometry.content) : this.geometry.content;
   }
 
   /** Five pictures spread over the clip, for the report. */

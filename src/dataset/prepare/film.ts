@@ -9,8 +9,8 @@ import { ClipBuilder, type ClipRecord, detailEvery, type Sample } from "./clip.t
 import { type Flow, flowBetween } from "./flow.ts";
 import { type Geometry, planGeometry } from "./geometry.ts";
 import { SourceLook } from "./look.ts";
-import { settleContent, unionOf } from "./measures/bars.ts";
-import { renderFilm } from "./render.ts";
+import { type Content, contentOfBoth, settleContent } from "./measures/bars.ts";
+import { FilmRendering, renderFilm } from "./render.ts";
 import { type SceneDecision, SceneDetector } from "./scenes.ts";
 import type { PrepareSettings } from "./settings.ts";
 import { type SmallPicture, smallPicture, smallSize, toneOf } from "./small.ts";
@@ -34,14 +34,19 @@ export interface SegmentRecord {
 
 /** What the pass asks of its surroundings. */
 export interface FilmHooks {
-  /** Where to render this clip now, or undefined where it will not be kept or is there already. */
-  renderTo(clip: ClipRecord): Promise<{ path: string; done(): Promise<void> } | undefined>;
+  /** Undefined where nothing is to be rendered on the way. */
+  rendering?: {
+    /** Whether a clip with these measures would be kept. */
+    wanted(clip: ClipRecord): boolean;
+    /** A new place for a film that may yet be thrown away. */
+    scratchPath(): string;
+    /** Takes over a finished film. */
+    keep(clip: ClipRecord, path: string): Promise<void>;
+  };
   /** Where to put the clip's contact strip. */
   stripPath(clip: ClipRecord): string;
   /** Slots passed since the last call. */
   onSlots(count: number): void;
-  /** Bytes of frames that may be held for encoding. */
-  heldBytes: number;
   decoderThreads: number;
   signal?: AbortSignal;
 }
@@ -52,10 +57,10 @@ const longFilm = 60;
 /** The picture between the bars, guessed from a few key frames; a clip that shows otherwise is read again. */
 async function guessContent(reader: VideoReader, look: SourceLook, from: number, to: number): Promise<Rect> {
   const places = to - from > longFilm ? [0.1, 0.3, 0.5, 0.7, 0.9] : [0.3];
-  let seen: Rect | undefined;
+  let seen: Content | undefined;
   for (const place of places) {
     using frame = await reader.glimpse(from + place * (to - from));
-    if (frame) seen = unionOf(seen, (await look.at(frame)).content);
+    if (frame) seen = contentOfBoth(seen, (await look.at(frame)).content);
   }
   return settleContent(seen, reader.video.width, reader.video.height);
 }
@@ -122,7 +127,10 @@ class Sampler implements Disposable {
   }
 }
 
-/** Collects samples of a scene into clips and closes them. */
+/** Seconds of a clip after which a good one starts to be encoded; until then its frames are held. */
+const judgedAfter = 2;
+
+/** Collects samples of a scene into clips, encodes the promising ones as they pass by, and closes them. */
 class ClipCutter implements AsyncDisposable {
   readonly clips: ClipRecord[] = [];
   /** Clips that showed another picture between bars than guessed: to be read again with it. */
@@ -133,11 +141,13 @@ class ClipCutter implements AsyncDisposable {
   readonly #hooks: FilmHooks;
   readonly #most: number;
   readonly #least: number;
+  readonly #judgedAt: number;
   #builder: ClipBuilder | undefined;
-  #held: Frame[] | undefined = [];
-  #heldBytes = 0;
-  #scene = -1;
-  #rendering: Promise<void> = Promise.resolve();
+  #held: Frame[] = [];
+  #rendering: FilmRendering | undefined;
+  /** The clip before, which may still be in the encoder. */
+  #finishing: Promise<void> = Promise.resolve();
+  #scene: number;
 
   constructor(reader: VideoReader, geometry: Geometry, settings: PrepareSettings, hooks: FilmHooks, scene = -1) {
     this.#reader = reader;
@@ -145,8 +155,10 @@ class ClipCutter implements AsyncDisposable {
     this.#settings = settings;
     this.#hooks = hooks;
     this.#scene = scene;
-    this.#most = Math.max(1, Math.floor(settings.clips.longest * settings.fps + 1e-6));
-    this.#least = Math.max(1, Math.ceil(settings.clips.shortest * settings.fps - 1e-6));
+    const { clips, fps } = settings;
+    this.#most = Math.max(1, Math.floor(clips.longest * fps + 1e-6));
+    this.#least = Math.max(1, Math.ceil(clips.shortest * fps - 1e-6));
+    this.#judgedAt = Math.max(1, Math.ceil(Math.min(clips.shortest, judgedAfter) * fps));
   }
 
   /** Takes a sample over, its frame included. */
@@ -164,88 +176,82 @@ class ClipCutter implements AsyncDisposable {
     }
     this.#builder ??= new ClipBuilder(sample.slot, this.#geometry, { fps: this.#settings.fps, kind: "video" });
     this.#builder.add(sample);
-    this.#hold(sample.working);
+    await this.#pass(this.#builder, sample.working);
   }
 
-  #hold(frame: Frame): void {
-    this.#heldBytes += frame.width * frame.height * 1.5;
-    if (this.#held && this.#heldBytes <= this.#hooks.heldBytes) {
-      this.#held.push(frame);
+  async #pass(builder: ClipBuilder, frame: Frame): Promise<void> {
+    const { rendering } = this.#hooks;
+    if (this.#rendering) {
+      await this.#rendering.push(frame);
       return;
     }
-    // Too much to hold: the clip is decoded again when it is rendered.
-    frame.free();
-    this.#letGo(this.#held);
-    this.#held = undefined;
-  }
-
-  #letGo(frames: readonly Frame[] | undefined): void {
-    for (const frame of frames ?? []) frame.free();
+    if (!rendering || builder.frames > this.#judgedAt) {
+      frame.free();
+      return;
+    }
+    this.#held.push(frame);
+    if (builder.frames < this.#judgedAt) return;
+    const held = this.#held.splice(0);
+    // One that looks bad so far is not encoded; should it turn out well, it is decoded once more.
+    const promising = builder.finish(this.#scene, this.#settings.crop);
+    if (!rendering.wanted(promising)) {
+      for (const one of held) one.free();
+      return;
+    }
+    this.#rendering = new FilmRendering(rendering.scratchPath(), {
+      geometry: this.#geometry,
+      window: promising.window!,
+      settings: this.#settings,
+      matrix: outputMatrix(this.#reader.video.color),
+    });
+    for (const one of held) await this.#rendering.push(one);
   }
 
   async close(): Promise<void> {
     const builder = this.#builder;
-    const held = this.#held;
+    const rendering = this.#rendering;
+    const held = this.#held.splice(0);
     this.#builder = undefined;
-    this.#held = [];
-    this.#heldBytes = 0;
+    this.#rendering = undefined;
+    for (const frame of held) frame.free();
     if (!builder) return;
     const { first, frames } = builder;
     if (frames < this.#least) {
-      this.#letGo(held);
+      await rendering?.abandon();
       this.clips.push({ first, frames, scene: this.#scene, short: true, values: {}, hashes: [] });
       return;
     }
     const { width, height } = this.#reader.video;
     const content = builder.content(width, height);
-    if (content && !sameRect(content, this.#geometry.content)) {
-      this.#letGo(held);
+    if (!sameRect(content, this.#geometry.content)) {
+      await rendering?.abandon();
       this.again.push({ first, frames, scene: this.#scene, content });
       return;
     }
     const clip = builder.finish(this.#scene, this.#settings.crop);
     this.clips.push(clip);
     await writeStrip(this.#hooks.stripPath(clip), builder.strip());
-    // One clip is encoded while the next is read.
-    await this.#rendering;
-    const target = held && (await this.#hooks.renderTo(clip));
-    if (!held || !target) {
-      this.#letGo(held);
+    if (!rendering) return;
+    const { wanted, keep } = this.#hooks.rendering!;
+    if (!wanted(clip)) {
+      await rendering.abandon();
       return;
     }
-    const matrix = outputMatrix(this.#reader.video.color);
-    this.#rendering = renderFilm(target.path, freeing(held), {
-      geometry: this.#geometry,
-      window: clip.window!,
-      settings: this.#settings,
-      matrix,
-    }).then(() => target.done());
+    await this.#finishing;
+    this.#finishing = rendering.finish().then((path) => keep(clip, path));
     // The failure is thrown where it is awaited; until then it is no unhandled one.
-    this.#rendering.catch(() => {});
+    this.#finishing.catch(() => {});
   }
 
   async finish(): Promise<void> {
     await this.close();
-    await this.#rendering;
+    await this.#finishing;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#letGo(this.#held);
-    this.#held = [];
-    await this.#rendering.catch(() => {});
-  }
-}
-
-/** Gives frames and frees each when the next is asked for, and the rest when nobody asks any more. */
-function* freeing(frames: readonly Frame[]): Generator<Frame> {
-  let at = 0;
-  try {
-    for (; at < frames.length; at++) {
-      yield frames[at]!;
-      frames[at]!.free();
-    }
-  } finally {
-    for (; at < frames.length; at++) frames[at]!.free();
+    for (const frame of this.#held.splice(0)) frame.free();
+    await this.#rendering?.abandon();
+    await this.#finishing.catch(() => {});
   }
 }
 

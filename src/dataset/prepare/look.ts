@@ -1,10 +1,10 @@
 // Looking at source frames before they are scaled: where the picture lies between black bars, and compression blocks.
 import type { Frame } from "node-av/lib";
 import { avGetPixFmtName } from "node-av/lib";
-import { type Rect, type Geometry as StoredGeometry, shownRect } from "../../io/video/conversion.ts";
+import { type Geometry as StoredGeometry, shownRect } from "../../io/video/conversion.ts";
 import { FrameFilter } from "../../io/video/frame-filter.ts";
 import { lumaOf } from "./clip.ts";
-import { contentOf } from "./measures/bars.ts";
+import { type Content, contentOf } from "./measures/bars.ts";
 import { blockinessOf } from "./measures/blockiness.ts";
 
 /** Formats whose first plane is 8-bit luma as it stands. */
@@ -12,7 +12,7 @@ const eightBitLuma = /^(yuvj?4(20|22|44|11|10|40)p|yuva4(20|22|44)p|nv12|nv21|nv
 
 export interface Seen {
   /** Undefined for a frame that is black all over. Pixels as shown. */
-  content: Rect | undefined;
+  content: Content | undefined;
   blockiness: number;
 }
 
@@ -34,10 +34,11 @@ export class SourceLook implements Disposable {
   #judge(frame: Frame): Seen {
     const luma = lumaOf(frame);
     const stored = contentOf(luma);
-    return {
-      content: stored && shownRect(stored, luma.width, luma.height, this.#geometry),
-      blockiness: blockinessOf(luma),
+    const turned = stored && {
+      outer: shownRect(stored.outer, luma.width, luma.height, this.#geometry),
+      sure: shownRect(stored.sure, luma.width, luma.height, this.#geometry),
     };
+    return { content: turned, blockiness: blockinessOf(luma) };
   }
 
   [Symbol.dispose](): void {

@@ -1,6 +1,6 @@
 // The whole preparation: sources → analysis → verdicts → rendering → the set's folder, as a stream of events.
 import { readFile } from "node:fs/promises";
-import { availableParallelism, totalmem } from "node:os";
+import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import {
@@ -131,7 +131,6 @@ class Preparation {
       store,
       width: this.#width,
       decoderThreads: this.#decoderThreads,
-      heldBytes: Math.min(1 << 30, totalmem() / 16) / this.#width,
       ...(signal ? { signal } : {}),
       onProblem: (file, reason, hint) => this.#problem(file.path, reason, hint),
       onProgress: (done, total, fresh, current) => this.#progress("analyse", done, total, fresh, started, current),

@@ -105,6 +105,12 @@ export class WorkStore implements AsyncDisposable {
     return size === note.bytes ? note : undefined;
   }
 
+  /** Gives a finished film its name in the store. */
+  async keepRendered(path: string, key: string, ending: string): Promise<RenderedFile> {
+    await rename(path, this.renderedPath(key, ending));
+    return await this.noteRendered(key, ending);
+  }
+
   /** Notes a file that was just written under `renderedPath`. */
   async noteRendered(key: string, ending: string): Promise<RenderedFile> {
     const path = this.renderedPath(key, ending);

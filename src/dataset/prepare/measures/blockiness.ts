@@ -9,7 +9,7 @@ function stepsByPhase({ data, width, height, stride }: LumaPlane, rows: boolean)
   const step = rows ? stride : 1;
   const [length, lines] = rows ? [height, width] : [width, height];
   const line = rows ? 1 : stride;
-  const every = Math.max(1, Math.floor(lines / 96));
+  const every = Math.max(1, Math.floor(lines / 50));
   let count = 0;
   for (let l = 0; l < lines; l += every) {
     count++;

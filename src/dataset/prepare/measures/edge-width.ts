@@ -29,8 +29,8 @@ function along({ data, width, height, stride }: LumaPlane, stepX: number, stepY:
   let lost = 0;
   let edges = 0;
   let places = 0;
-  // Every third row and column apart from each other still gives tens of thousands of places.
-  for (let y = marginY; y < height - marginY; y += 3) {
+  // A part of the rows and columns still gives tens of thousands of places.
+  for (let y = marginY; y < height - marginY; y += 5) {
     const row = y * stride;
     for (let x = marginX + (y % 2); x < width - marginX; x += 2) {
       const at = row + x;
@@ -49,22 +49,42 @@ function along({ data, width, height, stride }: LumaPlane, stepX: number, stepY:
   return edges < Math.max(40, places * leastShare) || variation === 0 ? undefined : lost / variation;
 }
 
-export function steepnessOf(plane: LumaPlane): Steepness {
-  return {
-    horizontal: along(plane, 1, 0),
-    vertical: along(plane, 0, 1),
-    falling: along(plane, 1, 1),
-    rising: along(plane, 1, -1),
-  };
+/** Each direction is looked at when it is first asked for: motion blur seldom needs the diagonals. */
+class LazySteepness implements Steepness {
+  readonly #plane: LumaPlane;
+  readonly #known = new Map<string, number | undefined>();
+
+  constructor(plane: LumaPlane) {
+    this.#plane = plane;
+  }
+
+  #at(stepX: number, stepY: number): number | undefined {
+    const key = `${stepX},${stepY}`;
+    if (!this.#known.has(key)) this.#known.set(key, along(this.#plane, stepX, stepY));
+    return this.#known.get(key);
+  }
+
+  get horizontal(): number | undefined {
+    return this.#at(1, 0);
+  }
+  get vertical(): number | undefined {
+    return this.#at(0, 1);
+  }
+  get falling(): number | undefined {
+    return this.#at(1, 1);
+  }
+  get rising(): number | undefined {
+    return this.#at(1, -1);
+  }
 }
 
 const cache = new WeakMap<LumaPlane, Steepness>();
 
-/** As `steepnessOf`, once for each plane however many measures ask. */
+/** Edges of a plane; looked at once however many measures ask. The plane must still be there when they do. */
 export function steepness(plane: LumaPlane): Steepness {
   let known = cache.get(plane);
   if (!known) {
-    known = steepnessOf(plane);
+    known = new LazySteepness(plane);
     cache.set(plane, known);
   }
   return known;

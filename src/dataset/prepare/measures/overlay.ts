@@ -127,7 +127,6 @@ export class OverlayTally implements Tally {
 
   /** % of the picture covered by still edges while the rest moves; undefined where the camera stands still. */
   result(): number | undefined {
-    this.#close();
     return this.#areas.length * 2 < this.#parts ? undefined : median(this.#areas);
   }
 

@@ -1,0 +1,143 @@
+// Dataset preparation against FFmpeg alone (decode, same scaling, same encoding), in one run; and its memory over a long film.
+//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [MINUTES]]
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
+import { cpus, tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { listFolder, mediaKind } from "../src/dataset/media-files.ts";
+import { inParallel } from "../src/dataset/prepare/channel.ts";
+import { type PrepareRequest, prepareDataset } from "../src/dataset/prepare/prepare.ts";
+import { encoderThreads } from "../src/dataset/prepare/render.ts";
+import { ImageReader } from "../src/io/image/read.ts";
+import { writePng } from "../src/io/image/write.ts";
+import { type DatasetManifest, datasetManifestSchema } from "../src/protocol/dataset-manifest.ts";
+import { measureNames, type PrepareConfigInput } from "../src/protocol/prepare-config.ts";
+import { transcode } from "./ffmpeg-alone.ts";
+import { makeLongFilm } from "./long-film.ts";
+
+const { values } = parseArgs({
+  options: {
+    runs: { type: "string", default: "3" },
+    media: { type: "string", default: resolve(import.meta.dirname, "../../shared/media") },
+    long: { type: "boolean", default: false },
+    minutes: { type: "string", default: "20" },
+  },
+});
+
+interface Spent {
+  /** Seconds. */
+  wall: number;
+  cpu: number;
+}
+
+async function timed(work: () => Promise<void>): Promise<Spent> {
+  const cpu = process.cpuUsage();
+  const start = performance.now();
+  await work();
+  const used = process.cpuUsage(cpu);
+  return { wall: (performance.now() - start) / 1000, cpu: (used.user + used.system) / 1e6 };
+}
+
+// Everything is kept, so that both sides encode the same frames.
+const config: PrepareConfigInput = {
+  model: "t2v-A14B",
+  quality: Object.fromEntries(measureNames.map((name) => [name, false])),
+  duplicates: { detect: false },
+  clips: { shortest: 0.5, longest: 20 },
+};
+const width = 2;
+
+async function prepare(sources: string[], out: string, more: Partial<PrepareRequest> = {}): Promise<DatasetManifest> {
+  for await (const event of prepareDataset({ sources, out, config, width, ...more }))
+    if (event.type === "problem") throw new Error(`${event.path}: ${event.message}`);
+  return datasetManifestSchema.parse(JSON.parse(await readFile(join(out, "manifest.json"), "utf8")));
+}
+
+/** The sizes and settings preparation chose, done by FFmpeg alone. */
+async function alone(files: string[], manifest: DatasetManifest, out: string): Promise<void> {
+  await mkdir(out, { recursive: true });
+  const { video } = manifest.settings as { video: { crf: number; preset: string } };
+  await inParallel(files, width, async (input) => {
+    const source = manifest.sources.findIndex(({ path }) => basename(path) === basename(input));
+    const { size } = manifest.items.find((item) => item.source === source)!;
+    const output = join(out, basename(input));
+    if (mediaKind(input) === "image") {
+      using reader = await ImageReader.open(input);
+      await writePng(`${output}.png`, await reader.picture({ ...size! }));
+      return;
+    }
+    await transcode({ input, output, fps: manifest.fps, ...size!, ...video, threads: encoderThreads });
+  });
+}
+
+function middle(list: readonly Spent[], key: keyof Spent): number {
+  const sorted = list.map((entry) => entry[key]).sort((a, b) => a - b);
+  return sorted[sorted.length >> 1]!;
+}
+
+async function benchMedia(folder: string, scratch: string): Promise<void> {
+  if (!existsSync(folder)) {
+    console.log(`no folder ${folder}: nothing to time (name one with --media)`);
+    return;
+  }
+  const files = (await listFolder(folder)).map((entry) => entry.path).filter((path) => mediaKind(path));
+  const manifest = await prepare(files, join(scratch, "warm"));
+  const frames = manifest.items.reduce((sum, item) => sum + item.frames, 0);
+  const ours: Spent[] = [];
+  const theirs: Spent[] = [];
+  for (let run = 0; run < Number(values.runs); run++) {
+    // Side by side in time, so that a busy machine hits both.
+    theirs.push(await timed(() => alone(files, manifest, join(scratch, `alone-${run}`))));
+    ours.push(await timed(async () => void (await prepare(files, join(scratch, `set-${run}`)))));
+    const [a, b] = [theirs.at(-1)!, ours.at(-1)!];
+    console.log(
+      `run ${run + 1}: FFmpeg alone ${a.wall.toFixed(2)} s (CPU ${a.cpu.toFixed(2)}), preparation ${b.wall.toFixed(2)} s (CPU ${b.cpu.toFixed(2)})`,
+    );
+  }
+  const ratio = (key: keyof Spent) => middle(ours, key) / middle(theirs, key);
+  console.log(`${files.length} files, ${frames} frames and pictures, ${cpus().length} cores`);
+  console.log(
+    `preparation / FFmpeg alone: ${ratio("wall").toFixed(3)} time, ${ratio("cpu").toFixed(3)} CPU (goal 1.15)`,
+  );
+}
+
+/** Peak memory of this process while `work` runs, MB, sampled. */
+async function peakMemory(work: () => Promise<void>): Promise<number> {
+  let peak = 0;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, process.memoryUsage.rss());
+  }, 100);
+  await work();
+  clearInterval(timer);
+  return Math.round(peak / 1e6);
+}
+
+async function benchLong(scratch: string, minutes: number): Promise<void> {
+  for (const length of [minutes / 10, minutes]) {
+    const film = join(scratch, `film-${length}.mp4`);
+    console.log(`making a ${length}-minute 1920×1080 film…`);
+    await makeLongFilm(film, length * 60);
+    let manifest: DatasetManifest | undefined;
+    let spent: Spent | undefined;
+    const peak = await peakMemory(async () => {
+      spent = await timed(async () => {
+        manifest = await prepare([film], join(scratch, `long-${length}`), {
+          config: { ...config, clips: { shortest: 1, longest: 10 } },
+        });
+      });
+    });
+    const theirs = await timed(() => alone([film], manifest!, join(scratch, `long-alone-${length}`)));
+    console.log(
+      `${length} min: ${manifest!.items.length} clips, preparation ${spent!.wall.toFixed(1)} s, FFmpeg alone ${theirs.wall.toFixed(1)} s: ${(spent!.wall / theirs.wall).toFixed(3)} time, ${(spent!.cpu / theirs.cpu).toFixed(3)} CPU; peak memory ${peak} MB`,
+    );
+  }
+}
+
+const scratch = await mkdtemp(join(tmpdir(), "kinora-bench-"));
+try {
+  await benchMedia(resolve(values.media), scratch);
+  if (values.long) await benchLong(scratch, Number(values.minutes));
+} finally {
+  await rm(scratch, { recursive: true, force: true });
+}
