@@ -11,6 +11,7 @@ import { convolutionKernels } from "./convolution.ts";
 import { elementwiseKernels } from "./elementwise.ts";
 import { modulationKernels } from "./modulation.ts";
 import { normKernels } from "./norms.ts";
+import { normBackwardKernels } from "./norms-backward.ts";
 import { optimizerKernels } from "./optimizer.ts";
 import { productKernels } from "./products.ts";
 import { quantizationKernels } from "./quantization.ts";
@@ -30,6 +31,7 @@ export function createCpuDevice(): Device {
         ...productKernels(ctx),
         ...modulationKernels(ctx),
         ...normKernels(ctx),
+        ...normBackwardKernels(ctx),
         ...elementwiseKernels(ctx),
         ...ropeKernels(ctx),
         ...convolutionKernels(ctx),

@@ -7,6 +7,7 @@ import type { Kernels, Operand, RowRuns } from "../kernels.ts";
 import { asFloat32, converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, slice, tensor } from "./context.ts";
 import { eachRowChunk } from "./row-chunks.ts";
+import { RowMath } from "./row-math.ts";
 
 /** out = x + y·table[row], in bf16 throughout where y and out are, else through float32. */
 export function gatedAdd(
@@ -45,27 +46,28 @@ export function gatedAdd(
   }
 }
 
-/** out[row] = Σ a∘b over the rows that use it. Float64 sums per chunk and over chunks. */
+/** out[row] = Σ a∘b over the rows that use it. Sums are float32 within a chunk of rows, float64 over chunks. */
 export function sumRuns(ctx: CpuContext, a: Operand, b: Operand | undefined, runs: RowRuns, out: Operand): void {
   const columns = lastOf(a);
   const sums = new Float64Array(elementCount(out.shape));
   for (const run of runs) {
     const total = sums.subarray(run.row * columns, (run.row + 1) * columns);
-    eachRowChunk(run.start, run.count, columns, (start, count) => {
+    eachRowChunk(run.start, columns === 0 ? 0 : run.count, columns, (start, count) => {
       const part = (operand: Operand): Operand => slice(operand, start * columns, [count, columns]);
+      const math = new RowMath(ctx, count, columns);
       using left = asFloat32(ctx, part(a));
       using right = b && asFloat32(ctx, part(b));
-      addRows(f32View(left.operand), right && f32View(right.operand), columns, total);
+      using product = b && ctx.temporary("f32", [count, columns]);
+      using ones = ctx.temporary("f32", [count]);
+      using added = ctx.temporary("f32", [columns]);
+      if (right) math.multiply(addressOf(left.operand), { matrix: addressOf(right.operand) }, addressOf(product!));
+      f32View(ones).fill(1);
+      math.dotColumns(addressOf(ones), addressOf(product ?? left.operand), addressOf(added));
+      const values = f32View(added);
+      for (let c = 0; c < columns; c++) total[c]! += values[c]!;
     });
   }
   f32View(out).set(sums);
-}
-
-function addRows(a: Float32Array, b: Float32Array | undefined, columns: number, total: Float64Array): void {
-  for (let at = 0; at < a.length; at += columns) {
-    if (b) for (let c = 0; c < columns; c++) total[c]! += a[at + c]! * b[at + c]!;
-    else for (let c = 0; c < columns; c++) total[c]! += a[at + c]!;
-  }
 }
 
 export const modulationKernels = (ctx: CpuContext) =>

@@ -1,15 +1,25 @@
 // Sums in float64 over float32 rows, and gathers by id.
 import { elementCount } from "../../base/dtype.ts";
-import { lastOf } from "../check-operands.ts";
+import { lastOf, rowsOf } from "../check-operands.ts";
 import { f32View, view } from "../host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { checkedIds, movementKernels as reference } from "../reference/movement.ts";
 import { broadcastStrides, walk } from "../reference/walk.ts";
 import { asFloat32, cast, float32Result } from "./cast.ts";
 import { type CpuContext, slice } from "./context.ts";
+import { sumRuns } from "./modulation.ts";
 import { eachRowChunk } from "./row-chunks.ts";
 
 function sum(ctx: CpuContext, x: Operand, out: Operand): void {
+  const columns = lastOf(out);
+  if (columns > 1 && elementCount(out.shape) === columns) {
+    // Over all axes but the last: a bias gradient.
+    using total = float32Result(ctx, slice(out, 0, [1, columns]));
+    const runs = [{ start: 0, count: rowsOf(x), row: 0 }];
+    sumRuns(ctx, slice(x, 0, [rowsOf(x), columns]), undefined, runs, total.operand);
+    total.store();
+    return;
+  }
   using wide = asFloat32(ctx, x);
   using result = float32Result(ctx, out);
   const values = f32View(wide.operand);
