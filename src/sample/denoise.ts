@@ -46,6 +46,11 @@ export interface DenoiseStep {
   seconds: number;
 }
 
+/** The expert that runs at a timestep; without a boundary the one model is "low". */
+export function expertAt(timestep: number, boundary: number | undefined): Expert {
+  return boundary !== undefined && timestep >= boundary * 1000 ? "high" : "low";
+}
+
 /** Yields after every step; the last `latents` are the result. */
 export async function* denoise(input: DenoiseInput): AsyncGenerator<DenoiseStep, Float32Array> {
   const { scheduler, shape, text, boundary, channels, firstFrame, clip } = input;
@@ -57,7 +62,7 @@ export async function* denoise(input: DenoiseInput): AsyncGenerator<DenoiseStep,
   for (let step = input.startStep ?? 0; step < timesteps.length; step++) {
     const started = performance.now();
     const timestep = timesteps[step]!;
-    const expert: Expert = boundary !== undefined && timestep >= boundary * 1000 ? "high" : "low";
+    const expert = expertAt(timestep, boundary);
     if (!model || expert !== current) {
       model = await input.expert(expert);
       current = expert;

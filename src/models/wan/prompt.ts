@@ -2,7 +2,7 @@
 import { KinoraError } from "../../base/errors.ts";
 import { openTensorSource } from "../../io/tensor-source.ts";
 import { cleanText } from "../../io/text-clean/index.ts";
-import { loadTokenizer, parseTokenizer } from "../../io/tokenizer/load.ts";
+import { findTokenizerFile, loadTokenizer, parseTokenizer } from "../../io/tokenizer/load.ts";
 import type { Tokenizer } from "../../io/tokenizer/tokenizer.ts";
 import { openScope } from "../../tensor/scope.ts";
 import type { WanModel } from "./params.ts";
@@ -20,9 +20,17 @@ export function defaultNegative(model: WanModel): string {
 /** The tensor under which ComfyUI's text encoder files keep their sentencepiece model. */
 const INSIDE = "spiece_model";
 
+/** True for a text encoder's file that carries its tokenizer inside. */
+const isWeights = (path: string): boolean => /\.(?:safetensors|sft|pth|pt|bin)$/i.test(path);
+
+/** The one file that `openTokenizer` reads for a path: what the result depends on. Throws `tokenizer.not-found`. */
+export async function tokenizerFile(path: string): Promise<string> {
+  return isWeights(path) ? path : findTokenizerFile(path);
+}
+
 /** A tokenizer's file or folder, or a text encoder file that carries its tokenizer inside. Throws `tokenizer.*`. */
 export async function openTokenizer(path: string): Promise<Tokenizer> {
-  if (!/\.(?:safetensors|sft|pth|pt|bin)$/i.test(path)) return loadTokenizer(path);
+  if (!isWeights(path)) return loadTokenizer(path);
   using source = openTensorSource(path);
   if (!source.has(INSIDE)) {
     throw new KinoraError("tokenizer.not-found", `${path} carries no tokenizer`, {
