@@ -98,7 +98,7 @@ export function parse(
   }
   try {
     const { values, positionals } = parseArgs({
-      args: [...argv],
+      args: joinNegativeNumbers(argv, options),
       allowPositionals: true,
       strict: true,
       options: Object.fromEntries(
@@ -126,4 +126,16 @@ export function parse(
       cause: error,
     });
   }
+}
+
+/** `--seed -1` as `--seed=-1`: parseArgs would take the number for an option. */
+function joinNegativeNumbers(argv: readonly string[], options: Readonly<Record<string, Option>>): string[] {
+  const joined: string[] = [];
+  for (const argument of argv) {
+    const name = /^--([^=]+)$/.exec(joined.at(-1) ?? "")?.[1];
+    if (name !== undefined && options[name]?.type === "string" && /^-\.?\d/.test(argument)) {
+      joined[joined.length - 1] += `=${argument}`;
+    } else joined.push(argument);
+  }
+  return joined;
 }

@@ -4,14 +4,18 @@ import { datasetCaption } from "./commands/dataset-caption.ts";
 import { datasetInspect } from "./commands/dataset-inspect.ts";
 import { datasetPrepare } from "./commands/dataset-prepare.ts";
 import { datasetSizes } from "./commands/dataset-sizes.ts";
+import { generateCommand } from "./commands/generate.ts";
 import { modelsInspect } from "./commands/models-inspect.ts";
 import { planCommand } from "./commands/plan.ts";
+import { showCommand } from "./commands/show.ts";
 
 export const commands: readonly Command[] = [
   datasetCaption,
   datasetInspect,
   datasetPrepare,
   datasetSizes,
+  generateCommand,
   modelsInspect,
   planCommand,
+  showCommand,
 ];

@@ -1,0 +1,71 @@
+// `kinora show FILE`: prints the recipe that a film, or saved latents, carry.
+import { KinoraError } from "../../base/errors.ts";
+import type { Recipe } from "../../protocol/recipe.ts";
+import { command } from "../command.ts";
+
+/** Digits of a hash that people compare. */
+const SHOWN_DIGITS = 12;
+/** Longer texts are cut, unless --json asks for all. */
+const SHOWN_TEXT = 2000;
+
+function rows(recipe: Recipe): [label: string, text: string][] {
+  const { video, size, guidance, weights, loras, image, boundary } = recipe;
+  const content = ({ name, sha256 }: { name: string; sha256: string }) => `${name} (${sha256.slice(0, SHOWN_DIGITS)}…)`;
+  const text = (value: string) => (value.length > SHOWN_TEXT ? `${value.slice(0, SHOWN_TEXT)}…` : value);
+  const experts = weights.high !== undefined;
+  const asked =
+    size.width === video.width && size.height === video.height ? "" : ` (asked: ${size.width}×${size.height})`;
+  return [
+    ["task", recipe.task],
+    ["prompt", text(recipe.prompt)],
+    ["negative", text(recipe.negative)],
+    ["seed", `${recipe.seed} (${recipe.noise} noise)`],
+    ["video", `${video.width}×${video.height}${asked}, ${recipe.frames} frames at ${recipe.fps} a second`],
+    ["sampler", `${recipe.sampler}, ${recipe.steps} steps, shift ${recipe.shift}`],
+    ["guidance", experts ? `${guidance.low} low noise, ${guidance.high} high noise` : String(guidance.low)],
+    ...(boundary === undefined ? [] : [["boundary", String(boundary)] satisfies [string, string]]),
+    ...(image ? [["image", content(image)] satisfies [string, string]] : []),
+    ...(weights.high ? [["high noise", content(weights.high)] satisfies [string, string]] : []),
+    [experts ? "low noise" : "transformer", content(weights.low)],
+    ["autoencoder", content(weights.vae)],
+    ["text encoder", content(weights.textEncoder)],
+    ["tokenizer", content(weights.tokenizer)],
+    ...loras.map((lora): [string, string] => [
+      "lora",
+      `${content(lora)} at ${lora.strength}${experts ? `, ${lora.expert === "both" ? "both experts" : `${lora.expert} noise`}` : ""}`,
+    ]),
+    ["computed in", `${recipe.dtype} on ${recipe.device}`],
+    ["made by", `Kinora ${recipe.kinora}`],
+  ];
+}
+
+/** Names and prompts come from a file that others may have made: no control characters of theirs reach the terminal. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, (character) => (character === "\n" ? "\n               " : "�"));
+}
+
+export const showCommand = command({
+  name: "show",
+  summary: "print how a film was made: prompt, seed, sampler, weights, LoRAs",
+  usage: "FILE.mp4",
+  details: `
+Reads what kinora generate wrote into the film, or into a .latents.safetensors file. kinora generate --from FILE.mp4
+repeats it.`,
+  options: {},
+  async run({ json }, positionals, out) {
+    const [path, ...more] = positionals;
+    if (path === undefined || more.length > 0) {
+      throw new KinoraError("cli.bad-arguments", "show takes one file", { hint: "kinora show out.mp4" });
+    }
+    const { readRecipe } = await import("../../sample/recipe.ts");
+    const recipe = await readRecipe(path);
+    if (json) out.data(JSON.stringify(recipe));
+    else
+      out.data(
+        rows(recipe)
+          .map(([label, text]) => `${label.padEnd(14)} ${printable(text)}`)
+          .join("\n"),
+      );
+    return 0;
+  },
+});
