@@ -1,0 +1,499 @@
+// Whole generations with random tiny models: every task and sampler, repeated, interrupted and resumed bit for bit.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Device } from "../../src/device/device.ts";
+import { openDevice } from "../../src/device/open-device.ts";
+import { writePng } from "../../src/io/image/write.ts";
+import { VideoReader } from "../../src/io/video/reader.ts";
+import type { WanModel } from "../../src/models/wan/params.ts";
+import { wanModels } from "../../src/models/wan/params.ts";
+import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
+import type { GenerateEvent } from "../../src/protocol/generate-events.ts";
+import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
+import type { GenerateOptions } from "../../src/sample/request.ts";
+import { schedulerKinds } from "../../src/sample/schedulers/index.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import {
+  randomWeights,
+  tinyParts,
+  writeComfyFiles,
+  writeDiffusersFolder,
+  writeKinoraFolder,
+  writeOfficialFolder,
+} from "../support/tiny-checkpoint.ts";
+import { loraShapes, writeFile } from "../support/wan-files.ts";
+import { hashCache, type Run, resolved, runRequest, tinyOptions } from "./generate-support.ts";
+
+const path = temporaryFolder();
+const t2v = path("tiny-t2v");
+const ti2v = path("tiny-ti2v");
+const picture = path("picture.png");
+const hashes = hashCache(path("cache"));
+let device: Device;
+
+beforeAll(async () => {
+  device = openDevice("auto").device;
+  await writeKinoraFolder(t2v, tinyParts("tiny-t2v"));
+  await writeKinoraFolder(ti2v, tinyParts("tiny-ti2v"));
+  const data = Uint8Array.from({ length: 90 * 30 * 3 }, (_, i) => (i * 7) % 251);
+  await writePng(picture, { width: 90, height: 30, data });
+});
+afterAll(() => device[Symbol.dispose]());
+
+let count = 0;
+const film = (): string => path(`film-${count++}.mp4`);
+
+/** Runs to the end and checks that the device has given everything back. */
+async function run(
+  options: Partial<GenerateOptions>,
+  more: { signal?: AbortSignal; resume?: boolean; preview?: boolean } = {},
+  watch?: (event: GenerateEvent) => void,
+): Promise<Run & { out: string }> {
+  const folder = options.task === "tiny-ti2v" ? ti2v : t2v;
+  const asked = tinyOptions(folder, options.out ?? film(), options);
+  const before = device.memory().live;
+  const result = await runRequest(device, resolved(asked), { hashes, ...more }, watch);
+  expect(device.memory().live).toBe(before);
+  return { ...result, out: asked.out };
+}
+
+describe("tasks and samplers", () => {
+  it.each(schedulerKinds)("make a film from text with %s, each expert in its turn", async (sampler) => {
+    const result = await run({ sampler, steps: 4 });
+    const steps = result.of("step");
+    expect(steps.map(({ step, steps: all }) => [step, all])).toEqual([1, 2, 3, 4].map((step) => [step, 4]));
+    // The tiny model's boundary is at 875 of 1000: the official schedule with shift 5 crosses it.
+    expect(steps.map(({ timestep, expert }) => (timestep >= 875 ? "high" : "low") === expert)).toEqual(
+      steps.map(() => true),
+    );
+    expect(new Set(steps.map(({ expert }) => expert))).toEqual(new Set(["high", "low"]));
+    expect(result.of("stage").filter(({ stage }) => stage === "load")).toHaveLength(2);
+    expect(steps.every(({ passes }) => passes === 2)).toBe(true);
+    expect(result.last).toMatchObject({ type: "finished", frames: 5, path: result.out });
+  });
+
+  it.each(schedulerKinds)("make a film from text and a picture with %s", async (sampler) => {
+    const size = { width: 64, height: 64 };
+    const [plain, led] = [
+      await run({ task: "tiny-ti2v", sampler, size }),
+      await run({ task: "tiny-ti2v", sampler, size, image: picture }),
+    ];
+    expect(plain.last).toMatchObject({ recipe: { video: size } });
+    // 90×30 at an area of 64·64, in multiples of 32: the official size arithmetic.
+    expect(led.last).toMatchObject({
+      recipe: { video: { width: 96, height: 32 }, size, image: { name: "picture.png" } },
+    });
+    // The picture's latent is latent frame 0, so the first frame is the same whatever the noise.
+    const other = await run({ task: "tiny-ti2v", sampler, size, image: picture, seed: 6n });
+    const frame = 2 * 6;
+    const first = (latents: Float32Array) => Array.from({ length: 48 }, (_, c) => latents[c * 2 * frame]);
+    expect(first(other.latents())).toEqual(first(led.latents()));
+    expect(other.latents()).not.toEqual(led.latents());
+  });
+
+  it("joins the picture's channels for models that take them so", async () => {
+    const base = wanModels["tiny-t2v"];
+    const model: WanModel = { ...base, image: "channels", dit: { ...base.dit, inputChannels: 36 } };
+    const folder = path("tiny-i2v");
+    const parts = tinyParts("tiny-t2v");
+    const shapes = ditShapes(model.dit);
+    await writeKinoraFolder(folder, {
+      ...parts,
+      dits: { high: randomWeights(shapes, 3), low: randomWeights(shapes, 4) },
+    });
+    const files = {
+      ...resolved(tinyOptions(t2v, film())).files,
+      high: join(folder, "high_noise_model.safetensors"),
+      low: join(folder, "low_noise_model.safetensors"),
+    };
+    const before = device.memory().live;
+    const make = async (image: string) => {
+      const request = { ...resolved(tinyOptions(t2v, film())), model, files, image, steps: 2 };
+      return runRequest(device, request, { hashes });
+    };
+    const dark = path("dark.png");
+    await writePng(dark, { width: 90, height: 30, data: new Uint8Array(90 * 30 * 3) });
+    const [one, other] = [await make(picture), await make(dark)];
+    // The area of 32·32 at 90×30, floored to whole tokens as upstream does.
+    expect(one.last).toMatchObject({ type: "finished", recipe: { video: { width: 48, height: 16 } } });
+    expect(one.latents()).not.toEqual(other.latents());
+    expect(device.memory().live).toBe(before);
+  });
+
+  it("leaves out the second pass at a guidance of 1, per expert", async () => {
+    const both = await run({ guidance: 1 });
+    expect(both.of("step").map(({ passes }) => passes)).toEqual([1, 1, 1]);
+    const one = await run({ guidance: { low: 1, high: 3 } });
+    for (const { expert, passes } of one.of("step")) expect(passes).toBe(expert === "high" ? 2 : 1);
+    // Without a second pass the negative text counts for nothing.
+    const other = await run({ guidance: 1, negative: "something else" });
+    expect(other.latents()).toEqual(both.latents());
+  });
+
+  it("starts from the noise that was asked for", async () => {
+    const latents = async (noise: string) => (await run({ noise, steps: 1, sampler: "euler" })).latents();
+    const [own, cpu, cuda] = [
+      await latents("kinora"),
+      await latents("torch-cpu"),
+      await latents("torch-cuda:RTX 4090"),
+    ];
+    expect(cpu).not.toEqual(own);
+    expect(cuda).not.toEqual(cpu);
+    expect(await latents("torch-cpu")).toEqual(cpu);
+  });
+});
+
+describe("the film", () => {
+  it("plays with the right frames, rate and size, index in front, recipe inside", async () => {
+    const { out, last } = await run({ size: { width: 48, height: 32 }, frames: 9, prompt: "a red ✨ “circle”\nmoves" });
+    await using reader = await VideoReader.open(out);
+    let frames = 0;
+    for await (const _frame of reader.frames()) frames++;
+    expect(frames).toBe(9);
+    expect(reader.video).toMatchObject({ codec: "h264", width: 48, height: 32, fps: 16, pixelFormat: "yuv420p" });
+    const bytes = readFileSync(out).toString("latin1");
+    expect(bytes.indexOf("moov")).toBeLessThan(bytes.indexOf("mdat"));
+    const recipe = await readRecipe(out);
+    expect(recipe).toEqual((last as Extract<GenerateEvent, { type: "finished" }>).recipe);
+    expect(recipe.prompt).toBe("a red ✨ “circle”\nmoves");
+  });
+
+  it("is not left half-written, nor its latents when they are not wanted", async () => {
+    const { out, of } = await run({ keepLatents: false });
+    expect(of("finished")[0]!.latents).toBeUndefined();
+    expect(() => readFileSync(out.replace(".mp4", ".latents.safetensors"))).toThrow("ENOENT");
+  });
+});
+
+describe("repeating", () => {
+  it("gives the same latents twice, and others for another seed", async () => {
+    const [one, two, other] = [await run({}), await run({}), await run({ seed: 6n })];
+    expect(two.latents()).toEqual(one.latents());
+    expect(other.latents()).not.toEqual(one.latents());
+  });
+
+  it("repeats a film from its recipe alone, finding the files by their content", async () => {
+    const lora = await loraFile("repeat_high.safetensors", 21);
+    const first = await run({
+      task: "tiny-t2v",
+      loras: [{ path: lora, strength: 0.7 }],
+      guidance: { low: 2, high: 3 },
+      shift: 4,
+      sampler: "dpm++",
+      noise: "torch-cpu",
+    });
+    const recipe = await readRecipe(first.out);
+    expect(recipe.loras).toMatchObject([{ name: "repeat_high.safetensors", strength: 0.7, expert: "high" }]);
+    const options = await repeatOptions(recipe, { out: film(), keepLatents: true }, hashCache(path("cache")));
+    const again = await runRequest(device, resolved(options), { hashes, repeats: recipe });
+    expect(again.latents()).toEqual(first.latents());
+    expect(again.of("note")).toEqual([]);
+
+    const changed = await repeatOptions(recipe, { out: film(), seed: 99n, keepLatents: true }, hashes);
+    const other = await runRequest(device, resolved(changed), { hashes, repeats: recipe });
+    expect(other.of("note").map(({ text }) => text)).toEqual([expect.stringMatching(/recipe that is repeated: seed$/)]);
+    expect(other.latents()).not.toEqual(first.latents());
+  });
+
+  it("repeats a film made from a picture", async () => {
+    const first = await run({ task: "tiny-ti2v", image: picture, size: { width: 64, height: 64 } });
+    const recipe = await readRecipe(first.out);
+    const options = await repeatOptions(recipe, { out: film(), keepLatents: true }, hashes);
+    expect(options.image).toBe(picture);
+    const again = await runRequest(device, resolved(options), { hashes, repeats: recipe });
+    expect(again.latents()).toEqual(first.latents());
+  });
+
+  it("names the recipe's files that are not on this machine", async () => {
+    const lora = await loraFile("lost.safetensors", 22);
+    const { out } = await run({ loras: [{ path: lora, strength: 1 }], steps: 1 });
+    writeFileSync(lora, "changed since");
+    const recipe = await readRecipe(out);
+    await expect(repeatOptions(recipe, { out: film(), files: { folder: t2v } }, hashes)).rejects.toMatchObject({
+      code: "recipe.missing-files",
+      message: expect.stringContaining("lost.safetensors (--lora"),
+    });
+    const replaced = await repeatOptions(
+      recipe,
+      { out: film(), files: { folder: t2v }, loras: [{ path: await loraFile("new.safetensors", 22), strength: 1 }] },
+      hashes,
+    );
+    expect(replaced.loras).toHaveLength(1);
+  });
+});
+
+describe("interrupting", () => {
+  it.each(schedulerKinds)("resumes %s after any step bit for bit", async (sampler) => {
+    const steps = 3;
+    const unbroken = (await run({ sampler, steps })).latents();
+    for (let stop = 1; stop < steps; stop++) {
+      const out = film();
+      const controller = new AbortController();
+      const cut = await run({ sampler, steps, out }, { signal: controller.signal }, (event) => {
+        if (event.type === "step" && event.step === stop) controller.abort();
+      });
+      expect(cut.last).toMatchObject({ type: "interrupted", step: stop });
+      const rest = await run({ sampler, steps, out }, { resume: true });
+      expect(rest.of("step").map(({ step }) => step)).toEqual(
+        Array.from({ length: steps - stop }, (_, i) => stop + 1 + i),
+      );
+      expect(rest.last.type).toBe("finished");
+      expect(rest.latents()).toEqual(unbroken);
+    }
+  });
+
+  it("stopped while decoding, keeps the latents and decodes them later", async () => {
+    const out = film();
+    const controller = new AbortController();
+    const cut = await run({ out, keepLatents: false, frames: 9 }, { signal: controller.signal }, (event) => {
+      if (event.type === "progress" && event.stage === "decode") controller.abort();
+    });
+    expect(cut.last).toMatchObject({ type: "interrupted", step: 3, steps: 3 });
+    expect(() => readFileSync(out)).toThrow("ENOENT");
+    const rest = await run({ out, keepLatents: false, frames: 9 }, { resume: true });
+    expect(rest.of("step")).toEqual([]);
+    expect(rest.last).toMatchObject({ type: "finished", frames: 9 });
+  });
+
+  it("before the first step leaves nothing behind", async () => {
+    const out = film();
+    const result = await run({ out }, { signal: AbortSignal.abort() });
+    expect(result.last).toEqual({ type: "interrupted", step: 0, steps: 3 });
+    await expect(run({ out }, { resume: true })).rejects.toMatchObject({ code: "generate.nothing-to-resume" });
+  });
+
+  it("never loses an unfinished run to a new one, nor goes on with other settings", async () => {
+    const out = film();
+    const controller = new AbortController();
+    await run({ out }, { signal: controller.signal }, (event) => {
+      if (event.type === "step") controller.abort();
+    });
+    await expect(run({ out })).rejects.toMatchObject({ code: "generate.unfinished" });
+    await expect(run({ out, prompt: "another" }, { resume: true })).rejects.toMatchObject({
+      code: "generate.resume-mismatch",
+      message: expect.stringContaining("different: prompt"),
+    });
+    expect((await run({ out }, { resume: true })).last.type).toBe("finished");
+    // A finished run may be made again.
+    expect((await run({ out })).last.type).toBe("finished");
+  });
+
+  it("frees each network before the next one comes", async () => {
+    const weights: { at: string; live: number }[] = [];
+    await run({ steps: 4 }, {}, (event) => {
+      const { live } = device.memory().byCategory.weights;
+      if (event.type === "stage") weights.push({ at: `${event.stage} ${event.detail}`, live });
+      if (event.type === "step") weights.push({ at: event.expert, live });
+    });
+    const at = (name: string) => weights.filter((entry) => entry.at.startsWith(name)).map(({ live }) => live);
+    // The text encoder is gone before the first expert, the last expert before the autoencoder.
+    expect(at("load loading the high-noise")).toEqual([0]);
+    expect(at("decode")).toEqual([0]);
+    const one = at("high")[0]!;
+    expect(one).toBeGreaterThan(10e6);
+    for (const live of [...at("high"), ...at("low")]) expect(live).toBe(one);
+  });
+
+  it("a consumer that walks away leaves the device as it was", async () => {
+    const before = device.memory().live;
+    const { generate } = await import("../../src/sample/pipeline.ts");
+    for await (const event of generate(resolved(tinyOptions(t2v, film())), device, { hashes })) {
+      if (event.type === "step") break;
+    }
+    expect(device.memory().live).toBe(before);
+  });
+});
+
+describe("layouts", () => {
+  it("official, diffusers and ComfyUI files give the same latents as Kinora's own", async () => {
+    for (const task of ["tiny-t2v", "tiny-ti2v"] as const) {
+      const size = task === "tiny-t2v" ? { width: 32, height: 32 } : { width: 64, height: 64 };
+      const parts = tinyParts(task);
+      const own = (await run({ task, size })).latents();
+      const official = await writeOfficialFolder(path(`official-${task}`), parts);
+      const diffusers = await writeDiffusersFolder(path(`diffusers-${task}`), parts);
+      const comfy = await writeComfyFiles(path(`comfy-${task}`), parts);
+      const dit = comfy.high === undefined ? { dit: comfy.low } : { high: comfy.high, low: comfy.low };
+      for (const files of [
+        { folder: official },
+        { folder: diffusers },
+        { ...dit, vae: comfy.vae, textEncoder: comfy.t5 },
+      ]) {
+        expect((await run({ task, size, files })).latents(), `${task} ${JSON.stringify(files)}`).toEqual(own);
+      }
+    }
+  });
+
+  it("takes the boundary from a diffusers folder", async () => {
+    const folder = await writeDiffusersFolder(path("boundary"), tinyParts("tiny-t2v"), 0.5);
+    const result = await run({ files: { folder }, steps: 4 });
+    for (const { timestep, expert } of result.of("step")) expect(expert).toBe(timestep >= 500 ? "high" : "low");
+    expect(result.last).toMatchObject({ recipe: { boundary: 0.5 } });
+  });
+});
+
+/** A random LoRA on the attention of a model's blocks, large enough to show. */
+async function loraFile(name: string, seed: number, model: WanModel = wanModels["tiny-t2v"]): Promise<string> {
+  mkdirSync(path("loras"), { recursive: true });
+  const shapes = loraShapes("peft", model.dit, /^blocks\.\d+\.self_attn\.[qkvo]$/, 2);
+  return writeFile(path(`loras/${name}`), randomWeights(shapes, seed, "f32"));
+}
+
+describe("LoRA", () => {
+  it("at strength 0 changes nothing, otherwise it does, on the expert it names", async () => {
+    const both = await loraFile("style.safetensors", 31);
+    const high = await loraFile("style_high.safetensors", 31);
+    const plain = await run({ steps: 4 });
+    const with_ = async (loras: NonNullable<GenerateOptions["loras"]>) => (await run({ steps: 4, loras })).latents();
+    expect(await with_([{ path: both, strength: 0 }])).toEqual(plain.latents());
+    const onBoth = await with_([{ path: both, strength: 1 }]);
+    const onHigh = await with_([{ path: high, strength: 1 }]);
+    const onLow = await with_([{ path: both, strength: 1, expert: "low" }]);
+    expect(new Set([plain.latents(), onBoth, onHigh, onLow].map(String)).size).toBe(4);
+    expect(await with_([{ path: both, strength: 1, expert: "high" }])).toEqual(onHigh);
+    // Two halves add up to the whole: on each expert once, in two entries.
+    expect(
+      await with_([
+        { path: high, strength: 1 },
+        { path: both, strength: 1, expert: "low" },
+      ]),
+    ).toEqual(onBoth);
+  });
+
+  it("says where no expert is named, and where another is", async () => {
+    const both = await loraFile("style.safetensors", 31);
+    const high = await loraFile("style_high.safetensors", 31);
+    const result = await run({
+      steps: 1,
+      loras: [
+        { path: both, strength: 1 },
+        { path: high, strength: 1, expert: "low" },
+      ],
+    });
+    expect(result.of("note").map(({ text }) => text)).toEqual([
+      expect.stringContaining("names no expert"),
+      expect.stringContaining("for the high-noise expert and is put on the low-noise one"),
+    ]);
+  });
+
+  it("for another model is an error that lists its modules, before anything is computed", async () => {
+    const wide = await loraFile("wide.safetensors", 5, wanModels["t2v-1.3B"]);
+    await expect(run({ loras: [{ path: wide, strength: 1 }] })).rejects.toMatchObject({
+      code: "lora.unmatched",
+      message: expect.stringMatching(/blocks\.0\.self_attn\.q \(1536 → 1536; the layer is 256 → 256\)/),
+      hint: expect.stringContaining("t2v-1.3B"),
+    });
+    await expect(run({ loras: [{ path: join(t2v, "vae.safetensors"), strength: 1 }] })).rejects.toMatchObject({
+      code: "lora.not-a-lora",
+    });
+  });
+
+  it("cannot be put on an expert that a model does not have", async () => {
+    const file = await loraFile("ti.safetensors", 5, wanModels["tiny-ti2v"]);
+    const options = { task: "tiny-ti2v", size: { width: 64, height: 64 }, steps: 1 };
+    await expect(run({ ...options, loras: [{ path: file, strength: 1, expert: "high" }] })).rejects.toMatchObject({
+      code: "lora.no-expert",
+    });
+    expect((await run({ ...options, loras: [{ path: file, strength: 1 }] })).last.type).toBe("finished");
+  });
+});
+
+describe("bad input", () => {
+  const rejected: [what: string, options: Partial<GenerateOptions>, code: string, words: RegExp][] = [
+    ["an unknown task", { task: "tiny-t2w" }, "generate.unknown-task", /did you mean --task tiny-t2v/],
+    ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v/],
+    ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /cannot be run yet/],
+    ["no prompt", { prompt: " " }, "generate.no-prompt", /--prompt/],
+    ["a size that does not divide", { size: { width: 60, height: 40 } }, "size.not-divisible", /nearest is 64\*48/],
+    ["a size of nothing", { size: { width: 0, height: 32 } }, "size.not-divisible", /multiples of 16/],
+    ["no frames", { frames: 0 }, "generate.bad-frames", /at least one frame/],
+    ["a picture for text alone", { image: "x.png" }, "generate.image-unused", /tiny-ti2v/],
+    ["no picture for image to video", { task: "i2v-A14B" }, "generate.image-missing", /--image/],
+    ["a missing picture", { task: "tiny-ti2v", image: "/no/such.png" }, "media.not-found", /such\.png/],
+    ["an unknown sampler", { sampler: "unipcc" }, "generate.unknown-sampler", /did you mean unipc/],
+    ["too many steps", { steps: 100_000 }, "scheduler.options", /10000 steps/],
+    ["a shift of zero", { shift: 0 }, "scheduler.options", /positive shift/],
+    ["guidance that is no number", { guidance: Number.NaN }, "generate.bad-guidance", /NaN/],
+    ["unknown noise", { noise: "gauss" }, "noise.unknown", /torch-cpu/],
+    [
+      "noise of an unknown GPU",
+      { noise: "torch-cuda:RTX 409" },
+      "noise.unknown-gpu",
+      /did you mean torch-cuda:RTX 4090/,
+    ],
+    ["a seed of too many bits", { seed: 1n << 64n }, "rng.seed", /64 bits/],
+    ["--dit for two experts", { files: { dit: "x" } }, "generate.wrong-flag", /--dit_high and --dit_low/],
+    ["no such folder", { files: { folder: "/no/such/folder" } }, "checkpoint.no-folder", /official or diffusers/],
+    ["a film in no folder", { out: "/no/such/folder/x.mp4" }, "generate.bad-output", /no folder \/no\/such/],
+    ["a film that is no MP4", { out: "film.gif" }, "generate.bad-output", /\.mp4/],
+    ["a LoRA that is not there", { loras: [{ path: "/no/lora.safetensors", strength: 1 }] }, "io.not-found", /lora/],
+    ["a strength that is no number", { loras: [{ path: "x", strength: Number.NaN }] }, "lora.bad-strength", /NaN/],
+  ];
+  it.each(rejected)("%s", async (_what, options, code, words) => {
+    const error = await run(options).then(
+      () => undefined,
+      (thrown: unknown) => thrown as Error & { code: string; hint?: string },
+    );
+    expect(error?.code).toBe(code);
+    expect(`${error?.message} ${error?.hint ?? ""}`).toMatch(words);
+  });
+
+  it("weights of another model, naming what they are", async () => {
+    const files = { folder: ti2v, dit: join(t2v, "low_noise_model.safetensors") };
+    await expect(run({ task: "tiny-ti2v", size: { width: 64, height: 64 }, files })).rejects.toMatchObject({
+      code: "generate.wrong-model",
+      message: expect.stringContaining("tiny-t2v"),
+    });
+    await expect(run({ files: { folder: t2v, vae: join(ti2v, "vae.safetensors") } })).rejects.toMatchObject({
+      code: "generate.wrong-model",
+      message: expect.stringContaining("Wan 2.1 autoencoder"),
+    });
+    await expect(run({ files: { folder: t2v, textEncoder: join(t2v, "vae.safetensors") } })).rejects.toMatchObject({
+      code: "weights.other-model",
+    });
+  });
+
+  it("lists every file that is missing, and what is there instead", async () => {
+    await expect(run({ files: { folder: ti2v } })).rejects.toMatchObject({
+      code: "checkpoint.missing",
+      message: expect.stringMatching(/high-noise transformer, the low-noise transformer, the autoencoder.*tiny-ti2v/),
+    });
+  });
+
+  it("a tokenizer that is another encoder's", async () => {
+    const tokenizer = path("other-tokenizer.json");
+    const own = JSON.parse(readFileSync(join(t2v, "tokenizer.json"), "utf8"));
+    const extra = Array.from({ length: 400 }, (_, i) => [`x${i}`, -20]);
+    const vocab = [...own.model.vocab, ...extra, ["▁zebra", -1]];
+    writeFileSync(tokenizer, JSON.stringify({ ...own, model: { ...own.model, vocab } }));
+    await expect(run({ prompt: "zebra", files: { folder: t2v, tokenizer } })).rejects.toMatchObject({
+      code: "text.vocabulary",
+    });
+  });
+
+  it("a prompt of 10,000 characters is cut with a word, others are not", async () => {
+    const long = "a red circle ".repeat(770);
+    const result = await run({ prompt: long, steps: 1 });
+    expect(result.of("note")).toEqual([
+      { type: "note", text: expect.stringMatching(/^the prompt has \d{4} tokens.*first 32$/) },
+    ]);
+    // What is beyond the model's length does not count.
+    const other = await run({ prompt: `${long} and a blue square`, steps: 1 });
+    expect(other.latents()).toEqual(result.latents());
+    expect((await run({ steps: 1 })).of("note")).toEqual([]);
+  });
+
+  it("frames that are not 4n + 1 are rounded with a word", async () => {
+    const { resolveRequest } = await import("../../src/sample/request.ts");
+    for (const [frames, made] of [
+      [7, 9],
+      [6, 5],
+      [2, 1],
+    ] as const) {
+      const { request, notes } = resolveRequest(tinyOptions(t2v, film(), { frames }));
+      expect(request.frames).toBe(made);
+      expect(notes).toEqual([`${frames} frames are not 4n + 1: ${made} are made`]);
+    }
+  });
+});
