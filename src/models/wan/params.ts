@@ -58,7 +58,11 @@ export interface WanModel {
 
 /** Heads of the published width, 128, so that sizes are told from shapes as for the large models. */
 const tiny = {
-  ...{ patchSize: [1, 2, 2], textLength: 32, frequencyDim: 64, textDim: 128, eps: 1e-6 },
+  patchSize: [1, 2, 2],
+  textLength: 32,
+  frequencyDim: 64,
+  textDim: 128,
+  eps: 1e-6,
   dim: 256,
   ffnDim: 768,
   heads: 2,
