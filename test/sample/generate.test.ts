@@ -8,8 +8,10 @@ import { writePng } from "../../src/io/image/write.ts";
 import { VideoReader } from "../../src/io/video/reader.ts";
 import type { WanModel } from "../../src/models/wan/params.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
-import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
+import { vaeConfigs } from "../../src/models/wan/vae/config.ts";
+import { ditShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
 import type { GenerateEvent } from "../../src/protocol/generate-events.ts";
+import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
 import type { GenerateOptions } from "../../src/sample/request.ts";
 import { schedulerKinds } from "../../src/sample/schedulers/index.ts";
@@ -22,7 +24,7 @@ import {
   writeKinoraFolder,
   writeOfficialFolder,
 } from "../support/tiny-checkpoint.ts";
-import { loraShapes, writeFile } from "../support/wan-files.ts";
+import { loraShapes, quantized, writeFile, writeSparse } from "../support/wan-files.ts";
 import { hashCache, type Run, resolved, runRequest, tinyOptions } from "./generate-support.ts";
 
 const path = temporaryFolder();
@@ -305,6 +307,25 @@ describe("interrupting", () => {
   });
 });
 
+describe("previews", () => {
+  it("come after each step with a published autoencoder, and are left out with a word for others", async () => {
+    // The published sizes, every weight zero: what is decoded is of no interest here.
+    const vae = writeSparse(path("Wan2.1_VAE.safetensors"), vaeShapes(vaeConfigs.vae21), "f32");
+    const options = { files: { folder: t2v, vae }, size: { width: 32, height: 16 }, frames: 1 };
+    const result = await run(options, { preview: true });
+    const previews = result.of("preview");
+    expect(previews.map(({ step, width, height }) => [step, width, height])).toEqual(
+      [1, 2, 3].map((step) => [step, 4, 2]),
+    );
+    // Nothing is left to predict after the last step.
+    expect(previews[2]!.frames).toEqual(previewFrames(result.latents(), [16, 1, 2, 4], "vae21"));
+    expect(previews[0]!.frames).not.toEqual(previews[2]!.frames);
+    const tiny = await run({ steps: 1 }, { preview: true });
+    expect(tiny.of("preview")).toEqual([]);
+    expect(tiny.of("note")).toEqual([{ type: "note", text: expect.stringContaining("no preview") }]);
+  });
+});
+
 describe("layouts", () => {
   it("official, diffusers and ComfyUI files give the same latents as Kinora's own", async () => {
     for (const task of ["tiny-t2v", "tiny-ti2v"] as const) {
@@ -323,6 +344,19 @@ describe("layouts", () => {
         expect((await run({ task, size, files })).latents(), `${task} ${JSON.stringify(files)}`).toEqual(own);
       }
     }
+  });
+
+  it("runs fp8 files of either style of scales alike", async () => {
+    const parts = tinyParts("tiny-t2v");
+    const latents: Float32Array[] = [];
+    for (const style of ["scale_weight", "weight_scale"] as const) {
+      const fp8 = { high: quantized(parts.dits.high!, style), low: quantized(parts.dits.low, style) };
+      const comfy = await writeComfyFiles(path(`fp8-${style}`), { ...parts, dits: fp8 });
+      const files = { high: comfy.high, low: comfy.low, vae: comfy.vae, textEncoder: comfy.t5 };
+      latents.push((await run({ files })).latents());
+    }
+    expect(latents[1]).toEqual(latents[0]);
+    expect(latents[0]).not.toEqual((await run({})).latents());
   });
 
   it("takes the boundary from a diffusers folder", async () => {

@@ -196,6 +196,7 @@ const LONG_STEP_SECONDS = 20;
 class Interrupt implements Disposable {
   readonly #controller = new AbortController();
   readonly #out: Output;
+  #armed = true;
   readonly #onSignal = (): void => {
     if (this.#controller.signal.aborted) process.exit(130);
     this.#controller.abort();
@@ -213,12 +214,13 @@ class Interrupt implements Disposable {
   }
 
   afterStep(seconds: number): void {
-    if (seconds < LONG_STEP_SECONDS || process.listenerCount("SIGINT") === 0) return;
+    if (seconds < LONG_STEP_SECONDS || !this.#armed) return;
     this[Symbol.dispose]();
     this.#out.note("steps are long: Ctrl-C stops at once, and --resume goes on from the last finished step");
   }
 
   [Symbol.dispose](): void {
+    this.#armed = false;
     process.off("SIGINT", this.#onSignal);
     process.off("SIGTERM", this.#onSignal);
   }
