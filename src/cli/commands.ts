@@ -8,6 +8,7 @@ import { generateCommand } from "./commands/generate.ts";
 import { modelsInspect } from "./commands/models-inspect.ts";
 import { planCommand } from "./commands/plan.ts";
 import { showCommand } from "./commands/show.ts";
+import { trainCommand } from "./commands/train.ts";
 
 export const commands: readonly Command[] = [
   datasetCaption,
@@ -18,4 +19,5 @@ export const commands: readonly Command[] = [
   modelsInspect,
   planCommand,
   showCommand,
+  trainCommand,
 ];

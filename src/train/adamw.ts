@@ -1,7 +1,7 @@
 // AdamW over named parameters (Loshchilov & Hutter, arXiv 1711.05101), as torch.optim.AdamW computes it.
 import type { Device } from "../device/device.ts";
-import { openScope } from "../tensor/scope.ts";
-import { empty, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
+import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";
+import { globalNorm, type Optimizer } from "./optimizer.ts";
 
 export interface AdamWSettings {
   betas: readonly [number, number];
@@ -9,12 +9,17 @@ export interface AdamWSettings {
   weightDecay: number;
 }
 
-export class AdamW implements Disposable {
+/** What a kernel needs to know of a step. */
+export function adamwOptions(settings: AdamWSettings, step: number, learningRate: number, gradientScale: number) {
+  const { betas, eps, weightDecay } = settings;
+  return { learningRate, beta1: betas[0], beta2: betas[1], eps, weightDecay, step, gradientScale };
+}
+
+export class AdamW implements Optimizer {
   readonly settings: AdamWSettings;
   readonly parameters: ReadonlyMap<string, Tensor>;
   /** First and second moments by parameter name, float32. */
   readonly moments = new Map<string, { m: Tensor; v: Tensor }>();
-  /** Steps done. */
   step = 0;
   readonly #device: Device;
 
@@ -32,38 +37,29 @@ export class AdamW implements Disposable {
     }
   }
 
-  /** Global L2 norm of the gradients gathered so far. */
-  async gradientNorm(): Promise<number> {
-    using _scope = openScope(this.#device);
-    let total = 0;
-    for (const { gradient } of this.parameters.values()) {
-      if (!gradient) continue;
-      const square = empty(this.#device, [1], "f32");
-      this.#device.kernels.sumSquares(gradient, square);
-      total += await square.item();
-    }
-    return Math.sqrt(total);
+  gradientNorm(): Promise<number> {
+    return globalNorm(this.#device, this.parameters);
   }
 
-  /** One update from the gathered gradients, each multiplied by `gradientScale`; clears them. */
   update(learningRate: number, gradientScale = 1): void {
     this.step++;
-    const { betas, eps, weightDecay } = this.settings;
+    const options = adamwOptions(this.settings, this.step, learningRate, gradientScale);
     for (const [name, parameter] of this.parameters) {
       const { gradient } = parameter;
       if (!gradient) continue;
       const { m, v } = this.moments.get(name)!;
-      this.#device.kernels.adamw(parameter, gradient, m, v, {
-        learningRate,
-        beta1: betas[0],
-        beta2: betas[1],
-        eps,
-        weightDecay,
-        step: this.step,
-        gradientScale,
-      });
+      this.#device.kernels.adamw(parameter, gradient, m, v, options);
       parameter.clearGradient();
     }
+  }
+
+  state(): Map<string, Tensor> {
+    return new Map(
+      [...this.moments].flatMap(([name, { m, v }]) => [
+        [`${name}.m`, m],
+        [`${name}.v`, v],
+      ]),
+    );
   }
 
   [Symbol.dispose](): void {

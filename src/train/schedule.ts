@@ -1,6 +1,7 @@
 // The learning rate over the steps, as a factor of its highest value. The definitions of transformers' schedules:
 // https://github.com/huggingface/transformers/blob/v4.57.0/src/transformers/optimization.py
 import type { ScheduleKind } from "../protocol/train-config.ts";
+import type { TrainSettings } from "./settings.ts";
 
 export interface Schedule {
   kind: ScheduleKind;
@@ -31,4 +32,9 @@ export function learningRateAt(schedule: Schedule, step: number, highest: number
       if (step > steps) return POLYNOMIAL_END;
       return (highest - POLYNOMIAL_END) * (1 - progress) ** power + POLYNOMIAL_END;
   }
+}
+
+export function scheduleOf({ schedule }: Pick<TrainSettings, "schedule">, steps: number): Schedule {
+  const { warmup, ...rest } = schedule;
+  return { ...rest, warmup: "steps" in warmup ? warmup.steps : Math.floor(warmup.share * steps), steps };
 }

@@ -1,0 +1,248 @@
+// kinora train CONFIG.toml: trains, shows how it goes, stops and goes on.
+import { join } from "node:path";
+import { KinoraError } from "../../base/errors.ts";
+import { formatBytes, formatCount, formatSeconds } from "../../base/units.ts";
+import { openDevice } from "../../device/open-device.ts";
+import { cacheFolder, HashCache } from "../../io/content-hash.ts";
+import { type Override, readTrainConfig, type SettledConfig } from "../../train/config.ts";
+import type { TrainEvent, TrainResult } from "../../train/events.ts";
+import { type ExplainedRun, explainRun } from "../../train/explain.ts";
+import { train } from "../../train/loop.ts";
+import { pageName } from "../../train/run-page.ts";
+import { command, type Output } from "../command.ts";
+import { makePreview } from "../previews.ts";
+import { timeLeft } from "../progress.ts";
+
+export const trainCommand = command({
+  name: "train",
+  summary: "train a LoRA, or a whole model, from one configuration file; the same command goes on after a stop",
+  usage: "CONFIG.toml",
+  options: {
+    explain: {
+      type: "boolean",
+      help: "print every effective setting, where it came from and what it implies; train nothing",
+    },
+    set: {
+      type: "string",
+      value: "KEY=VALUE",
+      multiple: true,
+      help: "a setting that comes before the file's, e.g. optimizer.learning_rate=2e-4",
+    },
+  },
+  details: `
+A small configuration; docs/training.md has every key:
+
+  dataset = "clips"            # a prepared folder, clips with .txt captions, or a (musubi) dataset TOML
+  steps = 1000                 # or epochs = 10
+
+  [model]
+  name = "t2v-A14B"
+  checkpoint = "Wan2.2-T2V-A14B"
+  base = "fp8"                 # f32, bf16, fp8
+
+  [lora]
+  rank = 32                    # alpha = rank unless given
+
+  [validation]
+  hold_out = 2                 # files that never train
+
+  [preview]
+  prompts = "prompts.txt"      # musubi's prompt file
+
+Ctrl-C ends the run after the step under way and saves its state; the same command goes on from there, with the same
+numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl, tensorboard/ and ${pageName}.`,
+  async run(values, positionals, out) {
+    const config = await readTrainConfig(onlyFile(positionals), values.set.map(parseOverride));
+    for (const note of config.notes) out.note(`note: ${note}`);
+    if (values.explain) {
+      const explained = await explain(config, out);
+      out.data(values.json ? JSON.stringify(explained, null, 2) : explanation(explained));
+      return 0;
+    }
+    return runTraining(config, values.json, out);
+  },
+});
+
+export function onlyFile(positionals: readonly string[]): string {
+  const [file, ...rest] = positionals;
+  if (file !== undefined && rest.length === 0) return file;
+  throw new KinoraError("cli.bad-arguments", "one configuration file is needed", { hint: "kinora train CONFIG.toml" });
+}
+
+export function parseOverride(text: string): Override {
+  const at = text.indexOf("=");
+  if (at > 0) return { key: text.slice(0, at).trim(), value: text.slice(at + 1).trim() };
+  throw new KinoraError("cli.bad-value", "--set is wrong", { expected: "KEY=VALUE", actual: text });
+}
+
+async function explain({ settings, explained }: SettledConfig, out: Output): Promise<ExplainedRun> {
+  const run = explainRun(settings, explained);
+  for (;;) {
+    const { done, value } = await run.next();
+    if (done) return value;
+    if (value.type === "dataset" && value.event.type === "probed")
+      out.progress(`reading files: ${value.event.done} of ${value.event.files}`);
+  }
+}
+
+function explanation({ settings, implied, dropped }: ExplainedRun): string {
+  const width = Math.max(...settings.map(({ key }) => key.length));
+  const value = Math.min(40, Math.max(...settings.map((row) => row.value.length)));
+  const lines = settings.map(({ key, value: text, from, note, idle }) => {
+    const words = [idle && `NO EFFECT: ${idle}`, note].filter(Boolean).join("; ");
+    return `  ${key.padEnd(width)}  ${text.padEnd(value)}  ${from.padEnd(7)}${words ? `  ${words}` : ""}`.trimEnd();
+  });
+  return [
+    "settings",
+    ...lines,
+    "",
+    "what follows from them",
+    ...implied.map((line) => `  ${line}`),
+    ...(dropped.length > 0
+      ? ["", "files that give less than they were asked for", ...dropped.map((line) => `  ${line}`)]
+      : []),
+  ].join("\n");
+}
+
+async function runTraining({ settings, device: choice }: SettledConfig, json: boolean, out: Output): Promise<number> {
+  const opened = openDevice(choice);
+  if (opened.note) out.note(`note: ${opened.note}`);
+  using device = opened.device;
+  const stop = new AbortController();
+  const interrupt = () => {
+    if (stop.signal.aborted) process.exit(130);
+    stop.abort();
+    out.note("stopping after this step; once more ends at once");
+  };
+  process.on("SIGINT", interrupt);
+  process.on("SIGTERM", interrupt);
+  try {
+    const hashes = new HashCache(cacheFolder(process.env));
+    const run = train(settings, { device, hashes, signal: stop.signal, preview: makePreview });
+    const show = json ? (event: TrainEvent) => out.note(JSON.stringify(jsonEvent(event))) : new Narrator(out).show;
+    for (;;) {
+      const { done, value } = await run.next();
+      if (done) {
+        out.data(json ? JSON.stringify(value) : closing(value));
+        return value.end === "stopped" ? 130 : 0;
+      }
+      show(value);
+    }
+  } catch (error) {
+    if (stop.signal.aborted && (error as Error).name === "AbortError") {
+      out.note("stopped; what was cached and saved stays, and the same command goes on");
+      return 130;
+    }
+    throw error;
+  } finally {
+    process.off("SIGINT", interrupt);
+    process.off("SIGTERM", interrupt);
+  }
+}
+
+/** The plan of a dataset is long; machines ask `kinora dataset inspect` for it. */
+function jsonEvent(event: TrainEvent): unknown {
+  if (event.type !== "ready") return event;
+  const { type, steps, batchesPerEpoch, resumed, items } = event;
+  return { type, steps, batchesPerEpoch, resumed, items: items.train.length, heldOut: items.heldOut.length };
+}
+
+function closing({ end, step, steps, output, files, peakBytes }: TrainResult): string {
+  if (end === "stopped") return `stopped after step ${step} of ${steps}; the same command goes on`;
+  const written = files.map((file) => `  ${join(output, file)}`).join("\n");
+  return `finished ${steps} steps, peak memory ${formatBytes(peakBytes)}\n${written}\n  ${join(output, pageName)}`;
+}
+
+/** Turns events into lines and a progress line. */
+class Narrator {
+  readonly #out: Output;
+  #since = Date.now();
+  #made = 0;
+
+  constructor(out: Output) {
+    this.#out = out;
+  }
+
+  readonly show = (event: TrainEvent): void => {
+    const out = this.#out;
+    switch (event.type) {
+      case "dataset":
+        if (event.event.type === "probed") out.progress(`reading files: ${event.event.done} of ${event.event.files}`);
+        return;
+      case "hashing":
+        out.progress(`hashing ${event.path}: ${Math.floor((100 * event.bytesDone) / event.bytesTotal)} %`);
+        return;
+      case "cache":
+        this.#cache(event.event);
+        return;
+      case "ready": {
+        const { items, steps, batchesPerEpoch, resumed } = event;
+        const held = items.heldOut.length > 0 ? `, ${items.heldOut.length} held out` : "";
+        out.note(`${items.train.length} items${held}, ${batchesPerEpoch} batches an epoch, ${steps} steps`);
+        if (resumed > 0) out.note(resumed === steps ? "all steps are done" : `going on from step ${resumed}`);
+        return;
+      }
+      case "loading":
+        out.progress(`loading the transformer (${event.expert}-noise)`);
+        return;
+      case "loaded":
+        out.note(
+          `${formatCount(event.parameters)} parameters train in ${event.tensors} tensors (${event.expert}-noise)`,
+        );
+        return;
+      case "step": {
+        const { line, steps, left } = event;
+        const parts = [
+          `step ${line.step}/${steps}`,
+          `loss ${line.loss.toFixed(4)} (${line.smoothed.toFixed(4)})`,
+          `lr ${line.learningRate.toExponential(2)}`,
+          `norm ${line.gradientNorm.toPrecision(3)}`,
+          `${line.seconds.toPrecision(3)} s/step`,
+          `${formatSeconds(left)} left`,
+          formatBytes(line.peakBytes),
+        ];
+        out.progress(parts.join("  "));
+        return;
+      }
+      case "validating":
+        out.progress(`judging ${event.items} held-out items`);
+        return;
+      case "validation": {
+        const bands = event.line.bands.map(({ sigma, loss }) => `σ ${sigma.toFixed(2)}: ${loss.toFixed(4)}`).join("  ");
+        out.note(
+          `step ${event.line.step}: held-out loss ${event.line.loss.toFixed(5)} (${event.line.expert}; ${bands})`,
+        );
+        return;
+      }
+      case "previewing":
+        out.progress(`preview ${event.index + 1} of ${event.prompts}: step ${event.done} of ${event.of}`);
+        return;
+      case "preview":
+        out.note(`step ${event.line.step}: preview ${event.line.file}`);
+        return;
+      case "saved":
+        out.note(`step ${event.step}: saved ${event.files.join(", ")}`);
+        return;
+      case "state":
+        return;
+      case "note":
+        out.note(`note: ${event.text}`);
+    }
+  };
+
+  #cache(event: Extract<TrainEvent, { type: "cache" }>["event"]): void {
+    const what = event.kind === "latents" ? "latents" : "text embeddings";
+    if (event.type === "looked") {
+      this.#out.progress(`looking for cached ${what}: ${event.done} of ${event.of}`);
+      return;
+    }
+    if (event.done === 0) {
+      this.#since = Date.now();
+      this.#made = event.of;
+      if (event.reused > 0) this.#out.note(`${event.reused} ${what} reused from the cache, ${event.of} to make`);
+      return;
+    }
+    const left = timeLeft(this.#since, event.done, this.#made);
+    this.#out.progress(`caching ${what}: ${event.done} of ${event.of}${left}`);
+  }
+}

@@ -1,0 +1,118 @@
+// A transformer set up for training: its weights in the form asked for, what trains in it, and the optimizer.
+import { KinoraError } from "../base/errors.ts";
+import type { Device } from "../device/device.ts";
+import { type AttachedLora, defaultTargets, freshLora } from "../lora/attach.ts";
+import { WanDit } from "../models/wan/dit/dit.ts";
+import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
+import { openNetwork } from "../models/wan/load.ts";
+import type { WanModel } from "../models/wan/params.ts";
+import type { Expert, RecognizedDit } from "../models/wan/recognize.ts";
+import { type LoadOptions, WeightLoader } from "../nn/weights.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import { AdamW } from "./adamw.ts";
+import { AdamW8bit } from "./adamw8bit.ts";
+import { drawUniforms } from "./draws.ts";
+import type { LoraDropout } from "./dropout.ts";
+import type { Optimizer } from "./optimizer.ts";
+import type { TrainSettings } from "./settings.ts";
+
+/** What of the settings decides a model in memory. */
+export type ExpertSettings = Pick<TrainSettings, "kind" | "model" | "base" | "dtype" | "lora" | "optimizer" | "seed">;
+
+/** Trains where it has an optimizer; else it is only run (previews of a model whose other expert trains). */
+export interface ExpertModel extends Disposable {
+  readonly expert: Expert;
+  readonly dit: WanDit;
+  readonly training?: {
+    readonly parameters: ReadonlyMap<string, Tensor>;
+    readonly optimizer: Optimizer;
+    readonly lora?: AttachedLora;
+  };
+}
+
+/** Throws `train.wrong-model` for a checkpoint of another model, telling what it is. */
+function checkModel(recognized: RecognizedDit, model: WanModel, path: string): void {
+  const sizes = ["dim", "ffnDim", "layers", "inputChannels", "outputChannels", "textDim"] as const;
+  if (sizes.every((size) => recognized.config[size] === model.dit[size])) return;
+  throw new KinoraError("train.wrong-model", `${path} is no ${model.name}`, {
+    actual: recognized.label,
+    hint: recognized.models.length > 0 ? `set [model] name to ${recognized.models.join(" or ")}` : undefined,
+  });
+}
+
+const experts = { low: 0, high: 1 } as const;
+
+/** Loads an expert; weights go to the device one by one. `dropout` is asked for each adapter's seam. */
+export function openExpert(
+  device: Device,
+  settings: ExpertSettings,
+  expert: Expert,
+  path: string,
+  options: { train: boolean; dropout?: LoraDropout; loaded?: LoadOptions["loaded"] },
+): ExpertModel {
+  const { kind, model, base, dtype, lora } = settings;
+  const { reader, recognized } = openNetwork(path, ["dit"]);
+  const trainsWeights = options.train && kind === "full";
+  const weights = new WeightLoader(device, reader, {
+    ...(options.loaded ? { loaded: options.loaded } : {}),
+    ...(trainsWeights ? { trainable: true } : { keepQuantized: base === "fp8" }),
+    ...(base === "fp8" ? { quantize: fp8BlockScale } : {}),
+  });
+  const owned: Disposable[] = [weights];
+  try {
+    if (recognized.kind !== "dit") throw new KinoraError("train.wrong-model", `${path} is no transformer`);
+    checkModel(recognized, model, path);
+    const dit = new WanDit(weights, { ...recognized.config, textLength: model.dit.textLength }, { dtype });
+    owned[0] = dit;
+    const free = () => {
+      for (const item of owned.splice(0).reverse()) item[Symbol.dispose]();
+    };
+    if (!options.train) return { expert, dit, [Symbol.dispose]: free };
+    const adapters = trainsWeights ? undefined : freshAdapters(dit, lora, settings.seed, expert, options.dropout);
+    if (adapters) owned.push(adapters);
+    const parameters = adapters?.parameters() ?? weights.parameters;
+    const optimizer = createOptimizer(device, parameters, settings.optimizer);
+    owned.push(optimizer);
+    return {
+      expert,
+      dit,
+      training: { parameters, optimizer, ...(adapters ? { lora: adapters } : {}) },
+      [Symbol.dispose]: free,
+    };
+  } catch (error) {
+    for (const item of owned.reverse()) item[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The Linears that a LoRA stands on. */
+export function selectsLinear(targets: readonly string[] | undefined): (name: string) => boolean {
+  const patterns = targets?.map((pattern) => new RegExp(pattern)) ?? [defaultTargets];
+  return (name) => patterns.some((pattern) => pattern.test(name));
+}
+
+function freshAdapters(
+  dit: WanDit,
+  { rank, alpha, targets, dropout: rate }: TrainSettings["lora"],
+  seed: bigint,
+  expert: Expert,
+  dropout: LoraDropout | undefined,
+): AttachedLora {
+  const options = { rank, alpha, select: selectsLinear(targets), seed };
+  const uniform = (count: number, module: number) =>
+    drawUniforms(seed, "initialization", count, module, experts[expert]);
+  return freshLora(
+    dit.linears(),
+    dropout && rate > 0 ? { ...options, dropout: (module) => dropout.of(module) } : options,
+    uniform,
+  );
+}
+
+export function createOptimizer(
+  device: Device,
+  parameters: ReadonlyMap<string, Tensor>,
+  { kind, betas, eps, weightDecay }: TrainSettings["optimizer"],
+): Optimizer {
+  const settings = { betas, eps, weightDecay };
+  return kind === "adamw8bit" ? new AdamW8bit(device, parameters, settings) : new AdamW(device, parameters, settings);
+}

@@ -1,0 +1,84 @@
+// What a configuration comes to, before anything is loaded: its settings, and what they imply for this dataset.
+import { bucketsOf } from "../dataset/batches.ts";
+import type { DatasetPlan } from "../dataset/plan.ts";
+import { type DataEvent, planItems, type SplitItems } from "./data.ts";
+import { expertCounts } from "./expert-order.ts";
+import { stepsOf } from "./loop.ts";
+import { learningRateAt, scheduleOf } from "./schedule.ts";
+import type { ExplainedSetting, TrainSettings } from "./settings.ts";
+import { expertRange, shareOf } from "./timesteps.ts";
+
+export interface ExplainedRun {
+  settings: ExplainedSetting[];
+  /** A line each. */
+  implied: string[];
+  /** Files that give less than they were asked for, and why. */
+  dropped: string[];
+}
+
+/** Looks at the dataset's files. Throws as planning does. */
+export async function* explainRun(
+  settings: TrainSettings,
+  explained: readonly ExplainedSetting[],
+): AsyncGenerator<DataEvent, ExplainedRun> {
+  const { plan, items } = yield* planItems(settings);
+  return {
+    settings: [...explained],
+    implied: impliedLines(settings, plan, items),
+    dropped: plan.drops.map(({ name, reason, items: lost }) => `${name}: ${reason}${lost > 0 ? ` (−${lost})` : ""}`),
+  };
+}
+
+const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
+const rate = (value: number): string => value.toExponential(2);
+
+function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldOut }: SplitItems): string[] {
+  const { model, optimizer, lora, kind, experts, time } = settings;
+  const { steps, batchesPerEpoch } = stepsOf(settings, train);
+  const stepsPerEpoch = batchesPerEpoch / optimizer.accumulation;
+  const lines: string[] = [];
+  if (kind === "lora")
+    lines.push(
+      `adapters act at alpha/rank = ${lora.alpha}/${lora.rank} = ${Number((lora.alpha / lora.rank).toPrecision(6))}`,
+    );
+  const files = new Set(train.map(({ file }) => file)).size;
+  const repeated = train.reduce((sum, { repeats }) => sum + repeats, 0);
+  lines.push(
+    `${files} files give ${train.length} items, ${repeated} an epoch with repeats, in ${batchesPerEpoch} batches`,
+  );
+  for (const { dataset, bucket, items } of bucketsOf(train)) {
+    const size = plan.datasets[dataset]!.section.batchSize;
+    const name = plan.datasets.length > 1 ? `dataset ${dataset + 1}, ` : "";
+    lines.push(
+      `  ${name}${bucket.width}x${bucket.height}x${bucket.frames}: ${items.length} items in ${Math.ceil(items.length / size)} batches of up to ${size}`,
+    );
+  }
+  if (heldOut.length > 0) {
+    const names = [...new Set(heldOut.map(({ name }) => name))];
+    lines.push(
+      `held out: ${names.length} files, ${heldOut.length} items (${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""})`,
+    );
+  }
+  lines.push(
+    `${steps} steps; ${Number(stepsPerEpoch.toFixed(2))} steps an epoch; ${Number((steps / stepsPerEpoch).toFixed(2))} epochs`,
+  );
+  if (model.boundary !== undefined) {
+    const share = shareOf(time, expertRange("high", model.boundary));
+    lines.push(
+      `the time sampling alone would give the high-noise expert (σ ≥ ${model.boundary}) ${percent(share)} of the draws`,
+    );
+    const counts = expertCounts(experts, steps);
+    lines.push(
+      experts.train.length > 1
+        ? `${counts.high} steps (${percent(counts.high / steps)}) train the high-noise expert, ${counts.low} (${percent(counts.low / steps)}) the low-noise one, with ${counts.switches} changes between them`
+        : `all ${steps} steps train the ${experts.train[0]}-noise expert`,
+    );
+  }
+  const schedule = scheduleOf(settings, steps);
+  const at = [0, schedule.warmup, Math.floor(steps / 2), steps - 1];
+  const rates = [...new Set(at)]
+    .sort((a, b) => a - b)
+    .map((step) => `${rate(learningRateAt(schedule, step, optimizer.learningRate))} at step ${step + 1}`);
+  lines.push(`learning rate: ${rates.join(", ")}`);
+  return lines;
+}

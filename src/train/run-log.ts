@@ -1,0 +1,89 @@
+// A run's log on disk: log.jsonl, TensorBoard events, and all lines so far for the run page.
+import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { writeError, writeFileAtomic } from "../io/atomic.ts";
+import { EventWriter } from "../io/tensorboard.ts";
+import { type LogLine, logLineSchema } from "../protocol/train-log.ts";
+
+export const logName = "log.jsonl";
+
+/** The lines of a log; a line that a kill cut off is passed over. */
+export function readLog(output: string): LogLine[] {
+  const path = join(output, logName);
+  if (!existsSync(path)) return [];
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .flatMap((line) => {
+      try {
+        const parsed = logLineSchema.safeParse(JSON.parse(line));
+        return parsed.success ? [parsed.data] : [];
+      } catch {
+        return [];
+      }
+    });
+}
+
+export class RunLog implements Disposable {
+  readonly lines: LogLine[];
+  readonly #path: string;
+  readonly #events: EventWriter;
+
+  private constructor(path: string, lines: LogLine[], events: EventWriter) {
+    this.#path = path;
+    this.lines = lines;
+    this.#events = events;
+  }
+
+  /** @param step steps done: what a run that is gone on from wrote beyond them is dropped, since it will come again */
+  static async open(output: string, step: number): Promise<RunLog> {
+    const folder = join(output, "tensorboard");
+    try {
+      await mkdir(folder, { recursive: true });
+    } catch (error) {
+      throw writeError(error, folder);
+    }
+    const lines = step === 0 ? [] : readLog(output).filter((line) => line.step <= step);
+    const path = join(output, logName);
+    await writeFileAtomic(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
+    return new RunLog(path, lines, new EventWriter(folder, step + 1));
+  }
+
+  add(line: LogLine): void {
+    this.lines.push(line);
+    try {
+      appendFileSync(this.#path, `${JSON.stringify(line)}\n`);
+    } catch (error) {
+      throw writeError(error, this.#path);
+    }
+    const scalars = scalarsOf(line);
+    if (Object.keys(scalars).length > 0) this.#events.scalars(line.step, scalars);
+  }
+
+  [Symbol.dispose](): void {
+    this.#events[Symbol.dispose]();
+  }
+}
+
+/** The names that kohya's tools use, so that runs of both can be laid over each other. */
+function scalarsOf(line: LogLine): Record<string, number> {
+  switch (line.kind) {
+    case "step":
+      return {
+        "loss/current": line.loss,
+        "loss/average": line.smoothed,
+        [`loss/${line.expert}`]: line.loss,
+        "lr/unet": line.learningRate,
+        "norm/gradient": line.gradientNorm,
+        "time/seconds_per_step": line.seconds,
+        "memory/peak_bytes": line.peakBytes,
+      };
+    case "validation":
+      return Object.fromEntries([
+        [`validation/${line.expert}`, line.loss],
+        ...line.bands.map(({ sigma, loss }) => [`validation/${line.expert}/sigma_${sigma.toFixed(3)}`, loss]),
+      ]);
+    default:
+      return {};
+  }
+}

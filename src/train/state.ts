@@ -1,0 +1,174 @@
+// The state of a run on disk: one file for each expert's weights and optimizer, and state.json that names the current
+// ones. state.json is replaced in one piece, last: a kill at any moment leaves the state before or after, never a mix.
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import { KinoraError } from "../base/errors.ts";
+import { toFloat32 } from "../base/float-formats.ts";
+import { writeError, writeFileAtomic } from "../io/atomic.ts";
+import { SafetensorsFile } from "../io/safetensors.ts";
+import { writeSafetensors } from "../io/safetensors-writer.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { ExpertModel } from "./expert-model.ts";
+
+const expertState = z.strictObject({
+  /** Within the run's folder. */
+  file: z.string(),
+  /** Steps that this expert has trained. */
+  steps: z.int(),
+});
+
+const runStateSchema = z.strictObject({
+  kind: z.literal("kinora.train-state"),
+  version: z.literal(1),
+  /** Steps done; everything else is a function of this number and the configuration. */
+  step: z.int(),
+  /** What must not change between a run and its continuation, by setting. */
+  fixed: z.record(z.string(), z.string()),
+  smoothedLoss: z.number().nullable(),
+  /** Unix seconds of the first start; seconds at work over all sessions. */
+  startedAt: z.number(),
+  seconds: z.number(),
+  sessionId: z.int(),
+  experts: z.partialRecord(z.enum(["high", "low"]), expertState),
+  /** Experts whose held-out loss before any training is known. */
+  judged: z.array(z.enum(["high", "low"])),
+  /** Files of steps and epochs that this run wrote and that are still wanted, by save, the oldest first. */
+  outputs: z.array(z.array(z.string())),
+  finished: z.boolean(),
+});
+export type RunState = z.infer<typeof runStateSchema>;
+
+const PARAMETER = "parameter/";
+const OPTIMIZER = "optimizer/";
+const folderName = "state";
+const fileName = "state.json";
+
+/** The state to go on from; undefined for a fresh folder. Throws `train.bad-state`. */
+export async function readState(output: string): Promise<RunState | undefined> {
+  const path = join(output, fileName);
+  if (!existsSync(path)) return undefined;
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw new KinoraError("train.bad-state", `${path} cannot be read`, { cause, hint: "choose another output" });
+  }
+  const parsed = runStateSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new KinoraError("train.bad-state", `${path} is no state of this version of Kinora`, {
+    actual: parsed.error.issues[0]?.path.join("."),
+    hint: "choose another output, or go on with the version that wrote it",
+  });
+}
+
+/** Replaces the state, then removes files of older ones. Throws `io.*`; the state before is then still whole. */
+export async function writeState(output: string, state: RunState): Promise<void> {
+  await writeFileAtomic(join(output, fileName), `${JSON.stringify(state, null, 2)}\n`);
+  const current = new Set(Object.values(state.experts).map(({ file }) => file));
+  for (const name of await readdir(join(output, folderName)).catch(() => [])) {
+    const file = `${folderName}/${name}`;
+    if (/^(?:high|low)-\d+\.safetensors$/.test(name) && !current.has(file))
+      await rm(join(output, file), { force: true });
+  }
+}
+
+export interface SavedExpert {
+  /** Within the run's folder. */
+  file: string;
+  steps: number;
+}
+
+/** Saves what trains in an expert after `step` steps of the run. */
+export async function saveExpert(
+  output: string,
+  { expert, training }: ExpertModel,
+  step: number,
+): Promise<SavedExpert> {
+  const { parameters, optimizer } = training!;
+  const file = `${folderName}/${expert}-${String(step).padStart(8, "0")}.safetensors`;
+  try {
+    await mkdir(join(output, folderName), { recursive: true });
+  } catch (error) {
+    throw writeError(error, join(output, folderName));
+  }
+  const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
+    [...tensors].map(([name, tensor]) => ({
+      name: prefix + name,
+      dtype: tensor.dtype,
+      shape: tensor.shape,
+      bytes: () => tensor.readBytes(),
+    }));
+  await writeSafetensors(
+    join(output, file),
+    [...entries(PARAMETER, parameters), ...entries(OPTIMIZER, optimizer.state())],
+    { kind: "kinora.train-expert", expert, steps: String(optimizer.step) },
+  );
+  return { file, steps: optimizer.step };
+}
+
+/** Puts a saved expert's values into a model that was set up alike. Throws `train.bad-state`, `io.*`. */
+export function restoreExpert(output: string, { training }: ExpertModel, saved: SavedExpert): void {
+  const { parameters, optimizer } = training!;
+  const path = join(output, saved.file);
+  using file = SafetensorsFile.open(path);
+  const restore = (prefix: string, tensors: ReadonlyMap<string, Tensor>) => {
+    for (const [name, tensor] of tensors) {
+      const key = prefix + name;
+      const stored = file.has(key) ? file.info(key) : undefined;
+      if (stored?.dtype !== tensor.dtype || String(stored.shape) !== String(tensor.shape)) {
+        throw new KinoraError("train.bad-state", `${path} does not fit this run: ${name}`, {
+          expected: `${tensor.dtype} [${tensor.shape}]`,
+          actual: stored ? `${stored.dtype} [${stored.shape}]` : "no such tensor",
+        });
+      }
+      tensor.writeBytes(file.bytes(key));
+    }
+  };
+  restore(PARAMETER, parameters);
+  restore(OPTIMIZER, optimizer.state());
+  optimizer.step = saved.steps;
+}
+
+/** The trained values of a saved expert, read one by one while the file is mapped. */
+export class SavedParameters implements Disposable {
+  readonly #file: SafetensorsFile;
+  readonly names: readonly string[];
+
+  constructor(output: string, saved: SavedExpert) {
+    this.#file = SafetensorsFile.open(join(output, saved.file));
+    this.names = this.#file.names
+      .filter((name) => name.startsWith(PARAMETER))
+      .map((name) => name.slice(PARAMETER.length));
+  }
+
+  shape(name: string): readonly number[] {
+    return this.#file.info(PARAMETER + name).shape;
+  }
+
+  values(name: string): Float32Array {
+    return toFloat32(this.#file.bytes(PARAMETER + name), "f32");
+  }
+
+  [Symbol.dispose](): void {
+    this.#file[Symbol.dispose]();
+  }
+}
+
+/** Throws `train.other-config`, naming what differs between a run and what would go on with it. */
+export function checkFixed(before: Readonly<Record<string, string>>, now: Readonly<Record<string, string>>): void {
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(now)])];
+  const differing = keys.filter((key) => before[key] !== now[key]);
+  if (differing.length === 0) return;
+  const shown = differing.slice(0, 5).map((key) => `${key} was ${before[key] ?? "absent"}, is ${now[key] ?? "absent"}`);
+  throw new KinoraError("train.other-config", "this folder holds a run with other settings", {
+    actual: shown.join("; ") + (differing.length > 5 ? `; and ${differing.length - 5} more` : ""),
+    hint: "choose another output for the new settings, or put the old ones back to go on",
+  });
+}
+
+/** A short name of a longer fact, for {@link RunState.fixed}. */
+export const fingerprint = (value: unknown): string =>
+  createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);
