@@ -19,7 +19,7 @@ export interface ExpertOptions {
   loaded?: ((bytes: number) => void) | undefined;
 }
 
-/** Weights in the device's own layout are copies: worth it while they take no more than this share of all memory. */
+/** Weights widened and in the device's own layout are copies: worth it up to this share of all memory. */
 const PACKED_SHARE = 0.4;
 
 export class Experts implements Disposable {
@@ -48,7 +48,8 @@ export class Experts implements Disposable {
     const path = which === "high" ? (this.#files.high ?? this.#files.low) : this.#files.low;
     const model = loadDit(this.#device, path, {
       dtype,
-      keepQuantized: true,
+      // Quantised weights cost a conversion at every use; they stay so where memory asks for it.
+      keepQuantized: !pack,
       pack,
       ...(loaded ? { loaded: (_name, bytes) => loaded(bytes) } : {}),
     });

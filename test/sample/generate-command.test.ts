@@ -8,8 +8,8 @@ import { command, parse } from "../../src/cli/command.ts";
 import { parseGuidance, parseLora } from "../../src/cli/commands/generate.ts";
 import { main } from "../../src/cli/main.ts";
 import { loadLatents } from "../../src/sample/latents-file.ts";
+import { tinyParts, writeKinoraFolder } from "../support/checkpoint-layouts.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
-import { tinyParts, writeKinoraFolder } from "../support/tiny-checkpoint.ts";
 
 const path = temporaryFolder();
 const folder = path("tiny-t2v");

@@ -15,7 +15,6 @@ import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
 import type { GenerateOptions } from "../../src/sample/request.ts";
 import { schedulerKinds } from "../../src/sample/schedulers/index.ts";
-import { temporaryFolder } from "../support/temporary-folder.ts";
 import {
   randomWeights,
   tinyParts,
@@ -23,7 +22,8 @@ import {
   writeDiffusersFolder,
   writeKinoraFolder,
   writeOfficialFolder,
-} from "../support/tiny-checkpoint.ts";
+} from "../support/checkpoint-layouts.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
 import { loraShapes, quantized, writeFile, writeSparse } from "../support/wan-files.ts";
 import { hashCache, type Run, resolved, runRequest, tinyOptions } from "./generate-support.ts";
 
