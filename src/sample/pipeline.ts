@@ -62,6 +62,10 @@ export async function* generate(
 ): AsyncGenerator<GenerateEvent, void> {
   const started = performance.now();
   const plan = yield* prepare(request, device, options);
+  if (!plan) {
+    yield { type: "interrupted", step: 0, steps: request.steps };
+    return;
+  }
   yield { type: "recipe", recipe: plan.recipe };
   const saved = options.resume ? resumable(plan) : undefined;
   const stopped = () => options.signal?.aborted === true;
@@ -90,12 +94,12 @@ export async function* generate(
   };
 }
 
-/** Checks everything that could stop the run later, and writes down what it will be. */
+/** Checks everything that could stop the run later, and writes down what it will be. Undefined where it was stopped. */
 async function* prepare(
   asked: GenerateRequest,
   device: Device,
-  { hashes, resume, repeats }: RunOptions,
-): AsyncGenerator<GenerateEvent, Plan> {
+  { hashes, resume, repeats, signal }: RunOptions,
+): AsyncGenerator<GenerateEvent, Plan | undefined> {
   const request = { ...asked, files: { ...asked.files, tokenizer: await tokenizerFile(asked.files.tokenizer) } };
   const { model, image, out, size, frames } = request;
   const latentsFile = latentsPath(out);
@@ -119,6 +123,7 @@ async function* prepare(
         break;
       }
       yield { type: "progress", stage: "hash", done: value.bytesDone, total: value.bytesTotal, unit: "bytes" };
+      if (signal?.aborted) return undefined;
     }
   }
   const recipe = buildRecipe(request, { hashes: contents, loras, video, device: device.name });
@@ -168,7 +173,7 @@ async function* sample(
     type: "interrupted",
     step,
     steps,
-    ...(step > 0 ? { latents: latentsFile } : {}),
+    ...(step > 0 && existsSync(latentsFile) ? { latents: latentsFile } : {}),
   });
   const startStep = saved?.scheduler.step ?? 0;
   const texts = yield* encodeTexts(request, device);

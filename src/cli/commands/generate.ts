@@ -360,7 +360,10 @@ function stoppedEarly(
   if (json) out.data(JSON.stringify({ interrupted: true, step, steps, latents }));
   else if (latents)
     out.note(`stopped after step ${step} of ${steps}; go on with: kinora generate --resume --out ${path}`);
-  else out.note("stopped before the first step");
+  else
+    out.note(
+      step === 0 ? "stopped before the first step" : `stopped after step ${step} of ${steps}; nothing was saved`,
+    );
   return 130;
 }
 
