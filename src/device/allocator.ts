@@ -5,8 +5,9 @@
 // next request of its size:
 // - up to 16 KiB from slabs, each cut into slots of one size;
 // - above that, one system map per block. Freed maps wait in a list whose bytes never pass
-//   max(256 MiB, recent peak of transient bytes − transient bytes now): a step or a decode that repeats keeps its whole
-//   working set warm, yet the process never holds more than it really used lately, and 256 MiB.
+//   256 MiB + recent peak of transient bytes − transient bytes now: a step or a decode that repeats keeps its whole
+//   working set warm (the 256 MiB are for sizes that are not in use at the peak), yet the process never holds more than
+//   it really used lately, and 256 MiB.
 // Weights and optimizer states come and go with phases of a program, not with its steps: they go straight back.
 import { KinoraError } from "../base/errors.ts";
 import { type Address, releaseMemory, reserveMemory, viewBytes } from "../ffi/host-memory.ts";
@@ -268,7 +269,7 @@ export class HostAllocator {
   }
 
   #idleLimit(): number {
-    return Math.max(IDLE_FLOOR, Math.max(this.#windowPeak, this.#previousPeak) - this.#transientBytes);
+    return IDLE_FLOOR + Math.max(this.#windowPeak, this.#previousPeak) - this.#transientBytes;
   }
 
   #takeRegion(size: number): Region {
