@@ -5,6 +5,8 @@ import { datasetInspect } from "./commands/dataset-inspect.ts";
 import { datasetPrepare } from "./commands/dataset-prepare.ts";
 import { datasetSizes } from "./commands/dataset-sizes.ts";
 import { generateCommand } from "./commands/generate.ts";
+import { loraConvert } from "./commands/lora-convert.ts";
+import { loraInspect } from "./commands/lora-inspect.ts";
 import { modelsInspect } from "./commands/models-inspect.ts";
 import { planCommand } from "./commands/plan.ts";
 import { showCommand } from "./commands/show.ts";
@@ -16,6 +18,8 @@ export const commands: readonly Command[] = [
   datasetPrepare,
   datasetSizes,
   generateCommand,
+  loraConvert,
+  loraInspect,
   modelsInspect,
   planCommand,
   showCommand,

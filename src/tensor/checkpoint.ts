@@ -26,7 +26,8 @@ export function checkpoint(inputs: readonly Tensor[], body: (inputs: readonly Te
     using scope = openScope(device);
     const leaves = saved.map((tensor, i) => {
       const leaf = tensor.alias(tensor.shape);
-      if (needs[i]) leaf.requireGradient();
+      // No parameter: its gradient is one of the step's temporaries.
+      if (needs[i]) leaf.slot = { requiresGrad: true, leaf: false };
       return leaf;
     });
     const again = body(leaves);

@@ -5,9 +5,9 @@ import { type AttachedLora, defaultTargets, freshLora } from "../lora/attach.ts"
 import { WanDit } from "../models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
 import { openNetwork } from "../models/wan/load.ts";
-import type { WanModel } from "../models/wan/params.ts";
+import type { DitConfig, WanModel } from "../models/wan/params.ts";
 import type { Expert, RecognizedDit } from "../models/wan/recognize.ts";
-import { type LoadOptions, WeightLoader } from "../nn/weights.ts";
+import { type LoadOptions, WeightLoader, type WeightReader } from "../nn/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { AdamW8bit } from "./adamw8bit.ts";
@@ -40,29 +40,48 @@ function checkModel(recognized: RecognizedDit, model: WanModel, path: string): v
   });
 }
 
+/** A transformer's weights, wherever they come from. */
+export interface DitSource {
+  reader: WeightReader;
+  config: DitConfig;
+}
+
+/** Opens a file as the transformer of `model`. Throws `train.wrong-model`, `weights.*`, `io.*`. */
+export function openDitFile(path: string, model: WanModel): DitSource {
+  const { reader, recognized } = openNetwork(path, ["dit"]);
+  try {
+    if (recognized.kind !== "dit") throw new KinoraError("train.wrong-model", `${path} is no transformer`);
+    checkModel(recognized, model, path);
+    return { reader, config: { ...recognized.config, textLength: model.dit.textLength } };
+  } catch (error) {
+    reader[Symbol.dispose]();
+    throw error;
+  }
+}
+
 const experts = { low: 0, high: 1 } as const;
 
-/** Loads an expert; weights go to the device one by one. `dropout` is asked for each adapter's seam. */
+/**
+ * Sets an expert up from `source`, which it owns; weights go to the device one by one. `dropout` is asked for each
+ * adapter's seam.
+ */
 export function openExpert(
   device: Device,
   settings: ExpertSettings,
   expert: Expert,
-  path: string,
+  source: DitSource,
   options: { train: boolean; dropout?: LoraDropout; loaded?: LoadOptions["loaded"] },
 ): ExpertModel {
-  const { kind, model, base, dtype, lora } = settings;
-  const { reader, recognized } = openNetwork(path, ["dit"]);
+  const { kind, base, dtype, lora } = settings;
   const trainsWeights = options.train && kind === "full";
-  const weights = new WeightLoader(device, reader, {
+  const weights = new WeightLoader(device, source.reader, {
     ...(options.loaded ? { loaded: options.loaded } : {}),
     ...(trainsWeights ? { trainable: true } : { keepQuantized: base === "fp8" }),
     ...(base === "fp8" ? { quantize: fp8BlockScale } : {}),
   });
   const owned: Disposable[] = [weights];
   try {
-    if (recognized.kind !== "dit") throw new KinoraError("train.wrong-model", `${path} is no transformer`);
-    checkModel(recognized, model, path);
-    const dit = new WanDit(weights, { ...recognized.config, textLength: model.dit.textLength }, { dtype });
+    const dit = new WanDit(weights, source.config, { dtype });
     owned[0] = dit;
     const free = () => {
       for (const item of owned.splice(0).reverse()) item[Symbol.dispose]();

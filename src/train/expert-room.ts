@@ -3,7 +3,7 @@ import type { Device } from "../device/device.ts";
 import type { CheckpointSearch } from "../models/wan/checkpoint-files.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import type { LoraDropout } from "./dropout.ts";
-import { type ExpertModel, type ExpertSettings, openExpert } from "./expert-model.ts";
+import { type ExpertModel, type ExpertSettings, openDitFile, openExpert } from "./expert-model.ts";
 import { restoreExpert, type SavedExpert, saveExpert } from "./state.ts";
 
 export interface RoomOptions {
@@ -39,7 +39,8 @@ export class ExpertRoom implements Disposable {
     this.#free();
     const { device, settings, files, dropout } = this.#options;
     const train = settings.experts.train.includes(expert);
-    const model = openExpert(device, settings, expert, files.file(expert), { train, ...(dropout ? { dropout } : {}) });
+    const source = openDitFile(files.file(expert), settings.model);
+    const model = openExpert(device, settings, expert, source, { train, ...(dropout ? { dropout } : {}) });
     this.#current = model;
     const saved = this.#saved[expert];
     if (saved && train) restoreExpert(settings.output, model, saved);

@@ -24,7 +24,7 @@ export interface StepPlan {
   bytes: ForwardPlan["bytes"];
 }
 
-/** One LoRA step (batch 1, one expert) of a video: forward, backward, AdamW. */
+/** One LoRA step (batch 1, one expert) of a video: forward, backward, AdamW. A whole run: plan-run.ts. */
 export async function planLoraStep(model: WanModel, size: VideoSize, options: StepPlanOptions): Promise<StepPlan> {
   const { shape, tokens } = latentSize(model, size);
   const device = createNullDevice();

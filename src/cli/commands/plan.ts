@@ -1,11 +1,16 @@
-// kinora plan: what a run costs, before anything loads.
+// kinora plan: what a forward pass or a whole training run costs, before anything loads.
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
-import { formatBytes, formatCount, formatFlops } from "../../base/units.ts";
+import { formatBytes, formatCount, formatFlops, formatSeconds } from "../../base/units.ts";
+import { openDevice } from "../../device/open-device.ts";
+import { measureSpeed, secondsOf } from "../../device/speed.ts";
 import { type WanModel, type WanModelName, wanModels } from "../../models/wan/params.ts";
 import { type ForwardPlan, planForward } from "../../models/wan/plan.ts";
-import { command } from "../command.ts";
+import { readTrainConfig, type SettledConfig } from "../../train/config.ts";
+import { planRun, type RunPlan } from "../../train/plan-run.ts";
+import { command, type Output } from "../command.ts";
 import { parseSize, parseWholeNumber } from "../parse.ts";
+import { onlyFile, parseOverride } from "./train.ts";
 
 /** A model by its name. Throws `model.unknown` with the nearest. */
 export function findModel(name: string): WanModel {
@@ -20,20 +25,33 @@ export function findModel(name: string): WanModel {
 
 export const planCommand = command({
   name: "plan",
-  summary: "Say what a forward pass of a model costs, in bytes and arithmetic, before anything loads.",
-  usage: "--model MODEL [--size W*H] [--frames F]",
+  summary:
+    "say what a training run or a model's forward pass takes in bytes, arithmetic and time, before anything loads",
+  usage: "CONFIG.toml | --model MODEL [--size W*H] [--frames F]",
   options: {
     model: { type: "string", value: "MODEL", help: `one of ${Object.keys(wanModels).join(", ")}` },
     size: { type: "string", value: "W*H", help: "pixels; the model's usual size where absent" },
     frames: { type: "string", value: "F", help: "frames, 4n + 1; the model's usual count where absent" },
     dtype: { type: "string", value: "bf16|f32", default: "bf16", help: "what the weights and large products are in" },
+    set: { type: "string", value: "KEY=VALUE", multiple: true, help: "for a configuration: as in kinora train" },
+    tflops: {
+      type: "string",
+      value: "T",
+      help: "for a configuration: estimate time for a device of this speed instead of measuring this one",
+    },
   },
   details: `
+With a training configuration: device memory of every bucket and phase, arithmetic of a step, and hours, from its data
+set and the headers of its checkpoints. Time goes by a second's measurement of the device, or by --tflops (what the
+device reaches in products, not its data sheet); it leaves out reading and decoding the clips.
+
+With --model: one forward pass.
 Counts the same code that runs, on a device that allocates nothing. FLOPs count a multiply-add as two; bytes are exact
 for tensors and do not count the text encoder, the autoencoder or the process itself.`,
-  async run(values, _positionals, out) {
+  async run(values, positionals, out) {
+    if (positionals.length > 0) return planTraining(onlyFile(positionals), values, out);
     if (values.model === undefined) {
-      throw new KinoraError("cli.missing-option", "kinora plan needs --model", {
+      throw new KinoraError("cli.missing-option", "kinora plan needs a configuration or --model", {
         hint: `one of ${Object.keys(wanModels).join(", ")}`,
       });
     }
@@ -80,4 +98,99 @@ function describe(
   ];
   const lines = rows.map(([name, value]) => `  ${name!.padEnd(14)} ${value}`);
   return `${model} at ${size.width}×${size.height}, ${frames} frames, ${dtype}\n${lines.join("\n")}`;
+}
+
+async function planTraining(
+  file: string,
+  values: { set: string[]; tflops: string | undefined; json: boolean },
+  out: Output,
+): Promise<number> {
+  const config = await readTrainConfig(file, values.set.map(parseOverride));
+  for (const note of config.notes) out.note(`note: ${note}`);
+  const run = planRun(config.settings);
+  let plan: RunPlan;
+  for (;;) {
+    const { done, value } = await run.next();
+    if (done) {
+      plan = value;
+      break;
+    }
+    if (value.type === "planned") out.progress(`counting size ${value.done} of ${value.of}`);
+    else if (value.type === "dataset" && value.event.type === "probed")
+      out.progress(`reading files: ${value.event.done} of ${value.event.files}`);
+  }
+  const speed = await speedOf(config, values.tflops);
+  const seconds = {
+    step: secondsOf(plan.step, speed.speed),
+    phases: Object.fromEntries(plan.phases.map(({ name, work }) => [name, secondsOf(work, speed.speed)])),
+  };
+  const total = Object.entries(seconds.phases).reduce((sum, [name, s]) => sum + (name === "previews" ? 0 : s), 0);
+  if (values.json) out.data(JSON.stringify({ ...plan, speed, seconds: { ...seconds, total } }, null, 2));
+  else out.data(describeRun(plan, config, speed, { ...seconds, total }));
+  return 0;
+}
+
+interface PlannedSpeed {
+  device: string;
+  speed: Awaited<ReturnType<typeof measureSpeed>>;
+}
+
+async function speedOf({ settings, device: choice }: SettledConfig, tflops: string | undefined): Promise<PlannedSpeed> {
+  if (tflops !== undefined) {
+    const value = Number(tflops);
+    if (!(value > 0))
+      throw new KinoraError("cli.bad-number", "--tflops is wrong", { expected: "a positive number", actual: tflops });
+    // Memory at a fiftieth of the arithmetic, a launch in ten microseconds: the proportions of today's accelerators.
+    return {
+      device: `a device of ${value} TFLOP/s`,
+      speed: { flopsPerSecond: value * 1e12, bytesPerSecond: (value * 1e12) / 200, secondsPerCall: 1e-5 },
+    };
+  }
+  const { device } = openDevice(choice);
+  try {
+    return { device: `this machine's ${device.name} device`, speed: await measureSpeed(device, settings.dtype) };
+  } finally {
+    device[Symbol.dispose]();
+  }
+}
+
+function describeRun(
+  plan: RunPlan,
+  { settings }: SettledConfig,
+  { device, speed }: PlannedSpeed,
+  seconds: { step: number; phases: Record<string, number>; total: number },
+): string {
+  const experts = settings.experts.train.length > 1 ? " in each of two experts, one in memory at a time" : "";
+  const sizes = plan.buckets.map(
+    ({ width, height, frames, batch, tokens, peak, work, batches }) =>
+      `  ${`${width}x${height}x${frames}`.padEnd(14)} batch ${batch}  ${tokens.toLocaleString("en-US").padStart(8)} tokens  ${formatBytes(peak).padStart(8)}  ${formatFlops(work.flops).padStart(12)} a batch  ${batches} batches`,
+  );
+  const worst = plan.buckets.reduce((a, b) => (b.peak > a.peak ? b : a));
+  const categories = Object.entries(worst.bytes)
+    .filter(([, bytes]) => bytes > 0)
+    .map(([name, bytes]) => `${name} ${formatBytes(bytes)}`);
+  const phases = plan.phases.map(
+    ({ name, peak }) =>
+      `  ${name.padEnd(14)} ${formatBytes(peak).padStart(8)}  about ${formatSeconds(seconds.phases[name]!)}${name === "previews" ? " each time" : ""}`,
+  );
+  return [
+    `${settings.name}: ${settings.kind === "lora" ? `LoRA of rank ${settings.lora.rank}` : "full fine-tune"} on ${plan.model}, ${plan.steps} steps`,
+    `  ${formatCount(plan.trained)} parameters train${experts}`,
+    "",
+    "sizes",
+    ...sizes,
+    "",
+    "device memory",
+    `  at most        ${formatBytes(plan.peak)}`,
+    `  in training    ${categories.join(", ")} (each at its own most)`,
+    ...(plan.mapped > 0
+      ? [`  read in place   ${formatBytes(plan.mapped)} of frozen weights from the file's own pages, not copied`]
+      : []),
+    ...phases,
+    `host memory beside it: about ${formatBytes(plan.host)}`,
+    "",
+    `arithmetic of a step: ${formatFlops(plan.step.flops)} on average`,
+    `time on ${device} (${formatFlops(speed.flopsPerSecond)}/s in products): about ${formatSeconds(seconds.step)} a step, ${formatSeconds(seconds.total)} in all`,
+    ...plan.assumed.map((text) => `note: ${text}`),
+  ].join("\n");
 }

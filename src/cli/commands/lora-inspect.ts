@@ -1,0 +1,79 @@
+// kinora lora inspect FILE: what a LoRA is for, how it was trained, and whether it does anything.
+import { KinoraError } from "../../base/errors.ts";
+import { describeLora, type LoraDescription } from "../../lora/convert.ts";
+import { command } from "../command.ts";
+
+/** kohya's metadata that people ask for, in their words. */
+const trainingFacts: readonly [key: string, label: string][] = [
+  ["ss_output_name", "name"],
+  ["ss_base_model_version", "trained for"],
+  ["ss_sd_model_name", "base"],
+  ["ss_steps", "steps"],
+  ["ss_epoch", "epoch"],
+  ["ss_num_train_items", "items"],
+  ["ss_learning_rate", "learning rate"],
+  ["ss_lr_scheduler", "schedule"],
+  ["ss_optimizer", "optimizer"],
+  ["ss_timestep_sampling", "time sampling"],
+  ["ss_discrete_flow_shift", "shift"],
+  ["ss_seed", "seed"],
+  ["modelspec.timestep_range", "timesteps"],
+  ["modelspec.title", "title"],
+  ["modelspec.date", "date"],
+  ["ss_training_comment", "comment"],
+];
+
+/** Without control characters, with which a file could change the terminal. */
+const plain = (text: string): string => text.replace(/\p{Cc}/gu, " ").slice(0, 200);
+
+export const loraInspect = command({
+  name: "lora inspect",
+  summary: "say what a LoRA is for, how it was trained and how strong it is",
+  usage: "FILE",
+  options: {},
+  details: `
+Reads the forms of musubi and kohya, ComfyUI, diffusers and DiffSynth. The strength of a group is the mean of
+alpha/rank·‖down‖·‖up‖/√rank: it compares LoRAs and groups of layers, nothing else. Tensors that are not understood are
+named; none is passed over.`,
+  async run(values, [path, ...rest], out) {
+    if (path === undefined || rest.length > 0)
+      throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora inspect FILE" });
+    const description = describeLora(path);
+    if (values.json) {
+      const { recognized, ...others } = description;
+      out.data(
+        JSON.stringify({ ...others, lora: { ...recognized, others: Object.fromEntries(recognized.others) } }, null, 2),
+      );
+    } else out.data(print(description));
+    return description.broken.length > 0 ? 1 : 0;
+  },
+});
+
+function print({ path, recognized, dtypes, groups, idle, broken, metadata }: LoraDescription): string {
+  const { label, formats, ranks, alphas, modules, models, expert, hasAlpha } = recognized;
+  const scales = [...new Set(modules.map(({ alphaValue, rank }) => Number((alphaValue / rank).toPrecision(6))))];
+  const rows: [string, string][] = [
+    ["what", label],
+    ["names", formats.join(" and ")],
+    [
+      "ComfyUI",
+      formats.some((format) => format === "kohya" || format === "peft")
+        ? "reads it"
+        : "does not read these names: kinora lora convert FILE --to comfy",
+    ],
+    ["rank", ranks.join(", ")],
+    ["alpha", `${hasAlpha ? alphas.join(", ") : "none in the file"} (scale ${scales.join(", ")})`],
+    ["models", models.join(", ") || "none of the published sizes"],
+    ...(expert ? ([["expert", `${expert} noise`]] as [string, string][]) : []),
+    ["dtype", dtypes.join(", ")],
+    ...groups.map(({ name, modules: count, strength }): [string, string] => [
+      name,
+      `${count} modules, strength ${strength.toPrecision(3)}`,
+    ]),
+  ];
+  if (idle > 0) rows.push(["no effect", `${idle} of ${modules.length} modules add nothing: their up matrix is zero`]);
+  if (broken.length > 0) rows.push(["BROKEN", `values that are not finite in ${broken.slice(0, 5).join(", ")}`]);
+  for (const [key, name] of trainingFacts) if (metadata[key] !== undefined) rows.push([name, metadata[key]]);
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return [plain(path), ...rows.map(([name, text]) => `  ${name.padEnd(width)}  ${plain(text)}`)].join("\n");
+}
