@@ -20,7 +20,7 @@ import {
   turned,
 } from "./attention.ts";
 import { converted, type Float32Result, float32Result } from "./cast.ts";
-import { addressOf, type CpuContext, isFast, slice, tensor } from "./context.ts";
+import { addressOf, type CpuContext, isFast, slice, tensor, turnedStrides } from "./context.ts";
 
 type Fast = "f32" | "bf16";
 
@@ -79,10 +79,12 @@ function tilePrimitives(
     dv: product(scores, factors.dout.description, gradientRows),
     dk: product(scores, factors.queries.description, gradientRows, scaling(scale)),
     /** dq += scale·dscoresᵀ·k */
-    dq: product(tensor(compute, [queries, rows], [1, queries]), keyRows, tensor("f32", [queries, depth]), [
-      ...scaling(scale),
-      { kind: "sum", scale: 1 },
-    ]),
+    dq: product(
+      tensor(compute, [queries, rows], turnedStrides(queries, rows)),
+      keyRows,
+      tensor("f32", [queries, depth]),
+      [...scaling(scale), { kind: "sum", scale: 1 }],
+    ),
     storeKeys: store(types.dk),
     storeValues: store(types.dv),
   };

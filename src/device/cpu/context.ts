@@ -69,6 +69,13 @@ export function tensor(dtype: OneDnnType, dims: readonly number[], strides = den
   return { dtype, dims, strides };
 }
 
+/**
+ * The strides of a matrix [rows, columns] that is stored turned, [columns, rows]. A single row or column lies the same
+ * either way; it is described as not turned, since oneDNN 3.6 mistakes the other description.
+ */
+export const turnedStrides = (rows: number, columns: number): number[] =>
+  rows > 1 && columns > 1 ? [1, rows] : [columns, 1];
+
 /** Elements `[start, start + count)` of an operand, seen as `shape` (one axis where absent). */
 export function slice(operand: Operand, start: number, shape: readonly number[]): Operand {
   const { block, offset, dtype } = operand;

@@ -58,6 +58,10 @@ function resultIn(ctx: CpuContext, out: Operand, compute: Fast) {
   return out.dtype === compute ? { operand: out, store() {}, [Symbol.dispose]() {} } : float32Result(ctx, out);
 }
 
+/** Whether some outputs see nothing but padding. No model asks for that, and oneDNN 3.6 crashes on it. */
+const paddingOnly = (weight: Operand, { padding }: ConvolutionOptions): boolean =>
+  padding.some((sides, axis) => Math.max(...sides) >= Math.max(1, weight.shape[2 + axis]!));
+
 /** Whether the convolution only mixes channels. Then it is a matrix product (and oneDNN 2.6 gets its bf16 gradients wrong). */
 const pointwise = (weight: Operand, { stride, padding }: ConvolutionOptions): boolean =>
   [...weight.shape.slice(2), ...stride].every((size) => size === 1) && padding.flat().every((size) => size === 0);
@@ -77,12 +81,14 @@ function conv3d(
   options: ConvolutionOptions,
 ): void {
   if (elementCount(out.shape) === 0) return;
-  if (elementCount(x.shape) === 0 || elementCount(weight.shape) === 0) {
-    reference.conv3d(x, weight, bias, out, options);
-    return;
-  }
   if (pointwise(weight, options)) {
     linear(ctx, x, asLinear(weight), out, { bias });
+    return;
+  }
+  // One channel: oneDNN 3.6 takes the layouts with channels first and last for each other, and errs. No model has it.
+  const empty = elementCount(x.shape) === 0 || elementCount(weight.shape) === 0;
+  if (empty || lastOf(x) === 1 || paddingOnly(weight, options)) {
+    reference.conv3d(x, weight, bias, out, options);
     return;
   }
   const compute: Fast = x.dtype === "bf16" ? "bf16" : "f32";
@@ -118,6 +124,10 @@ function conv3dBackwardData(
   if (elementCount(dx.shape) === 0) return;
   if (elementCount(dy.shape) === 0) {
     clear(dx);
+    return;
+  }
+  if (paddingOnly(weight, options)) {
+    reference.conv3dBackwardData(dy, weight, dx, options);
     return;
   }
   if (pointwise(weight, options)) {
@@ -172,6 +182,10 @@ function conv3dBackwardWeights(
   if (elementCount(x.shape) === 0 || elementCount(dy.shape) === 0) {
     clear(dweight);
     if (dbias) clear(dbias);
+    return;
+  }
+  if (paddingOnly(dweight, options)) {
+    reference.conv3dBackwardWeights(x, dy, dweight, dbias, options);
     return;
   }
   if (pointwise(dweight, options)) {

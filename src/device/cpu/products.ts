@@ -4,7 +4,7 @@ import type { Layout, OneDnnType, PostOperation, TensorDescription } from "../..
 import { lastOf, rowsOf } from "../check-operands.ts";
 import type { Epilogue, Kernels, LinearWeight, Operand, PackedWeight } from "../kernels.ts";
 import { asFloat32, cast, converted, float32Result } from "./cast.ts";
-import { addressOf, type CpuContext, isFast, slice, tensor } from "./context.ts";
+import { addressOf, type CpuContext, isFast, slice, tensor, turnedStrides } from "./context.ts";
 import { eltwiseOf } from "./elementwise.ts";
 import { gatedAdd } from "./modulation.ts";
 import { eachWideBlock } from "./quantized-weight.ts";
@@ -170,7 +170,7 @@ function emptyProduct(ctx: CpuContext, out: Operand, options: Epilogue): void {
 function factor(operand: Operand, batch: number, transpose: boolean): Factor {
   const [stored, inner] = operand.shape.slice(-2) as [number, number];
   const dims = transpose ? [inner, stored] : [stored, inner];
-  const strides = transpose ? [1, inner] : [inner, 1];
+  const strides = transpose ? turnedStrides(inner, stored) : [inner, 1];
   const lead = batch === 1 ? [] : [batch];
   const dtype = operand.dtype as OneDnnType;
   return {

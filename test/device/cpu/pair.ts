@@ -1,0 +1,87 @@
+// The cpu device beside the reference device: the same operands through both, results compared by relative error.
+import { afterAll } from "vitest";
+import { bytesOf, type DType, elementCount } from "../../../src/base/dtype.ts";
+import { isKinoraError } from "../../../src/base/errors.ts";
+import { toFloat32 } from "../../../src/base/float-formats.ts";
+import type { Block, Device } from "../../../src/device/device.ts";
+import type { Kernels, Operand } from "../../../src/device/kernels.ts";
+import { openDevice } from "../../../src/device/open-device.ts";
+
+/** The cpu device, or why there is none here. */
+export function openCpu(): { device?: Device; reason: string } {
+  try {
+    const { device } = openDevice("cpu");
+    afterAll(() => device[Symbol.dispose]());
+    return { device, reason: "" };
+  } catch (error) {
+    if (isKinoraError(error)) return { reason: error.message };
+    throw error;
+  }
+}
+
+export class Pair implements Disposable {
+  readonly cpu: Kernels;
+  readonly reference: Kernels;
+  readonly #device: Device;
+  readonly #referenceDevice: Device;
+  readonly #blocks: Block[] = [];
+  #state: number;
+
+  constructor(device: Device, seed: number) {
+    this.#device = device;
+    this.cpu = device.kernels;
+    this.#referenceDevice = openDevice("reference").device;
+    this.reference = this.#referenceDevice.kernels;
+    this.#state = seed >>> 0;
+  }
+
+  /** Uniform in [−1, 1). */
+  draw(): number {
+    this.#state = (Math.imul(this.#state, 1664525) + 1013904223) >>> 0;
+    return this.#state / 2 ** 31 - 1;
+  }
+
+  /** Filled with bytes that are NaN in every float format until written. */
+  blank(dtype: DType, shape: readonly number[]): Operand {
+    const block = this.#device.alloc(elementCount(shape) * bytesOf(dtype), "activations");
+    this.#blocks.push(block);
+    block.bytes!.fill(0xff);
+    return { block, offset: 0, dtype, shape };
+  }
+
+  random(dtype: DType, shape: readonly number[], spread = 1): Operand {
+    const operand = this.blank(dtype, shape);
+    const values = this.blank("f32", shape);
+    const floats = new Float32Array(values.block.bytes!.buffer, values.block.bytes!.byteOffset, elementCount(shape));
+    for (let i = 0; i < floats.length; i++) floats[i] = this.draw() * spread;
+    this.reference.cast(values, operand);
+    return operand;
+  }
+
+  copy(operand: Operand): Operand {
+    const copy = this.blank(operand.dtype, operand.shape);
+    copy.block.bytes!.set(operand.block.bytes!);
+    return copy;
+  }
+
+  values(operand: Operand): Float32Array {
+    return toFloat32(operand.block.bytes!.slice(), operand.dtype);
+  }
+
+  /** ‖a − b‖ / ‖b‖, of elements of at least `typical` size: what cancels to nearly nothing is held to that. */
+  distance(a: Operand, b: Operand, typical = 0): number {
+    const [left, right] = [this.values(a), this.values(b)];
+    let [difference, norm] = [0, 0];
+    for (let i = 0; i < right.length; i++) {
+      if (Object.is(left[i], right[i])) continue;
+      difference += (left[i]! - right[i]!) ** 2;
+    }
+    for (const value of right) if (Number.isFinite(value)) norm += value ** 2;
+    return Math.sqrt(difference) / (Math.max(Math.sqrt(norm), typical * Math.sqrt(right.length)) || 1);
+  }
+
+  [Symbol.dispose](): void {
+    for (const block of this.#blocks) this.#device.free(block);
+    this.#referenceDevice[Symbol.dispose]();
+  }
+}
