@@ -194,7 +194,7 @@ function show(value: unknown): string {
   return String(value);
 }
 
-const percent = (share: number): string => `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`;
+const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 /** Settles a parsed file. Relative paths are looked for beside the file, then in the working folder. */
 export async function settleTrainConfig(

@@ -89,7 +89,12 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   state.finished = false;
   yield { type: "ready", plan, items, steps, batchesPerEpoch: perEpoch, resumed: state.step };
 
-  using log = await RunLog.open(settings.output, state.step);
+  // The first judgement of an expert comes after the state of its step: what the state does not know comes again.
+  using log = await RunLog.open(
+    settings.output,
+    state.step,
+    (line) => line.kind !== "validation" || state.judged.includes(line.expert),
+  );
   using dropout = new LoraDropout(device, settings.lora.dropout);
   using room = new ExpertRoom({
     device,

@@ -35,15 +35,19 @@ export class RunLog implements Disposable {
     this.#events = events;
   }
 
-  /** @param step steps done: what a run that is gone on from wrote beyond them is dropped, since it will come again */
-  static async open(output: string, step: number): Promise<RunLog> {
+  /**
+   * @param step steps done: what a run that is gone on from wrote beyond them is dropped, since it will come again;
+   *   `keep` decides about the lines of that very step
+   */
+  static async open(output: string, step: number, keep: (line: LogLine) => boolean): Promise<RunLog> {
     const folder = join(output, "tensorboard");
     try {
       await mkdir(folder, { recursive: true });
     } catch (error) {
       throw writeError(error, folder);
     }
-    const lines = step === 0 ? [] : readLog(output).filter((line) => line.step <= step);
+    const isKept = (line: LogLine) => line.step < step || (line.step === step && keep(line));
+    const lines = step === 0 ? [] : readLog(output).filter(isKept);
     const path = join(output, logName);
     await writeFileAtomic(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
     return new RunLog(path, lines, new EventWriter(folder, step + 1));

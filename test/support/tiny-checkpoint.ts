@@ -11,7 +11,12 @@ import { draws } from "./drawn-weights.ts";
 import { sentencepieceModel } from "./tokenizer-files.ts";
 
 /** Values that keep activations in range: 1/√fan-in for matrices, ones for gains, zeros for biases. */
-export async function writeRandomNetwork(path: string, shapes: Shapes, seed: number, dtype: DType = "f32"): Promise<void> {
+export async function writeRandomNetwork(
+  path: string,
+  shapes: Shapes,
+  seed: number,
+  dtype: DType = "f32",
+): Promise<void> {
   const tensors = [...shapes].map(([name, shape], i) => {
     const next = draws(seed * 1000 + i);
     const spread = Math.sqrt(3 / Math.max(1, elementCount(shape.slice(1))));

@@ -1,0 +1,284 @@
+// Training configurations: what is filled in and where from, what has no effect, and how mistakes are told.
+import { mkdirSync, writeFileSync } from "node:fs";
+import { beforeAll, describe, expect, it } from "vitest";
+import { normalQuantile, normalShare } from "../../src/base/normal-distribution.ts";
+import { PhiloxRng } from "../../src/base/rng/philox-rng.ts";
+import { readTrainConfig } from "../../src/train/config.ts";
+import { expertAt, expertCounts } from "../../src/train/expert-order.ts";
+import { parsePrompts } from "../../src/train/prompt-file.ts";
+import { learningRateAt, type Schedule } from "../../src/train/schedule.ts";
+import {
+  checkRange,
+  drawSigma,
+  expertRange,
+  inRange,
+  shareOf,
+  type TimeDistribution,
+} from "../../src/train/timesteps.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+
+const path = temporaryFolder();
+const minimal = 'dataset = "clips"\n[model]\nname = "t2v-A14B"\ncheckpoint = "wan"\n';
+
+function write(name: string, content: string): string {
+  const file = path(name);
+  writeFileSync(file, content);
+  return file;
+}
+const read = (content: string, set: Record<string, string> = {}) =>
+  readTrainConfig(
+    write("run.toml", content),
+    Object.entries(set).map(([key, value]) => ({ key, value })),
+  );
+
+beforeAll(() => {
+  mkdirSync(path("clips"));
+  mkdirSync(path("wan"));
+  write("prompts.txt", "a cat --w 64 --h 32\n");
+});
+
+describe("a configuration", () => {
+  it("of four lines settles everything, with its origin", async () => {
+    const { settings, explained } = await read(minimal);
+    expect(settings).toMatchObject({
+      name: "run",
+      output: path("runs/run"),
+      kind: "lora",
+      base: "bf16",
+      dtype: "bf16",
+      checkpointing: true,
+      lora: { rank: 32, alpha: 32, dropout: 0 },
+      time: { sampling: "shift", shift: 12 },
+      experts: { train: ["high", "low"] },
+      length: { steps: 1000 },
+      schedule: { kind: "constant", warmup: { steps: 0 } },
+    });
+    expect(settings.files.folder).toBe(path("wan"));
+    const row = (key: string) => explained.find((setting) => setting.key === key);
+    expect(row("model.checkpoint")).toMatchObject({ from: "config" });
+    expect(row("lora.alpha")).toMatchObject({ value: "32", from: "default", note: "the scale alpha/rank is 1" });
+    expect(row("time.shift")).toMatchObject({ value: "12", from: "model" });
+    expect(row("experts.high_share")!.note).toContain("70.5 %");
+  });
+
+  it("tells which settings do nothing in their combination", async () => {
+    const { explained } = await read(
+      `${minimal}[time]\nsampling = "uniform"\nshift = 3\nscale = 2\n[schedule]\nkind = "cosine"\ncycles = 3\n[experts]\ntrain = "low"\nswitch_every = 5\n[save]\nkeep_last = 2\n`,
+    );
+    const idle = explained.filter((setting) => setting.idle).map(({ key }) => key);
+    expect(idle.sort()).toEqual([
+      "experts.switch_every",
+      "save.keep_last",
+      "schedule.cycles",
+      "time.scale",
+      "time.shift",
+    ]);
+  });
+
+  it("takes the command line's settings before the file's", async () => {
+    const { settings, explained } = await read(`${minimal}[optimizer]\nlearning_rate = 1e-3\n`, {
+      "optimizer.learning_rate": "2e-4",
+      "dataset.batch_size": "3",
+      name: "other",
+    });
+    expect(settings.optimizer.learningRate).toBe(2e-4);
+    expect(settings.dataset.datasets[0]!.batchSize).toBe(3);
+    expect(settings.name).toBe("other");
+    expect(explained.find(({ key }) => key === "optimizer.learning_rate")!.from).toBe("command line");
+  });
+
+  it.each([
+    ["100", { steps: 100 }],
+    ["0.1", { share: 0.1 }],
+    ['"5%"', { share: 0.05 }],
+    ['"2.5 %"', { share: 0.025 }],
+  ])("reads a warm-up of %s", async (text, warmup) => {
+    const { settings } = await read(`${minimal}[schedule]\nwarmup = ${text}\n`);
+    expect(settings.schedule.warmup).toEqual(warmup);
+  });
+
+  it("reads a dataset configuration, which has its own settings", async () => {
+    write(
+      "set.toml",
+      `[general]\nresolution = [64, 64]\n[[datasets]]\nsource = ${JSON.stringify(path("clips"))}\nbatch_size = 4\n`,
+    );
+    const { settings } = await read(minimal.replace('"clips"', '"set.toml"'));
+    expect(settings.dataset.datasets[0]).toMatchObject({ batchSize: 4, resolution: [64, 64] });
+    await expect(read(minimal.replace('"clips"', '{ path = "set.toml", batch_size = 2 }'))).rejects.toMatchObject({
+      code: "train-config.invalid",
+      hint: "set batch_size in that file",
+    });
+  });
+});
+
+describe("mistakes", () => {
+  it.each([
+    ["a key of another spelling", "[optimizer]\nlearning_rte = 1\n", "train-config.unknown-key", "learning_rate"],
+    ["a key in another table", "[lora]\nlearning_rate = 1\n", "train-config.unknown-key", "[optimizer]"],
+    ["a table of another spelling", "[optimiser]\nkind = 1\n", "train-config.unknown-key", "optimizer"],
+    ["a key at the top that has a table", "rank = 4\n", "train-config.unknown-key", "[lora]"],
+  ])("%s: names the nearest", async (_what, text, code, hint) => {
+    const top = text.startsWith("[") ? minimal + text : text + minimal;
+    await expect(read(top)).rejects.toMatchObject({ code, hint: expect.stringContaining(hint) });
+  });
+
+  it.each([
+    ["a zero learning rate", "[optimizer]\nlearning_rate = 0\n", /optimizer\.learning_rate.*it is 0/],
+    ["a learning rate that is no number", "[optimizer]\nlearning_rate = nan\n", /optimizer\.learning_rate/],
+    ["a negative one", "[optimizer]\nlearning_rate = -1e-4\n", /optimizer\.learning_rate/],
+    ["a rank of 1.5", "[lora]\nrank = 1.5\n", /lora\.rank/],
+    ["a pattern that is none", '[lora]\ntargets = "("\n', /lora\.targets/],
+    ["an unknown sampling", '[time]\nsampling = "sigmoidal"\n', /time\.sampling/],
+    ["a warm-up of 2.5 steps", "[schedule]\nwarmup = 2.5\n", /schedule\.warmup/],
+    ["fp8 in a full fine-tune", 'train = "full"\n', /fp8/],
+  ])("%s is refused by name", async (_what, text, message) => {
+    const fp8 = minimal.replace("[model]", '[model]\nbase = "fp8"');
+    const content = text.startsWith("train") ? text + fp8 : minimal + text;
+    await expect(read(content)).rejects.toMatchObject({
+      code: "train-config.invalid",
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it.each([
+    ["no file", () => readTrainConfig(path("absent.toml")), "train-config.unreadable"],
+    ["broken TOML", () => read("dataset = clips\n"), "train-config.syntax"],
+    ["no model", () => read('dataset = "clips"\n'), "train-config.invalid"],
+    ["no dataset", () => read('[model]\nname = "t2v-A14B"\n'), "train-config.invalid"],
+    ["a dataset that is not there", () => read(minimal.replace('"clips"', '"absent"')), "train.no-dataset"],
+    ["an unknown model", () => read(minimal.replace("t2v-A14B", "t2v-A15B")), "model.unknown"],
+    ["a model that cannot be trained", () => read(minimal.replace("t2v-A14B", "i2v-14B")), "train.unsupported-model"],
+    ["steps and epochs", () => read(`steps = 1\nepochs = 1\n${minimal}`), "train-config.invalid"],
+  ])("%s is told", async (_what, run, code) => {
+    await expect(run()).rejects.toMatchObject({ code });
+  });
+});
+
+describe("prompt files", () => {
+  it("are read as musubi writes them", () => {
+    const { prompts, notes } = parsePrompts(
+      "# comment\n\na cat on a mat --w 832 --h 480 --f 80 --d 42 --s 20 --l 3.5 --fs 5 --n bad, worse --i cat.png\nplain\n",
+      "prompts.txt",
+      "/base",
+    );
+    expect(prompts).toEqual([
+      {
+        prompt: "a cat on a mat",
+        width: 832,
+        height: 480,
+        frames: 77,
+        seed: 42n,
+        steps: 20,
+        guidance: 3.5,
+        shift: 5,
+        negative: "bad, worse",
+        image: "/base/cat.png",
+      },
+      { prompt: "plain" },
+    ]);
+    expect(notes).toEqual(["prompts.txt, line 3: 80 frames are not 4n + 1 and are taken as 77"]);
+  });
+
+  it.each([
+    ["an unknown option", "a --q 3\n", "prompts.bad-option"],
+    ["a word for a number", "a --w wide\n", "prompts.bad-option"],
+    ["nothing", "# only this\n", "prompts.empty"],
+  ])("%s is told with its line", (_what, text, code) => {
+    expect(() => parsePrompts(text, "p.txt", "/")).toThrow(expect.objectContaining({ code }));
+  });
+});
+
+describe("noise levels", () => {
+  const shifted = (shift: number): TimeDistribution => ({ sampling: "shift", shift, scale: 1, mean: 0, std: 1 });
+
+  it.each([
+    [0.875, 3, 0.2],
+    [0.875, 5, 0.37],
+    [0.875, 12, 0.7],
+    [0.9, 3, 0.14],
+    [0.9, 5, 0.28],
+  ])("at or above %f with shift %d are the published share", (boundary, shift, share) => {
+    expect(Math.abs(shareOf(shifted(shift), expertRange("high", boundary)) - share)).toBeLessThan(0.01);
+  });
+
+  it.each(["uniform", "sigmoid", "shift", "logit_normal"] as const)(
+    "of %s have their share on both sides",
+    (sampling) => {
+      const distribution = { sampling, shift: 4, scale: 1.3, mean: 0.4, std: 0.8 };
+      const rng = new PhiloxRng(5n);
+      const everything = { from: 0, to: 1 };
+      const draws = Array.from({ length: 4000 }, () => drawSigma(distribution, everything, rng));
+      const high = expertRange("high", 0.875);
+      const drawn = draws.filter((sigma) => inRange(sigma, high)).length / draws.length;
+      expect(Math.abs(drawn - shareOf(distribution, high))).toBeLessThan(0.025);
+      for (const expert of ["high", "low"] as const) {
+        const range = expertRange(expert, 0.875);
+        for (let i = 0; i < 300; i++) {
+          const sigma = drawSigma(distribution, range, rng);
+          expect(expert === "high" ? sigma >= 0.875 : sigma < 0.875).toBe(true);
+        }
+      }
+    },
+  );
+
+  it("at the boundary itself belong to the high-noise expert", () => {
+    expect(inRange(0.875, expertRange("high", 0.875))).toBe(true);
+    expect(inRange(0.875, expertRange("low", 0.875))).toBe(false);
+    expect(inRange(1, expertRange("high", 0.875))).toBe(true);
+  });
+
+  it("that a sampling never reaches are refused", () => {
+    const narrow: TimeDistribution = { sampling: "logit_normal", shift: 1, scale: 1, mean: -5, std: 0.2 };
+    expect(() => checkRange(narrow, expertRange("high", 0.9), "the high-noise expert")).toThrow(
+      expect.objectContaining({ code: "train.empty-range" }),
+    );
+  });
+
+  it("come from the normal distribution as tables have it", () => {
+    expect(normalShare(0)).toBe(0.5);
+    expect(normalShare(1.959963984540054)).toBeCloseTo(0.975, 14);
+    expect(normalShare(-6)).toBeCloseTo(9.865876450376946e-10, 20);
+    for (const share of [1e-6, 0.02, 0.5, 0.9]) expect(normalShare(normalQuantile(share))).toBeCloseTo(share, 12);
+  });
+});
+
+describe("experts in turn", () => {
+  it.each([
+    [1000, 100, 0.7],
+    [997, 100, 0.37],
+    [30, 100, 0.5],
+    [10, 3, 0.9],
+    [64, 8, 0.125],
+  ])("of %d steps, changing every %d, have their share of %f", (steps, switchEvery, highShare) => {
+    const plan = { train: ["high", "low"] as const, switchEvery, highShare };
+    const { high, low, switches } = expertCounts(plan, steps);
+    expect(high + low).toBe(steps);
+    expect(Math.abs(high - steps * highShare)).toBeLessThanOrEqual(1);
+    expect(switches).toBeLessThanOrEqual(Math.ceil(steps / Math.min(switchEvery, steps)) * 2);
+  });
+
+  it("change once a cycle", () => {
+    const plan = { train: ["high", "low"] as const, switchEvery: 10, highShare: 0.3 };
+    const order = Array.from({ length: 20 }, (_, step) => expertAt(step, plan, 20)[0]).join("");
+    expect(order).toBe("hhhllllllllllllllhhh");
+  });
+});
+
+describe("schedules", () => {
+  // https://github.com/huggingface/transformers/blob/v4.57.0/tests/optimization/test_optimization.py (test_schedulers)
+  const base = { warmup: 2, steps: 10, cycles: 1, power: 1 };
+  it.each<[string, Schedule, number[]]>([
+    ["constant", { ...base, kind: "constant", warmup: 4 }, [0, 2.5, 5, 7.5, 10, 10, 10, 10, 10, 10]],
+    ["cosine", { ...base, kind: "cosine" }, [0, 5, 10, 9.61, 8.53, 6.91, 5, 3.08, 1.46, 0.38]],
+    ["restarts", { ...base, kind: "cosine_with_restarts", cycles: 2 }, [0, 5, 10, 8.53, 5, 1.46, 10, 8.53, 5, 1.46]],
+    [
+      "polynomial",
+      { ...base, kind: "polynomial", power: 2 },
+      [0, 5, 10, 7.656, 5.625, 3.906, 2.5, 1.406, 0.625, 0.156],
+    ],
+  ])("%s gives transformers' published rates", (_name, schedule, expected) => {
+    for (const [step, rate] of expected.entries()) {
+      expect(Math.abs(learningRateAt(schedule, step, 10) - rate), `step ${step}`).toBeLessThan(0.01);
+    }
+  });
+});
