@@ -162,10 +162,10 @@ function tryLibrary(path: string): Library {
     number,
   ];
   if (!((major === 2 && minor >= 6) || major === 3)) {
-    throw new Error(`${path} is oneDNN ${major}.${minor}.${patch}, not 2.6, 2.7 or 3.x`);
+    throw new Error(`oneDNN ${major}.${minor}.${patch}, not 2.6, 2.7 or 3.x`);
   }
   const engines: number = handle.func("size_t dnnl_engine_get_count(int)")(CPU_ENGINE);
-  if (Number(engines) === 0) throw new Error(`${path} is oneDNN built without a CPU engine`);
+  if (Number(engines) === 0) throw new Error("oneDNN built without a CPU engine");
   return { handle, calls: bind(handle), version: { major, minor, patch } };
 }
 
@@ -183,7 +183,7 @@ export function loadLibrary(): Library {
       loaded = tryLibrary(path);
       return loaded;
     } catch (error) {
-      reasons.push(error instanceof Error ? error.message : String(error));
+      reasons.push(`${path}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
   throw new KinoraError("device.onednn-missing", "the cpu device needs oneDNN, and none could be loaded", {

@@ -44,13 +44,13 @@ interface Columns {
 
 /**
  * Calls `compute` with the place and the epilogue a product can be stored with in one pass: `out` itself where oneDNN can,
- * else a float32 matrix that is finished afterwards.
+ * else a float32 matrix that is finished afterwards. `whole`: rows cannot be taken some at a time (a batch, a turned factor).
  */
 function withEpilogue(
   ctx: CpuContext,
   out: Operand,
   options: Epilogue,
-  batch: number,
+  whole: boolean,
   compute: "f32" | "bf16",
   multiply: (target: Operand, epilogue: Epilogue) => void,
 ): void {
@@ -58,7 +58,7 @@ function withEpilogue(
   // A residual in out's own place is added as what the target held; an accumulation takes that place.
   const crowded =
     residual !== undefined && sameMemory(residual, out) && (options.accumulate || residual.dtype !== out.dtype);
-  const gateApart = gate !== undefined && batch > 1;
+  const gateApart = gate !== undefined && whole;
   if (storable(out.dtype, compute) && !crowded && !gateApart) {
     multiply(out, options);
     return;
@@ -163,7 +163,7 @@ function emptyProduct(ctx: CpuContext, out: Operand, options: Epilogue): void {
   zeros.block.bytes.fill(0);
   const a = { address: addressOf(zeros), tensor: tensor("f32", [rows, 1]) };
   const b = { address: addressOf(slice(zeros, rows, [])), tensor: tensor("f32", [1, columns]) };
-  withEpilogue(ctx, out, options, 1, "f32", (target, epilogue) => product(ctx, a, b, target, epilogue, 1));
+  withEpilogue(ctx, out, options, false, "f32", (target, epilogue) => product(ctx, a, b, target, epilogue, 1));
 }
 
 /** a or b of a batched product as [batch, rows, columns], turned by its strides where it is stored transposed. */
@@ -197,7 +197,9 @@ export function matmul(
   using right = converted(ctx, b, compute);
   const { transposeA = false, transposeB = false, ...epilogue } = options;
   const [first, second] = [factor(left.operand, batch, transposeA), factor(right.operand, batch, transposeB)];
-  withEpilogue(ctx, out, epilogue, batch, compute, (target, rest) => product(ctx, first, second, target, rest, batch));
+  withEpilogue(ctx, out, epilogue, batch > 1 || transposeA, compute, (target, rest) =>
+    product(ctx, first, second, target, rest, batch),
+  );
 }
 
 /** x as rows [M, K]. */
@@ -233,7 +235,7 @@ export function linear(ctx: CpuContext, x: Operand, weight: LinearWeight, out: O
   const compute = computeType(x, weight, out);
   using source = converted(ctx, x, compute);
   const a = matrixOf(source.operand);
-  withEpilogue(ctx, out, options, 1, compute, (target, epilogue) => {
+  withEpilogue(ctx, out, options, false, compute, (target, epilogue) => {
     if (weight.packed) {
       const packed = packedFactor(weight.packed, weight.shape);
       if (packedFits(ctx, packed, rowsOf(x), target, compute)) {
@@ -279,7 +281,7 @@ export function linearBackwardData(
   if (weight.packed || (weight.dtype === compute && !weight.scale)) {
     using plain = weight.packed ? unpacked(ctx, weight, compute) : undefined;
     const b = factor(plain ?? weight.plain!, 1, false);
-    withEpilogue(ctx, dx, options, 1, compute, (target, epilogue) => product(ctx, a, b, target, epilogue, 1));
+    withEpilogue(ctx, dx, options, false, compute, (target, epilogue) => product(ctx, a, b, target, epilogue, 1));
     return;
   }
   // A sum over blocks of the weight's rows: kept in float32 until it is whole.
