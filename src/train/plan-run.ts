@@ -2,6 +2,7 @@
 // run's own checkpoints (their headers; nothing is loaded), buckets and settings.
 import { bucketsOf } from "../dataset/batches.ts";
 import type { DatasetItem } from "../dataset/items.ts";
+import { cpuMemoryModel } from "../device/cpu/memory-model.ts";
 import type { MemoryCategory } from "../device/device.ts";
 import { createNullDevice, type NullDevice } from "../device/null/null-device.ts";
 import { type CheckpointSearch, searchCheckpoint } from "../models/wan/checkpoint-files.ts";
@@ -12,6 +13,7 @@ import type { WeightReader } from "../nn/weights.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty } from "../tensor/tensor.ts";
 import { type DataEvent, planItems } from "./data.ts";
+import { LoraDropout } from "./dropout.ts";
 import { type DitSource, openDitFile, openExpert } from "./expert-model.ts";
 import { gatherBatchGradients, type TrainingSample } from "./gradients.ts";
 import { stepsOf } from "./loop.ts";
@@ -72,8 +74,8 @@ export interface RunPlan {
 
 export type PlanRunEvent = DataEvent | { type: "planned"; done: number; of: number };
 
-/** Small scratch of kernels, which the null device does not see; measured on the cpu device. */
-const SCRATCH = 2 ** 18;
+/** Scratch of kernels, which the null device does not see; at the peak the cpu device has between none and twice this. */
+const SCRATCH = 2 ** 17;
 /** Of a process that has loaded Kinora, measured. */
 const PROCESS = 180e6;
 
@@ -120,8 +122,10 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
   const path = files.paths[expert];
   if (path === undefined) assumed.push("the transformer is taken to be the official float32 file");
   const source = path === undefined ? assumedDit(settings.model) : openDitFile(path, settings.model);
-  const device = createNullDevice();
-  using model = openExpert(device, settings, expert, source, { train: true });
+  const device = createNullDevice(cpuMemoryModel);
+  using dropout = new LoraDropout(device, settings.lora.dropout);
+  dropout.begin(0n);
+  using model = openExpert(device, settings, expert, source, { train: true, dropout });
   const { parameters } = model.training!;
   const trained = [...parameters.values()].reduce((sum, { size }) => sum + size, 0);
   const stored = [...ditShapes(settings.model.dit).values()].reduce(
@@ -264,7 +268,7 @@ function planLatents(
     assumed.push("the autoencoder is not there: caching latents is not counted");
     return undefined;
   }
-  const device = createNullDevice();
+  const device = createNullDevice(cpuMemoryModel);
   using vae = loadVae(device, path, { dtype: settings.vaeDtype, half: "encoder" });
   let total = none;
   for (const { bucket, items: members } of bucketsOf(items.map((item) => ({ ...item, repeats: 1 })))) {
@@ -297,7 +301,7 @@ function planTexts(
     assumed.push("the text encoder is not there: caching texts is not counted");
     return undefined;
   }
-  const device = createNullDevice();
+  const device = createNullDevice(cpuMemoryModel);
   using encoder = loadTextEncoder(device, path, { dtype: settings.textDtype });
   const texts = [...new Set(items.map(({ caption }) => caption.text ?? ""))];
   // A token has about four characters of a Latin script; the longest caption decides the memory.

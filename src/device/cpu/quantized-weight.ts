@@ -12,7 +12,12 @@ import { valueTable } from "./narrow-floats.ts";
 const BLOCK_BYTES = 32 * 2 ** 20;
 
 /** Below this many elements per scale, a table per scale costs more than it saves. */
-const SHORTEST_TABLE_SPAN = 1024;
+export const SHORTEST_TABLE_SPAN = 1024;
+
+/** Rows of a weight [N, K] that are widened at once. */
+export function wideRows([outputs, inputs]: LinearWeight["shape"], dtype: "f32" | "bf16"): number {
+  return Math.min(outputs, Math.max(64, Math.floor(BLOCK_BYTES / (inputs * bytesOf(dtype)) / 64) * 64));
+}
 
 /** Calls `use` with the rows of a weight in `dtype`, some at a time: a matrix [count, K] from row `start`. */
 export function eachWideBlock(
@@ -22,8 +27,8 @@ export function eachWideBlock(
   use: (rows: Operand, start: number, count: number) => void,
 ): void {
   const [outputs, inputs] = weight.shape;
-  const perBlock = Math.max(64, Math.floor(BLOCK_BYTES / (inputs * bytesOf(dtype)) / 64) * 64);
-  using wide = ctx.temporary(dtype, [Math.min(perBlock, outputs), inputs]);
+  const perBlock = wideRows(weight.shape, dtype);
+  using wide = ctx.temporary(dtype, [perBlock, inputs]);
   for (let start = 0; start < outputs; start += perBlock) {
     const shape = [Math.min(perBlock, outputs - start), inputs];
     const rows = slice(wide, 0, shape);
