@@ -34,8 +34,8 @@ function ownDtype(recognized: RecognizedLora, dtypes: ReadonlyMap<string, DType>
 }
 
 /**
- * Writes `path` to `out` in another format. The result acts identically: values stay as they are, but where a scale
- * must be multiplied in; then they are rounded no further than the originals were.
+ * Writes `path` to `out` in another format. The result acts identically: values stay as they are or are kept in float32
+ * where a scale had to be multiplied in; only a `dtype` that is asked for rounds.
  * @throws KinoraError `lora.*` (nothing is left out in silence), `lora.exists`, `io.*`.
  */
 export async function convertLora(path: string, out: string, options: ConvertOptions): Promise<Converted> {
@@ -53,7 +53,8 @@ export async function convertLora(path: string, out: string, options: ConvertOpt
   const { recognized, dtypes } = inspectSource(path);
   const dtype = options.dtype ?? ownDtype(recognized, dtypes);
   const kept = Object.fromEntries(Object.entries(metadata).filter(([key]) => !ofTheFile.includes(key)));
-  await writeLora(out, adapters, { format: options.format, dtype, metadata: kept, expert: recognized.expert });
+  const exact = options.dtype === undefined;
+  await writeLora(out, adapters, { format: options.format, dtype, exact, metadata: kept, expert: recognized.expert });
   const folded = !formatHasAlpha[options.format] && adapters.some(({ alpha, rank }) => alpha !== rank);
   return { modules: adapters.length, from: formats, dtype, folded };
 }

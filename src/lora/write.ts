@@ -10,6 +10,8 @@ export type LoraDType = "f32" | "bf16" | "f16";
 export interface LoraWriteOptions {
   format: LoraFormat;
   dtype: LoraDType;
+  /** Keep a matrix in float32 where `dtype` would change its values. */
+  exact?: boolean;
   metadata?: Readonly<Record<string, string>>;
   /** Diffusers keeps the low-noise expert's LoRA under another name. */
   expert?: "high" | "low" | undefined;
@@ -22,30 +24,27 @@ export interface LoraTensor {
   bytes: Uint8Array;
 }
 
-/** Values in `dtype`; in float32 where rounding would change them beyond what the original values lost already. */
-function scaledMatrix(values: Float32Array, scale: number, dtype: LoraDType): { dtype: LoraDType; bytes: Uint8Array } {
-  if (scale === 1) return { dtype, bytes: fromFloat32(values, dtype) };
-  const scaled = values.map((value) => value * scale);
+/** scale·values in `dtype`; with `exact`, in float32 where `dtype` does not have them. */
+function matrix(values: Float32Array, scale: number, dtype: LoraDType, exact: boolean) {
+  const scaled = scale === 1 ? values : values.map((value) => value * scale);
   const bytes = fromFloat32(scaled, dtype);
-  if (dtype === "f32") return { dtype, bytes };
-  // A scale that is no power of two gives values the narrow format does not have.
+  if (!exact || dtype === "f32") return { dtype, bytes };
   const kept = toFloat32(bytes, dtype);
-  const exact = scaled.every((value, i) => value === kept[i]);
-  const wasNarrow = toFloat32(fromFloat32(values, dtype), dtype).every((value, i) => value === values[i]);
-  return exact || !wasNarrow ? { dtype, bytes } : { dtype: "f32", bytes: fromFloat32(scaled, "f32") };
+  if (scaled.every((value, i) => Object.is(value, kept[i]))) return { dtype, bytes };
+  return { dtype: "f32" as const, bytes: fromFloat32(scaled, "f32") };
 }
 
 /** The tensors of a LoRA file. Where a format has no α, the scale α/rank is multiplied into the up matrices. */
 export function loraTensors(
   adapters: readonly AdapterValues[],
-  { format, dtype, expert }: Pick<LoraWriteOptions, "format" | "dtype" | "expert">,
+  { format, dtype, expert, exact = false }: Omit<LoraWriteOptions, "metadata">,
 ): LoraTensor[] {
   const hasAlpha = formatHasAlpha[format];
   return adapters.flatMap(({ module, rank, inputs, outputs, alpha, down, up }) => {
     const names = loraNames(format, module, expert);
     const tensors: LoraTensor[] = [
-      { name: names.down, dtype, shape: [rank, inputs], bytes: fromFloat32(down, dtype) },
-      { name: names.up, shape: [outputs, rank], ...scaledMatrix(up, hasAlpha ? 1 : alpha / rank, dtype) },
+      { name: names.down, shape: [rank, inputs], ...matrix(down, 1, dtype, exact) },
+      { name: names.up, shape: [outputs, rank], ...matrix(up, hasAlpha ? 1 : alpha / rank, dtype, exact) },
     ];
     if (names.alpha !== undefined) {
       // Kept in float32: a narrow format may not have it.
