@@ -4,7 +4,6 @@ import koffi from "koffi";
 import { CPU_ENGINE, check, type Handle, loadLibrary, UNIMPLEMENTED } from "./onednn-library.ts";
 import type {
   Layout,
-  OneDnnType,
   Operation,
   OperationKind,
   PostOperation,
@@ -223,14 +222,6 @@ export class OneDnn {
     const layout = { descriptor: this.#versioned.cloneDescriptor(descriptor, rank), bytes, id: ++lastLayoutId };
     this.#layouts.set(bytes, [...alike, layout]);
     return layout;
-  }
-
-  /** Whether a layout is just these strides: then nothing needs reordering. */
-  isPlain(layout: Layout, dtype: OneDnnType, dims: readonly number[], strides: readonly number[]): boolean {
-    const plain = this.#descriptor({ dtype, dims, strides });
-    const equal = this.#library.calls.descriptorsEqual(layout.descriptor, plain) !== 0;
-    this.#versioned.destroyDescriptor(plain);
-    return equal;
   }
 
   [Symbol.dispose](): void {

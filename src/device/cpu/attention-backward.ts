@@ -12,15 +12,14 @@ import {
   exponential,
   headRows,
   headTensor,
-  type RightFactor,
   reduceRows,
-  rightFactor,
   scaling,
   tileRows,
   turned,
 } from "./attention.ts";
 import { converted, type Float32Result, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, isFast, slice, tensor, turnedStrides } from "./context.ts";
+import { type RightFactor, rightFactor } from "./right-factor.ts";
 
 type Fast = "f32" | "bf16";
 

@@ -8,11 +8,12 @@
 // core at 7,800 keys, and it gives the log-sum-exp of unrounded sums.
 import { elementCount } from "../../base/dtype.ts";
 import type { Primitive } from "../../ffi/onednn.ts";
-import type { Layout, PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
+import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { f32View, view } from "../host-views.ts";
 import type { AttentionOptions, Kernels, Operand } from "../kernels.ts";
 import { converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, isFast, slice, tensor } from "./context.ts";
+import { type RightFactor, rightFactor } from "./right-factor.ts";
 
 /** Elements of a tile of scores: with 7,800 keys 128 queries, which is fastest on Zen 4. */
 const TILE_ELEMENTS = 1 << 20;
@@ -56,34 +57,6 @@ export const exponential: PostOperation<TensorDescription> = { kind: "eltwise", 
 
 export const scaling = (alpha: number): PostOperation<TensorDescription>[] =>
   alpha === 1 ? [] : [{ kind: "eltwise", algorithm: "linear", alpha, beta: 0 }];
-
-/** A matrix that is the right factor of a product again and again, in the layout the product likes best. */
-export interface RightFactor {
-  readonly layout: Layout;
-  readonly description: TensorDescription;
-  /** Brings rows or columns that lie at `from` into the layout. */
-  readonly pack: Primitive;
-}
-
-/** The right factor [inner, columns] for products of `rows` rows, packed from the matrix `source` describes. */
-export function rightFactor(
-  ctx: CpuContext,
-  rows: number,
-  source: TensorDescription,
-  target: "f32" | "bf16",
-): RightFactor {
-  const { dtype, dims } = source;
-  const [inner, columns] = dims as readonly [number, number];
-  const tensors = {
-    source: tensor(dtype, [rows, inner]),
-    weights: { dtype, dims, strides: "any" as const },
-    target: tensor(target, [rows, columns]),
-  };
-  const layout = ctx.dnn.layoutOf(ctx.dnn.primitive({ kind: "matmul", tensors }), "weights", 2);
-  const description = { dtype, dims, strides: layout };
-  const pack = ctx.dnn.primitive({ kind: "reorder", tensors: { source, target: description } });
-  return { layout, description, pack };
-}
 
 /** A head's rows turned: [D, L]. */
 export const turned = ({ dtype, dims, strides }: TensorDescription): TensorDescription => ({

@@ -76,10 +76,11 @@ export function tensor(dtype: OneDnnType, dims: readonly number[], strides = den
 export const turnedStrides = (rows: number, columns: number): number[] =>
   rows > 1 && columns > 1 ? [1, rows] : [columns, 1];
 
-/** Elements `[start, start + count)` of an operand, seen as `shape` (one axis where absent). */
+/** An operand's elements from `start` on, seen as `shape`. */
 export function slice(operand: Operand, start: number, shape: readonly number[]): Operand {
   const { block, offset, dtype } = operand;
   return { block, offset: offset + start * bytesOf(dtype), dtype, shape };
 }
 
+/** The formats that oneDNN computes in on every CPU. */
 export const isFast = (dtype: DType): dtype is "f32" | "bf16" => dtype === "f32" || dtype === "bf16";

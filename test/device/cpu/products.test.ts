@@ -152,4 +152,50 @@ describe.skipIf(!device)(`products of the cpu device ${reason}`, () => {
       device!.free(packed.block);
     }
   });
+
+  test("many rows: the right factor is packed for the product, also where a gate cuts the rows", () => {
+    using pair = new Pair(device!, 2);
+    const [rows, inputs, outputs] = [1100, 24, 70];
+    for (const dtype of ["f32", "bf16"] as const) {
+      const x = pair.random(dtype, [rows, inputs]);
+      const plain = pair.random(dtype, [outputs, inputs]);
+      const weight = { dtype, shape: [outputs, inputs] as const, plain };
+      const runs = [
+        { start: 0, count: 300, row: 1 },
+        { start: 300, count: 800, row: 0 },
+      ];
+      const options = { bias: pair.random("f32", [outputs]), gate: { table: pair.random("f32", [2, outputs]), runs } };
+      const [out, expected] = [pair.blank("f32", [rows, outputs]), pair.blank("f32", [rows, outputs])];
+      pair.cpu.linear(x, weight, out, options);
+      pair.reference.linear(x, weight, expected, options);
+      expect(pair.distance(out, expected)).toBeLessThan(5e-6);
+      const packed = pair.cpu.packWeight(pair.random(dtype, [200, 100]), rows)!;
+      const dy = pair.random(dtype, [rows, 200]);
+      const unpacked = pair.blank(dtype, [200, 100]);
+      pair.cpu.unpackWeight(packed, unpacked);
+      const [dx, expectedDx] = [pair.blank("f32", [rows, 100]), pair.blank("f32", [rows, 100])];
+      pair.cpu.linearBackwardData(dy, { dtype, shape: [200, 100], packed }, dx);
+      pair.reference.linearBackwardData(dy, { dtype, shape: [200, 100], plain: unpacked }, expectedDx);
+      expect(pair.distance(dx, expectedDx)).toBeLessThan(5e-6);
+      device!.free(packed.block);
+    }
+  });
+
+  test("a quantised weight larger than a block is widened in several, forward and back", () => {
+    using pair = new Pair(device!, 3);
+    const [outputs, inputs] = [9000, 1000];
+    const plain = pair.random("f8e4m3", [outputs, inputs]);
+    const scale = pair.random("f32", [outputs, 1]);
+    const weight = { dtype: "f8e4m3", shape: [outputs, inputs] as const, plain, scale } as const;
+    const x = pair.random("f32", [2, inputs]);
+    const residual = pair.random("f32", [2, outputs]);
+    const [out, expected] = [pair.blank("f32", [2, outputs]), pair.blank("f32", [2, outputs])];
+    pair.cpu.linear(x, weight, out, { residual });
+    pair.reference.linear(x, weight, expected, { residual });
+    expect(pair.distance(out, expected)).toBeLessThan(5e-6);
+    const [dx, expectedDx] = [pair.blank("bf16", [2, inputs]), pair.blank("bf16", [2, inputs])];
+    pair.cpu.linearBackwardData(out, weight, dx);
+    pair.reference.linearBackwardData(out, weight, expectedDx);
+    expect(pair.distance(dx, expectedDx)).toBeLessThan(1e-2);
+  });
 });
