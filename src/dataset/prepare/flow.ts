@@ -78,8 +78,14 @@ function projection(plane: Uint8Array, width: number, height: number, rows: bool
   return result;
 }
 
-/** The shift that lays one projection over the other, to a fraction of a pixel (parabola through the best three). */
-function shiftBetween(a: Int32Array, b: Int32Array): number {
+/** Levels a pixel by which a shift must be better than those two pixels off: smooth pictures tell no place. */
+const leastDip = 0.4;
+
+/**
+ * The shift that lays one projection over the other, to a fraction of a pixel; 0 where none stands out. `depth`: pixels
+ * summed into each number.
+ */
+function shiftBetween(a: Int32Array, b: Int32Array, depth: number): number {
   const most = Math.min(reach, a.length >> 2);
   const costs: number[] = [];
   let best = 0;
@@ -94,6 +100,8 @@ function shiftBetween(a: Int32Array, b: Int32Array): number {
   const rest = costs[most]!;
   // Without a clearly better place the picture as a whole stands still.
   if (rest <= costs[best]! * 1.05) best = most;
+  const dip = Math.min(costs[best - 2] ?? Number.POSITIVE_INFINITY, costs[best + 2] ?? Number.POSITIVE_INFINITY);
+  if (dip - costs[best]! < leastDip * depth) return 0;
   const [left, middle, right] = [costs[best - 1], costs[best]!, costs[best + 1]];
   if (left === undefined || right === undefined) return best - most;
   const bend = left + right - 2 * middle;
@@ -112,8 +120,16 @@ export function flowBetween(previous: SmallPicture, next: SmallPicture, before?:
   const down = height / block;
   const dx = new Float32Array(across * down);
   const dy = new Float32Array(across * down);
-  const globalX = shiftBetween(projection(previous.y, width, height, false), projection(next.y, width, height, false));
-  const globalY = shiftBetween(projection(previous.y, width, height, true), projection(next.y, width, height, true));
+  const globalX = shiftBetween(
+    projection(previous.y, width, height, false),
+    projection(next.y, width, height, false),
+    height,
+  );
+  const globalY = shiftBetween(
+    projection(previous.y, width, height, true),
+    projection(next.y, width, height, true),
+    width,
+  );
   const [shiftX, shiftY] = [Math.round(globalX), Math.round(globalY)];
   // Light that goes up or down everywhere is no motion.
   const brighter = Math.round(meanOf(next.y) - meanOf(previous.y));

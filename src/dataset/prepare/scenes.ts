@@ -1,4 +1,4 @@
-// Where one scene ends and the next begins: hard cuts, fades and dissolves, found by content with half a second of look-ahead.
+// Where one scene ends and the next begins: hard cuts, fades and dissolves, found by content with a second or so of look-ahead.
 import { type Flow, flowBetween } from "./flow.ts";
 import { difference, type SmallPicture, type Tone } from "./small.ts";
 
@@ -30,6 +30,9 @@ function isBlank({ mean, deviation }: Tone): boolean {
   return deviation < 0.006 && (mean < 0.08 || mean > 0.92);
 }
 
+/** How far a mix may be off, of what lies between its two ends: things move while pictures fade. */
+const mostOff = 0.2;
+
 /**
  * True where `middle` is a mix of `before` and `after`, which differ and not by motion: a fade or a dissolve.
  * The share of the mix is fitted, so that it need not be the half-way frame.
@@ -54,17 +57,20 @@ function isMix(before: SmallPicture, middle: SmallPicture, after: SmallPicture, 
     error += Math.abs(m[i]! - b[i]! - share * (a[i]! - b[i]!));
     count++;
   }
-  if (error / count > 0.14 * apart) return false;
-  // A smooth gradient that moves is also the mean of its neighbours, but following the motion explains it.
-  return flowBetween(before, after).residual > 0.45 * apart;
+  if (error / count > mostOff * apart) return false;
+  // A smooth gradient that moves is also the mean of its neighbours, but following the motion explains it. Flow lets
+  // light that changes everywhere pass: then what is left is compared with what light alone does not explain.
+  const { residual, change } = flowBetween(before, after);
+  return residual > 0.45 * change;
 }
 
 /** Frames on each side that a cut's change is compared with. */
 const neighbours = 6;
 
-/** Decides about every frame once the frames half a second after it are known. Local: what is further off has no say. */
+/** Decides about every frame once the frames of the next second or so are known. Local: what is further off has no say. */
 export class SceneDetector<Frame extends SceneFrame> {
   readonly #settings: SceneSettings;
+  readonly #fps: number;
   readonly #short: number;
   readonly #long: number;
   readonly #lookahead: number;
@@ -76,9 +82,10 @@ export class SceneDetector<Frame extends SceneFrame> {
 
   constructor(settings: SceneSettings, fps: number) {
     this.#settings = settings;
+    this.#fps = fps;
     this.#short = Math.max(2, Math.round(fps / 6));
     this.#long = Math.max(4, Math.round(fps / 2));
-    this.#lookahead = this.#long + 2;
+    this.#lookahead = Math.ceil(2.5 * this.#long) + 1;
   }
 
   /** Adds the next frame; gives the frames decided now, in order. */
@@ -113,10 +120,13 @@ export class SceneDetector<Frame extends SceneFrame> {
 
   #mark(middle: number, span: number): void {
     const [before, here, after] = [middle - span, middle, middle + span].map((i) => this.#frames[i]!);
-    if (!isMix(before!.small, here!.small, after!.small, this.#settings.fade)) return;
+    const least = this.#settings.fade * Math.max(0.5, Math.min(1, (2 * span) / this.#fps));
+    if (!isMix(before!.small, here!.small, after!.small, least)) return;
     // A cut inside the span changes all at once: then it is no mix, whatever the fit says.
     for (let i = middle - span + 1; i <= middle + span; i++) if (this.#isCut(i)) return;
-    this.#mixes[middle] = true;
+    // The ends of the span may lie outside of the transition, its inner half does not.
+    const half = Math.floor(span / 2);
+    for (let i = Math.max(0, middle - half); i <= middle + half; i++) this.#mixes[i] = true;
   }
 
   #residual(index: number): number {
@@ -152,7 +162,12 @@ export class SceneDetector<Frame extends SceneFrame> {
     if (frame.corrupt) return "damaged";
     if (!this.#settings.detect) return undefined;
     if (isBlank(frame.tone)) return "blank";
-    for (let i = index - 1; i <= index + 1; i++) if (this.#mixes[i]) return "fade";
-    return undefined;
+    if (this.#mixes[index]) return "fade";
+    // Half a second between two parts of a transition belongs to it.
+    const inTransition = (i: number) => this.#mixes[i] || (i in this.#frames && isBlank(this.#frames[i]!.tone));
+    let [back, on] = [1, 1];
+    while (back <= this.#long && !inTransition(index - back)) back++;
+    while (on <= this.#long && !inTransition(index + on)) on++;
+    return back + on <= this.#long ? "fade" : undefined;
   }
 }

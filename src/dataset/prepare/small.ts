@@ -61,7 +61,12 @@ export function toneOf({ y, u, v }: SmallPicture): Tone {
   }
   const mean = sum / y.length;
   const deviation = Math.sqrt(Math.max(0, squares / y.length - mean * mean));
-  return { mean: (mean - 16) / lumaRange, deviation: deviation / lumaRange, u: meanOf(u) - 128, v: meanOf(v) - 128 };
+  return {
+    mean: Math.max(0, mean - 16) / lumaRange,
+    deviation: deviation / lumaRange,
+    u: meanOf(u) - 128,
+    v: meanOf(v) - 128,
+  };
 }
 
 /** Mean absolute difference of luma between two small pictures, in 8-bit levels; every second pixel of every row. */

@@ -20,19 +20,26 @@ export interface Content {
   sure: Rect;
 }
 
+/** The share of a line that may shine in a bar: ringing of the picture's edge, dust. */
+const mostStray = 0.02;
+
 /** The share of a line of pixels that is not black; 0 for one that may be a bar. Looks at about 160 of them. */
 function litShare(data: Uint8Array, start: number, step: number, length: number): number {
   const every = Math.max(1, Math.floor(length / 160));
   let [low, high, lit, count] = [255, 0, 0, 0];
   for (let i = 0; i < length; i += every) {
     const value = data[start + i * step]!;
-    if (value > darkest) lit++;
+    count++;
+    if (value > darkest) {
+      lit++;
+      continue;
+    }
     if (value < low) low = value;
     if (value > high) high = value;
-    count++;
   }
+  if (lit > mostStray * count) return lit / count;
   // Dark but uneven is picture.
-  return lit === 0 && high - low > spread ? 1 / count : lit / count;
+  return high - low > spread ? 1 / count : 0;
 }
 
 /** What one frame shows; undefined for a frame that is black all over. */
@@ -61,27 +68,38 @@ export function contentOf({ data, width, height, stride }: LumaPlane): Content |
   };
 }
 
-/** What two frames together show: the larger picture, sure of an edge where the frame that reaches further out is. */
+/** Pixels about which frames may disagree where a bar ends. */
+function softness(side: number): number {
+  return Math.max(5, 0.01 * side);
+}
+
+/** What two frames together show: the larger picture, sure of an edge where one of them saw it about there. */
 export function contentOfBoth(a: Content | undefined, b: Content | undefined): Content | undefined {
   if (!a || !b) return a ?? b;
-  const side = (start: "x" | "y", length: "width" | "height") => {
-    const from = Math.min(a.outer[start], b.outer[start]);
-    const to = Math.max(a.outer[start] + a.outer[length], b.outer[start] + b.outer[length]);
-    const sureFrom = [a, b].some(({ outer, sure }) => outer[start] === from && sure[start] === from) ? from : undefined;
-    const end = (rect: Rect) => rect[start] + rect[length];
-    const sureTo = [a, b].some(({ outer, sure }) => end(outer) === to && end(sure) === to) ? to : undefined;
-    return {
-      from,
-      to,
-      sureFrom: sureFrom ?? Math.min(a.sure[start], b.sure[start]),
-      sureTo: sureTo ?? Math.max(end(a.sure), end(b.sure)),
-    };
-  };
-  const [x, y] = [side("x", "width"), side("y", "height")];
+  const [left, right] = edges("x", "width", a, b);
+  const [top, bottom] = edges("y", "height", a, b);
   return {
-    outer: { x: x.from, y: y.from, width: x.to - x.from, height: y.to - y.from },
-    sure: { x: x.sureFrom, y: y.sureFrom, width: x.sureTo - x.sureFrom, height: y.sureTo - y.sureFrom },
+    outer: { x: left.outer, y: top.outer, width: right.outer - left.outer, height: bottom.outer - top.outer },
+    sure: { x: left.sure, y: top.sure, width: right.sure - left.sure, height: bottom.sure - top.sure },
   };
+}
+
+interface Edge {
+  outer: number;
+  sure: number;
+}
+
+function edges(start: "x" | "y", length: "width" | "height", a: Content, b: Content): [Edge, Edge] {
+  const end = (rect: Rect) => rect[start] + rect[length];
+  const soft = softness(Math.max(end(a.sure), end(b.sure)));
+  const from = Math.min(a.outer[start], b.outer[start]);
+  const to = Math.max(end(a.outer), end(b.outer));
+  const sawFrom = [a, b].some(({ sure }) => Math.abs(sure[start] - from) <= soft);
+  const sawTo = [a, b].some(({ sure }) => Math.abs(end(sure) - to) <= soft);
+  return [
+    { outer: from, sure: sawFrom ? from : Math.min(a.sure[start], b.sure[start]) },
+    { outer: to, sure: sawTo ? to : Math.max(end(a.sure), end(b.sure)) },
+  ];
 }
 
 /** How much of each end of a side is bar. Bars stand on both ends alike; a dark room stands where it likes. */
@@ -106,16 +124,16 @@ export function settleContent(seen: Content | undefined, width: number, height: 
   const [top, bottom] = trim(sure.y, height - sure.y - sure.height, height);
   const proven = { x: left, y: top, width: width - left - right, height: height - top - bottom };
   if (!taken) return proven;
-  const soft = 3;
+  const [across, down] = [softness(width), softness(height)];
   const reachesOut =
-    outer.x < taken.x - soft ||
-    outer.y < taken.y - soft ||
-    outer.x + outer.width > taken.x + taken.width + soft ||
-    outer.y + outer.height > taken.y + taken.height + soft;
+    outer.x < taken.x - across ||
+    outer.y < taken.y - down ||
+    outer.x + outer.width > taken.x + taken.width + across ||
+    outer.y + outer.height > taken.y + taken.height + down;
   const provesMore =
-    proven.x > taken.x + soft ||
-    proven.y > taken.y + soft ||
-    proven.x + proven.width < taken.x + taken.width - soft ||
-    proven.y + proven.height < taken.y + taken.height - soft;
+    proven.x > taken.x + across ||
+    proven.y > taken.y + down ||
+    proven.x + proven.width < taken.x + taken.width - across ||
+    proven.y + proven.height < taken.y + taken.height - down;
   return reachesOut || provesMore ? proven : taken;
 }

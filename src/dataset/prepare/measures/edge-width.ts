@@ -15,6 +15,11 @@ const leastContrast = 16;
 const leastStep = 12;
 /** Fewer edges than this share of the places looked at say nothing. */
 const leastShare = 0.002;
+/**
+ * An edge, sharp or blurred, has a foot and a head: levels that the middle of 17 pixels stands off the mean of the two
+ * ends. A smooth gradient has none, however steep, and says nothing about focus.
+ */
+const leastBend = 12;
 
 /**
  * The share of neighbour differences that a 9-tap box blur along the direction would remove: an edge that is a ramp of
@@ -23,8 +28,9 @@ const leastShare = 0.002;
  */
 function along({ data, width, height, stride }: LumaPlane, stepX: number, stepY: number): number | undefined {
   const step = stepY * stride + stepX;
-  const marginX = stepX === 0 ? 0 : 5;
-  const marginY = stepY === 0 ? 0 : 5;
+  const marginX = stepX === 0 ? 0 : 8;
+  const marginY = stepY === 0 ? 0 : 8;
+  let bends = 0;
   let variation = 0;
   let lost = 0;
   let edges = 0;
@@ -41,12 +47,15 @@ function along({ data, width, height, stride }: LumaPlane, stepX: number, stepY:
       const wide = across < 0 ? -across : across;
       if (wide < leastContrast && g < leastStep) continue;
       edges++;
+      const bend = 2 * data[at]! - data[at - 8 * step]! - data[at + 8 * step]!;
+      if (bend > 2 * leastBend || bend < -2 * leastBend) bends++;
       variation += g;
       const rest = g - wide / 9;
       if (rest > 0) lost += rest;
     }
   }
-  return edges < Math.max(40, places * leastShare) || variation === 0 ? undefined : lost / variation;
+  const least = Math.max(40, places * leastShare);
+  return edges < least || bends < Math.max(least / 2, edges * 0.02) ? undefined : lost / variation;
 }
 
 /** Each direction is looked at when it is first asked for: motion blur seldom needs the diagonals. */
