@@ -2,8 +2,8 @@
 import { bucketsOf } from "../dataset/batches.ts";
 import type { DatasetPlan } from "../dataset/plan.ts";
 import { type DataEvent, planItems, type SplitItems } from "./data.ts";
+import { stepsOf } from "./epochs.ts";
 import { expertCounts } from "./expert-order.ts";
-import { stepsOf } from "./loop.ts";
 import { learningRateAt, scheduleOf } from "./schedule.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
 import { expertRange, shareOf } from "./timesteps.ts";

@@ -2,22 +2,18 @@
 // A step is a function of (configuration, step number) and of the state before it, so a run that is killed at any moment
 // and started again ends with the same bits.
 import { join } from "node:path";
-import { KinoraError } from "../base/errors.ts";
-import { type Batch, epochBatches, epochBits } from "../dataset/batches.ts";
-import type { DatasetItem } from "../dataset/items.ts";
+import { isKinoraError, KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import type { HashCache } from "../io/content-hash.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import type { Expert } from "../models/wan/recognize.ts";
-import { openScope } from "../tensor/scope.ts";
 import { buildCaches, planItems } from "./data.ts";
-import { drawSeed } from "./draws.ts";
 import { LoraDropout } from "./dropout.ts";
+import { EpochBatches, stepsOf } from "./epochs.ts";
 import type { TrainEvent, TrainResult } from "./events.ts";
 import { expertAt } from "./expert-order.ts";
 import { ExpertRoom } from "./expert-room.ts";
-import { gatherBatchGradients } from "./gradients.ts";
 import { type OutputMoment, type RunFacts, writeOutputs } from "./outputs.ts";
 import type { PreviewMaker } from "./preview.ts";
 import { fixedFacts } from "./resume.ts";
@@ -25,10 +21,10 @@ import { prune } from "./retention.ts";
 import { RunLock } from "./run-lock.ts";
 import { RunLog } from "./run-log.ts";
 import { writeRunPage } from "./run-page.ts";
-import { drawBatch } from "./samples.ts";
 import { learningRateAt, scheduleOf } from "./schedule.ts";
 import type { TrainSettings } from "./settings.ts";
-import { checkFixed, type RunState, readState, writeState } from "./state.ts";
+import { checkFixed, freshState, type RunState, readState, writeState } from "./state.ts";
+import { type StepResult, trainStep } from "./step.ts";
 import { checkRange, expertRange } from "./timesteps.ts";
 import { validate } from "./validation.ts";
 
@@ -70,8 +66,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   const texts = prompts.flatMap((prompt) => [prompt.prompt, negative(prompt)]);
   const data = yield* buildCaches(settings, items, { device, hashes, files, texts, ...(signal ? { signal } : {}) });
 
-  const batchSize = (dataset: number) => settings.dataset.datasets[dataset]!.batchSize;
-  const epochOf = new EpochBatches((epoch) => epochBatches(items.train, batchSize, epochBits(settings.seed, epoch)));
+  const batches = new EpochBatches(items.train, settings);
   const { accumulation } = settings.optimizer;
   const { steps, batchesPerEpoch: perEpoch } = stepsOf(settings, items.train);
   const schedule = scheduleOf(settings, steps);
@@ -94,6 +89,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     settings.output,
     state.step,
     (line) => line.kind !== "validation" || state.judged.includes(line.expert),
+    settings.model.boundary !== undefined,
   );
   using dropout = new LoraDropout(device, settings.lora.dropout);
   using room = new ExpertRoom({
@@ -153,14 +149,12 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   async function* judge(step: number): AsyncGenerator<TrainEvent> {
     const model = room.current!;
     yield { type: "validating", expert: model.expert, items: items.heldOut.length };
-    dropout.end();
     const line = { step, ...(await validate(model, items.heldOut, data, settings)) };
     log.add(line);
     yield { type: "validation", line };
   }
 
   async function* previews(step: number): AsyncGenerator<TrainEvent> {
-    dropout.end();
     for (const [index, prompt] of prompts.entries()) {
       const started = performance.now();
       const file = `previews/${String(step).padStart(8, "0")}-${index}.mp4`;
@@ -176,7 +170,13 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
         out: join(settings.output, file),
         ...(signal ? { signal } : {}),
       });
-      for await (const progress of run) yield { type: "previewing", index, prompts: prompts.length, ...progress };
+      try {
+        for await (const progress of run) yield { type: "previewing", index, prompts: prompts.length, ...progress };
+      } catch (error) {
+        // Whoever stops the run does not wait for films; the steps behind them are saved.
+        if (signal?.aborted) return;
+        throw error;
+      }
       const seconds = (performance.now() - started) / 1000;
       const line = { kind: "preview" as const, step, index, prompt: prompt.prompt, file, seconds };
       log.add(line);
@@ -197,39 +197,24 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     if (signal?.aborted) {
       await saveState(step);
       yield { type: "state", step };
+      await writeRunPage(settings, log.lines, steps);
       return result("stopped", step, []);
     }
     const started = performance.now();
     const expert = expertAt(step, settings.experts, steps);
     yield* use(expert, step);
-    const { dit, training } = room.current!;
-    const { optimizer } = training!;
-    const batches = Array.from({ length: accumulation }, (_, k) => epochOf.at(step * accumulation + k));
-    const count = batches.reduce((sum, batch) => sum + batch.items.length, 0);
-    const losses: number[] = [];
-    const sigmas: number[] = [];
-    for (const [k, batch] of batches.entries()) {
-      using _scope = openScope(device);
-      const range = expertRange(expert, settings.model.boundary);
-      const samples = drawBatch(device, batch.items, data, settings, { step, batch: k, range });
-      dropout.begin(drawSeed(settings.seed, "dropout", step, k));
-      losses.push(
-        ...(await gatherBatchGradients(dit, samples, { weight: 1 / count, checkpointed: settings.checkpointing })),
-      );
-      sigmas.push(...samples.map(({ sigma }) => sigma));
+    const rate = learningRateAt(schedule, step, settings.optimizer.learningRate);
+    let trained: StepResult;
+    try {
+      const place = { step, learningRate: rate, dropout };
+      trained = await trainStep(room.current!, batches.ofStep(step), data, settings, place);
+    } catch (error) {
+      // The weights are still those after the step before.
+      if (isKinoraError(error, "train.not-finite")) await saveState(step);
+      throw error;
     }
-    const loss = losses.reduce((sum, value) => sum + value, 0) / count;
-    const gradientNorm = await optimizer.gradientNorm();
-    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
-      for (const parameter of training!.parameters.values()) parameter.clearGradient();
-      await saveState(step);
-      throw notFinite(step, expert, loss, sigmas, batches);
-    }
-    const { clip, learningRate } = settings.optimizer;
-    const rate = learningRateAt(schedule, step, learningRate);
-    optimizer.update(rate, clip > 0 && gradientNorm > clip ? clip / gradientNorm : 1);
     room.trained();
-    await device.synchronize();
+    const { loss, gradientNorm, sigmas } = trained;
     const done = step + 1;
     state.smoothedLoss = state.smoothedLoss === null ? loss : SMOOTHING * state.smoothedLoss + (1 - SMOOTHING) * loss;
     const seconds = (performance.now() - started) / 1000;
@@ -260,14 +245,12 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     const newEpoch = epochsDone > epochAt(step);
     const due = (every: number | undefined) => every !== undefined && done % every === 0;
     const dueEpoch = (every: number | undefined) => every !== undefined && newEpoch && epochsDone % every === 0;
-    let page = last;
+    let page = false;
     if (items.heldOut.length > 0 && (due(validation.everySteps) || last)) {
       yield* judge(done);
       page = true;
-    }
-    if (items.heldOut.length > 0 && last) {
-      for (const other of settings.experts.train) {
-        if (other === expert) continue;
+      // In the end the other expert is judged too, though that loads it once more.
+      for (const other of last ? settings.experts.train.filter((name) => name !== expert) : []) {
         yield* use(other, done);
         yield* judge(done);
       }
@@ -283,12 +266,10 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       yield* previews(done);
       page = true;
     }
-    if (due(save.stateEverySteps) || moments.length > 0 || page) {
-      if (!last) {
-        await saveState(done);
-        yield { type: "state", step: done };
-      }
-      if (!last) await writeRunPage(settings, log.lines, steps);
+    if (!last && (due(save.stateEverySteps) || moments.length > 0 || page)) {
+      await saveState(done);
+      yield { type: "state", step: done };
+      await writeRunPage(settings, log.lines, steps);
     }
   }
   const final = yield* output(steps, { at: "end" });
@@ -301,70 +282,4 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   function result(end: TrainResult["end"], step: number, written: string[]): TrainResult {
     return { end, step, steps, output: settings.output, files: written, peakBytes: device.memory().peak };
   }
-}
-
-/** Batches by their number over all epochs; the epoch in use is kept. */
-class EpochBatches {
-  readonly #make: (epoch: number) => Batch[];
-  #epoch = -1;
-  #current: Batch[] = [];
-
-  constructor(make: (epoch: number) => Batch[]) {
-    this.#make = make;
-  }
-
-  batches(epoch: number): Batch[] {
-    if (epoch !== this.#epoch) {
-      this.#current = this.#make(epoch);
-      this.#epoch = epoch;
-    }
-    return this.#current;
-  }
-
-  at(index: number): Batch {
-    // Every epoch has as many batches as the first: the same items in another order.
-    const count = this.#epoch < 0 ? this.batches(0).length : this.#current.length;
-    return this.batches(Math.floor(index / count))[index % count]!;
-  }
-}
-
-/** How long a run is, from its settings and the items of an epoch. */
-export function stepsOf(
-  { length, optimizer, dataset }: Pick<TrainSettings, "length" | "optimizer" | "dataset">,
-  items: readonly DatasetItem[],
-): { steps: number; batchesPerEpoch: number } {
-  const batchesPerEpoch = epochBatches(items, (index) => dataset.datasets[index]!.batchSize).length;
-  const steps =
-    "steps" in length ? length.steps : Math.ceil((length.epochs * batchesPerEpoch) / optimizer.accumulation);
-  return { steps, batchesPerEpoch };
-}
-
-function freshState(fixed: Record<string, string>): RunState {
-  const startedAt = Date.now() / 1000;
-  return {
-    kind: "kinora.train-state",
-    version: 1,
-    step: 0,
-    fixed,
-    smoothedLoss: null,
-    startedAt,
-    seconds: 0,
-    sessionId: Math.floor(startedAt * 1000) % 2 ** 31,
-    experts: {},
-    judged: [],
-    outputs: [],
-    finished: false,
-  };
-}
-
-function notFinite(step: number, expert: Expert, loss: number, sigmas: readonly number[], batches: readonly Batch[]) {
-  const items = batches.flatMap((batch) => batch.items.map(({ id }) => id));
-  return new KinoraError(
-    "train.not-finite",
-    `step ${step + 1} gave ${Number.isFinite(loss) ? "gradients" : "a loss"} that is not finite`,
-    {
-      actual: `loss ${loss}, ${expert}-noise expert, σ ${sigmas.map((sigma) => sigma.toFixed(4)).join(", ")}, items ${items.slice(0, 3).join(", ")}`,
-      hint: "the state before this step is saved; lower the learning rate in a new output, or check the weights (kinora models inspect) and these items",
-    },
-  );
 }

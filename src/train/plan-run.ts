@@ -14,9 +14,9 @@ import { openScope } from "../tensor/scope.ts";
 import { empty } from "../tensor/tensor.ts";
 import { type DataEvent, planItems } from "./data.ts";
 import { LoraDropout } from "./dropout.ts";
+import { stepsOf } from "./epochs.ts";
 import { type DitSource, openDitFile, openExpert } from "./expert-model.ts";
 import { gatherBatchGradients, type TrainingSample } from "./gradients.ts";
-import { stepsOf } from "./loop.ts";
 import type { TrainSettings } from "./settings.ts";
 
 /** Arithmetic, traffic and calls: what time is estimated from. */

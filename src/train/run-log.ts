@@ -28,18 +28,21 @@ export class RunLog implements Disposable {
   readonly lines: LogLine[];
   readonly #path: string;
   readonly #events: EventWriter;
+  readonly #experts: boolean;
 
-  private constructor(path: string, lines: LogLine[], events: EventWriter) {
+  private constructor(path: string, lines: LogLine[], events: EventWriter, experts: boolean) {
     this.#path = path;
     this.lines = lines;
     this.#events = events;
+    this.#experts = experts;
   }
 
   /**
    * @param step steps done: what a run that is gone on from wrote beyond them is dropped, since it will come again;
    *   `keep` decides about the lines of that very step
+   * @param experts whether there are two, whose curves are then told apart
    */
-  static async open(output: string, step: number, keep: (line: LogLine) => boolean): Promise<RunLog> {
+  static async open(output: string, step: number, keep: (line: LogLine) => boolean, experts: boolean): Promise<RunLog> {
     const folder = join(output, "tensorboard");
     try {
       await mkdir(folder, { recursive: true });
@@ -50,7 +53,7 @@ export class RunLog implements Disposable {
     const lines = step === 0 ? [] : readLog(output).filter(isKept);
     const path = join(output, logName);
     await writeFileAtomic(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-    return new RunLog(path, lines, new EventWriter(folder, step + 1));
+    return new RunLog(path, lines, new EventWriter(folder, step + 1), experts);
   }
 
   add(line: LogLine): void {
@@ -60,7 +63,7 @@ export class RunLog implements Disposable {
     } catch (error) {
       throw writeError(error, this.#path);
     }
-    const scalars = scalarsOf(line);
+    const scalars = scalarsOf(line, this.#experts);
     if (Object.keys(scalars).length > 0) this.#events.scalars(line.step, scalars);
   }
 
@@ -70,23 +73,23 @@ export class RunLog implements Disposable {
 }
 
 /** The names that kohya's tools use, so that runs of both can be laid over each other. */
-function scalarsOf(line: LogLine): Record<string, number> {
+function scalarsOf(line: LogLine, experts: boolean): Record<string, number> {
   switch (line.kind) {
     case "step":
       return {
         "loss/current": line.loss,
         "loss/average": line.smoothed,
-        [`loss/${line.expert}`]: line.loss,
+        ...(experts ? { [`loss/${line.expert}`]: line.loss } : {}),
         "lr/unet": line.learningRate,
         "norm/gradient": line.gradientNorm,
         "time/seconds_per_step": line.seconds,
         "memory/peak_bytes": line.peakBytes,
       };
-    case "validation":
-      return Object.fromEntries([
-        [`validation/${line.expert}`, line.loss],
-        ...line.bands.map(({ sigma, loss }) => [`validation/${line.expert}/sigma_${sigma.toFixed(3)}`, loss]),
-      ]);
+    case "validation": {
+      const name = experts ? `validation/${line.expert}` : "validation/loss";
+      const bands = line.bands.map(({ sigma, loss }) => [`${name}/sigma_${sigma.toFixed(3)}`, loss]);
+      return Object.fromEntries([[name, line.loss], ...bands]);
+    }
     default:
       return {};
   }

@@ -41,6 +41,25 @@ const runStateSchema = z.strictObject({
 });
 export type RunState = z.infer<typeof runStateSchema>;
 
+/** The state of a run that has not begun. */
+export function freshState(fixed: Record<string, string>): RunState {
+  const startedAt = Date.now() / 1000;
+  return {
+    kind: "kinora.train-state",
+    version: 1,
+    step: 0,
+    fixed,
+    smoothedLoss: null,
+    startedAt,
+    seconds: 0,
+    sessionId: Math.floor(startedAt * 1000) % 2 ** 31,
+    experts: {},
+    judged: [],
+    outputs: [],
+    finished: false,
+  };
+}
+
 const PARAMETER = "parameter/";
 const OPTIMIZER = "optimizer/";
 const folderName = "state";

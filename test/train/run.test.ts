@@ -205,6 +205,39 @@ describe("one expert alone", () => {
   });
 });
 
+describe("stopping", () => {
+  it("during a preview saves the steps behind it", async () => {
+    writeFileSync(join(folder, "prompts.txt"), "a red circle\n");
+    const settings = await narrowSettings(folder, {
+      output: "stop-preview",
+      steps: 6,
+      preview: { prompts: "prompts.txt", every_steps: 3 },
+      save: { state_every_steps: 100 },
+    });
+    const stop = new AbortController();
+    const preview = async function* ({ signal }: PreviewRequest) {
+      stop.abort();
+      yield { done: 1, of: 2 };
+      signal!.throwIfAborted();
+    };
+    const { result } = await trainAll(settings, { stop, preview });
+    expect(result).toMatchObject({ end: "stopped", step: 3 });
+    expect(JSON.parse(readFileSync(join(settings.output, "state.json"), "utf8")).step).toBe(3);
+    expect(readFileSync(join(settings.output, "index.html"), "utf8")).toContain("3 of 6");
+  });
+});
+
+describe("memory", () => {
+  it("holds one expert at a time", async () => {
+    const peak = async (train: string) => {
+      const more = { output: `peak-${train}`, steps: 4, model: { base: "bf16" }, experts: { train, switch_every: 2 } };
+      return (await trainAll(await narrowSettings(folder, more))).result.peakBytes;
+    };
+    const [both, alone] = [await peak("both"), await peak("high")];
+    expect(both / alone).toBeLessThan(1.02);
+  });
+});
+
 describe("a full fine-tune", () => {
   it("trains every parameter and writes transformers that load as checkpoints", async () => {
     const settings = await narrowSettings(folder, {

@@ -153,14 +153,14 @@ describe("the log of a run", () => {
   it("drops what comes again, passes over a torn line, and tells TensorBoard where it goes on", async () => {
     const output = path("log");
     {
-      using log = await RunLog.open(output, 0, () => true);
+      using log = await RunLog.open(output, 0, () => true, false);
       for (let step = 1; step <= 6; step++) log.add(line(step));
     }
     const file = join(output, "log.jsonl");
     appendFileSync(file, '{"kind":"step","step":7,"epo');
     expect(readLog(output)).toHaveLength(6);
     {
-      using log = await RunLog.open(output, 4, (entry) => entry.kind === "step");
+      using log = await RunLog.open(output, 4, (entry) => entry.kind === "step", false);
       expect(log.lines.map(({ step }) => step)).toEqual([1, 2, 3, 4]);
       log.add(line(5, 50));
     }

@@ -119,7 +119,9 @@ async function runTraining({ settings, device: choice }: SettledConfig, json: bo
   try {
     const hashes = new HashCache(cacheFolder(process.env));
     const run = train(settings, { device, hashes, signal: stop.signal, preview: makePreview });
-    const show = json ? (event: TrainEvent) => out.note(JSON.stringify(jsonEvent(event))) : new Narrator(out).show;
+    const show = json
+      ? (event: TrainEvent) => out.note(JSON.stringify(jsonEvent(event)))
+      : new Narrator(out, settings.model.boundary !== undefined).show;
     for (;;) {
       const { done, value } = await run.next();
       if (done) {
@@ -156,11 +158,18 @@ function closing({ end, step, steps, output, files, peakBytes }: TrainResult): s
 /** Turns events into lines and a progress line. */
 class Narrator {
   readonly #out: Output;
+  readonly #experts: boolean;
   #since = Date.now();
   #made = 0;
 
-  constructor(out: Output) {
+  /** `experts`: the model has two, which are then told apart. */
+  constructor(out: Output, experts: boolean) {
     this.#out = out;
+    this.#experts = experts;
+  }
+
+  #of(expert: string): string {
+    return this.#experts ? ` (${expert}-noise expert)` : "";
   }
 
   readonly show = (event: TrainEvent): void => {
@@ -183,11 +192,11 @@ class Narrator {
         return;
       }
       case "loading":
-        out.progress(`loading the transformer (${event.expert}-noise)`);
+        out.progress(`loading the transformer${this.#of(event.expert)}`);
         return;
       case "loaded":
         out.note(
-          `${formatCount(event.parameters)} parameters train in ${event.tensors} tensors (${event.expert}-noise)`,
+          `${formatCount(event.parameters)} parameters train in ${event.tensors} tensors${this.#of(event.expert)}`,
         );
         return;
       case "step": {
@@ -210,7 +219,7 @@ class Narrator {
       case "validation": {
         const bands = event.line.bands.map(({ sigma, loss }) => `σ ${sigma.toFixed(2)}: ${loss.toFixed(4)}`).join("  ");
         out.note(
-          `step ${event.line.step}: held-out loss ${event.line.loss.toFixed(5)} (${event.line.expert}; ${bands})`,
+          `step ${event.line.step}: held-out loss ${event.line.loss.toFixed(5)}${this.#of(event.line.expert)}  ${bands}`,
         );
         return;
       }
