@@ -63,9 +63,8 @@ describe("cleaning", () => {
 
   test("takes time in proportion to the text, whatever it is made of", () => {
     for (const unit of ["a", " ", "&", "&amp", "&#x", "Ã©", "â€œ", "<", "\u001b[", "é́", "猫，", "Ã ", "\ud83d"]) {
-      const started = performance.now();
-      cleanText(unit.repeat(30_000));
-      expect(performance.now() - started, unit).toBeLessThan(5_000);
+      // Squared, it would not end within the test's time.
+      expect(cleanText(unit.repeat(30_000)), unit).toBeTypeOf("string");
     }
   });
 });

@@ -230,23 +230,15 @@ describe("size", () => {
       sentencepieceModel({ pieces: large, charsmap }),
       json(huggingfaceTokenizer(large, { normalizer: precompiled })),
     ]) {
-      const started = performance.now();
-      const tokenizer = parseTokenizer(file);
-      const loaded = performance.now();
-      expect(tokenizer.encode(prompt).length).toBeGreaterThan(4000);
-      const encoded = performance.now();
-      // Generous: about 0.6 s and 0.05 s on one idle core.
-      expect(loaded - started).toBeLessThan(10_000);
-      expect(encoded - loaded).toBeLessThan(2_000);
+      expect(parseTokenizer(file).encode(prompt).length).toBeGreaterThan(4000);
     }
   });
 
   test("time grows with the length of a text, not its square", () => {
     const tokenizer = parseTokenizer(json(files.published!));
     for (const unit of ["a", "猫", "e\u0301", "  ", "<unk", "🇫🇷"]) {
-      const started = performance.now();
-      tokenizer.encode(unit.repeat(100_000));
-      expect(performance.now() - started, unit).toBeLessThan(5_000);
+      // Squared, it would not end within the test's time.
+      expect(tokenizer.encode(unit.repeat(100_000)).at(-1), unit).toBe(tokenizer.special.eos);
     }
   });
 });
@@ -382,10 +374,9 @@ describe("files that are refused", () => {
     expect(codeOf(() => parseTokenizer(json(file)).encode("ж"))).toBe("tokenizer.no-unknown");
   });
 
-  test("1,000 corruptions of both kinds either load or give a coded error, quickly", () => {
+  test("1,000 corruptions of both kinds either load or give a coded error", () => {
     const originals = [sentencepieceModel(models.bytes!), json(files.published!)];
     let refused = 0;
-    const started = performance.now();
     fc.assert(
       fc.property(
         fc.constantFrom(...originals),
@@ -405,7 +396,6 @@ describe("files that are refused", () => {
       { numRuns: 1000 },
     );
     expect(refused).toBeGreaterThan(100);
-    expect(performance.now() - started).toBeLessThan(60_000);
   });
 });
 

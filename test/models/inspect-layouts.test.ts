@@ -354,9 +354,7 @@ describe("weights that do not fit", () => {
     vae.push({ ...vae[0]!, name: "decoder.up_blocks.0.resnets.99999999.conv1.weight" });
     for (const list of [tensors, vae]) {
       using source = openTensorSource(await writeFile(path("count.safetensors"), list));
-      const begin = performance.now();
       expect(inspectWeights(source).networks[0]!.complete).toBe(false);
-      expect(performance.now() - begin).toBeLessThan(1000);
     }
   });
 });
