@@ -2,7 +2,7 @@
 // diffusion models see them; for image-to-video the condition beside them.
 import type { DatasetItem } from "../dataset/items.ts";
 import { listFolder, mediaKind } from "../dataset/media-files.ts";
-import type { ContentHash, HashCache } from "../io/content-hash.ts";
+import { type ContentHash, finished, type HashCache } from "../io/content-hash.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
 import { openScope } from "../tensor/scope.ts";
 import { fromValues } from "../tensor/tensor.ts";
@@ -89,15 +89,8 @@ async function sourceHash({ file, frameFolder }: DatasetItem, hashes: HashCache)
     ? (await listFolder(file)).filter(({ path }) => mediaKind(path) === "image").map(({ path }) => path)
     : [file];
   const found: string[] = [];
-  for (const path of files) found.push(await quietly(hashes.hash(path)));
+  for (const path of files) found.push(await finished(hashes.hash(path)));
   return found;
-}
-
-async function quietly<T>(work: AsyncGenerator<unknown, T>): Promise<T> {
-  for (;;) {
-    const { done, value } = await work.next();
-    if (done) return value;
-  }
 }
 
 /** One frame, then four each, as [3, T, H, W] in −1…1. */

@@ -1,18 +1,26 @@
 // Conversions between dtypes: oneDNN's reorder for float32 and bf16, tables for the narrow formats, loops for the rest.
 import { elementCount } from "../../base/dtype.ts";
-import { view } from "../host-views.ts";
+import { f32View, view } from "../host-views.ts";
 import type { Operand } from "../kernels.ts";
 import { elementwiseKernels } from "../reference/elementwise.ts";
 import { addressOf, type CpuContext, isFast, slice, type Temporary, tensor } from "./context.ts";
-import { bf16Table, roundToF8, roundToF16, valueTable } from "./narrow-floats.ts";
+import { bf16Table, lookUp, roundToF8, roundToF16, valueTable } from "./narrow-floats.ts";
 
 /** Elements at a time where a conversion passes through float32. */
 const CHUNK = 1 << 16;
 
 /** The float32 bit patterns of an f32 operand. */
 function bitsOf(operand: Operand): Uint32Array {
-  const floats = view(operand) as Float32Array;
+  const floats = f32View(operand);
   return new Uint32Array(floats.buffer, floats.byteOffset, floats.length);
+}
+
+/** The bit patterns of a narrow format. */
+export function codesOf(operand: Operand): Uint8Array | Uint16Array {
+  const codes = view(operand);
+  return codes instanceof Int8Array
+    ? new Uint8Array(codes.buffer, codes.byteOffset, codes.length)
+    : (codes as Uint8Array | Uint16Array);
 }
 
 function copyBytes(x: Operand, out: Operand): void {
@@ -36,9 +44,9 @@ export function cast(ctx: CpuContext, x: Operand, out: Operand): void {
   }
   const values = valueTable(x.dtype);
   if (values && isFast(out.dtype)) {
-    const codes = view(x);
-    const source = codes instanceof Int8Array ? new Uint8Array(codes.buffer, codes.byteOffset, count) : codes;
-    widen(source as Uint8Array | Uint16Array, out.dtype === "f32" ? values : bf16Table(values), view(out));
+    const codes = codesOf(x);
+    if (out.dtype === "f32") lookUp(codes, values, f32View(out), 0, count);
+    else lookUp(codes, bf16Table(values), view(out) as Uint16Array, 0, count);
     return;
   }
   if (isFast(x.dtype) && (out.dtype === "f16" || out.dtype === "f8e4m3" || out.dtype === "f8e5m2")) {
@@ -46,14 +54,6 @@ export function cast(ctx: CpuContext, x: Operand, out: Operand): void {
     return;
   }
   elementwiseKernels.cast(x, out);
-}
-
-function widen(
-  source: Uint8Array | Uint16Array,
-  table: Float32Array | Uint16Array,
-  target: { [index: number]: unknown },
-): void {
-  for (let i = 0; i < source.length; i++) target[i] = table[source[i]!];
 }
 
 function narrow(ctx: CpuContext, x: Operand, out: Operand, count: number): void {

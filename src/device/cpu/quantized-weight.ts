@@ -4,9 +4,9 @@ import { bytesOf, elementCount } from "../../base/dtype.ts";
 import { f32ToBf16 } from "../../base/float-formats.ts";
 import { f32View, view } from "../host-views.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
-import { cast } from "./cast.ts";
+import { cast, codesOf } from "./cast.ts";
 import { type CpuContext, isFast, slice } from "./context.ts";
-import { valueTable } from "./narrow-floats.ts";
+import { lookUp, valueTable } from "./narrow-floats.ts";
 
 /** Bytes of widened weight at once. Large enough that products over a block run at full speed. */
 const BLOCK_BYTES = 32 * 2 ** 20;
@@ -63,16 +63,16 @@ export function dequantize(ctx: CpuContext, data: Operand, scale: Operand | unde
     cast(ctx, wide, out);
     return;
   }
-  const codes = view(data);
-  const bytes = new Uint8Array(codes.buffer, codes.byteOffset, count);
-  const target = view(out) as Float32Array | Uint16Array;
-  const table = out.dtype === "f32" ? new Float32Array(values.length) : new Uint16Array(values.length);
+  const codes = codesOf(data);
+  const [table, target] =
+    out.dtype === "f32"
+      ? [new Float32Array(values.length), f32View(out)]
+      : [new Uint16Array(values.length), view(out) as Uint16Array];
   const round = out.dtype === "f32" ? Math.fround : f32ToBf16;
   for (let group = 0; group < scales.length; group++) {
-    const scaleValue = scales[group]!;
-    for (let code = 0; code < values.length; code++) table[code] = round(values[code]! * scaleValue);
-    const end = (group + 1) * span;
-    for (let i = group * span; i < end; i++) target[i] = table[bytes[i]!]!;
+    const factor = scales[group]!;
+    for (let code = 0; code < values.length; code++) table[code] = round(values[code]! * factor);
+    lookUp(codes, table, target, group * span, (group + 1) * span);
   }
 }
 

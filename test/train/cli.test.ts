@@ -1,0 +1,110 @@
+// `kinora train` as people run it: previews through the real sampler, Ctrl-C, going on, and what is printed.
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parse } from "../../src/cli/command.ts";
+import { trainCommand } from "../../src/cli/commands/train.ts";
+import { probe } from "../../src/io/video/probe.ts";
+import { wanModels } from "../../src/models/wan/params.ts";
+import { clips } from "../dataset/dataset-files.ts";
+import { temporaryFolder } from "../support/temporary-folder.ts";
+import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
+
+const path = temporaryFolder();
+const config = path("style.toml");
+const cacheBefore = process.env.KINORA_CACHE;
+
+beforeAll(async () => {
+  process.env.KINORA_CACHE = path("user-cache");
+  await writeTinyCheckpoint(path("checkpoint"), wanModels["tiny-t2v"]);
+  await clips(path("clips"), 3, { frames: 5, width: 32, height: 32 });
+  writeFileSync(path("prompts.txt"), "a red circle --w 32 --h 32 --f 5 --s 2 --d 3\n");
+  writeFileSync(
+    config,
+    `steps = 6
+dataset = { path = "clips", target_frames = [5], resolution = [32, 32] }
+[model]
+name = "tiny-t2v"
+checkpoint = "checkpoint"
+[lora]
+rank = 2
+[experts]
+switch_every = 4
+[validation]
+hold_out = 1
+sigmas = 2
+[preview]
+prompts = "prompts.txt"
+every_steps = 3
+`,
+  );
+});
+afterAll(() => {
+  if (cacheBefore === undefined) delete process.env.KINORA_CACHE;
+  else process.env.KINORA_CACHE = cacheBefore;
+});
+
+async function run(argv: readonly string[], onProgress: (text: string) => void = () => {}) {
+  const { values, positionals } = parse(trainCommand, argv);
+  const printed = { data: "", notes: "", progress: [] as string[] };
+  const code = await trainCommand.run(values as never, positionals, {
+    data(text) {
+      printed.data += `${text}\n`;
+    },
+    note(text) {
+      printed.notes += `${text}\n`;
+    },
+    progress(text) {
+      printed.progress.push(text);
+      onProgress(text);
+    },
+  });
+  return { code, ...printed };
+}
+
+describe("kinora train", () => {
+  it("stops at Ctrl-C with its state saved, and goes on to the end", async () => {
+    const stopped = await run([config], (text) => {
+      if (text.startsWith("step 2/6")) process.emit("SIGINT");
+    });
+    expect(stopped.code).toBe(130);
+    expect(stopped.data).toBe("stopped after step 2 of 6; the same command goes on\n");
+    expect(stopped.notes).toContain("stopping after this step");
+    expect(stopped.progress.find((text) => text.startsWith("step 1/6"))).toMatch(
+      /^step 1\/6 {2}loss \d\.\d{4} \(\d\.\d{4}\) {2}lr 1\.00e-4 {2}norm \d.* s\/step {2}.* left {2}\d.*B$/,
+    );
+    const finished = await run([config]);
+    expect(finished.code).toBe(0);
+    expect(finished.notes).toContain("going on from step 2");
+    expect(finished.notes).toMatch(/\d+ latents reused from the cache, 0 to make/);
+    expect(finished.data).toContain("style_high_noise.safetensors");
+    expect(finished.data).toContain("style_low_noise.safetensors");
+    const output = path("runs/style");
+    for (const step of [3, 6]) {
+      const film = await probe(join(output, `previews/0000000${step}-0.mp4`));
+      expect(film.video).toMatchObject({ width: 32, height: 32, frameCount: 5 });
+    }
+    const page = readFileSync(join(output, "index.html"), "utf8");
+    expect(page).toContain("data:video/mp4;base64,");
+    expect(page).toContain("Held-out loss");
+    expect(page.split("<script>")[0]!.replaceAll(/base64,[^"]*/g, "")).not.toMatch(/NaN|undefined|https?:\/\//);
+    expect(existsSync(path("user-cache/content-hashes.json"))).toBe(true);
+  });
+
+  it("says that nothing is left to do, and answers machines in JSON", async () => {
+    const again = await run([config, "--json"]);
+    expect(JSON.parse(again.data)).toMatchObject({ end: "finished", step: 6, steps: 6 });
+    expect(JSON.parse(again.notes.split("\n").find((line) => line.includes('"ready"'))!)).toMatchObject({
+      resumed: 6,
+      heldOut: 1,
+    });
+  });
+
+  it.each([
+    [[], "cli.bad-arguments"],
+    [["a.toml", "b.toml"], "cli.bad-arguments"],
+    [["style.toml", "--set", "steps"], "cli.bad-value"],
+  ])("refuses %j", async (argv, code) => {
+    await expect(run(argv)).rejects.toMatchObject({ code });
+  });
+});
