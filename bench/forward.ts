@@ -1,12 +1,13 @@
 // npm run bench:forward -- --model ti2v-5B --size 832*480 --frames 17: one full-size DiT forward on random weights.
 import { parseArgs } from "node:util";
 import { formatBytes, formatFlops } from "../src/base/units.ts";
-import { findModel } from "../src/cli/commands/plan.ts";
 import { parseSize, parseWholeNumber } from "../src/cli/parse.ts";
 import { openDevice } from "../src/device/open-device.ts";
 import { WanDit } from "../src/models/wan/dit/dit.ts";
+import { type WanModel, wanModels } from "../src/models/wan/params.ts";
 import { latentSize, planForward } from "../src/models/wan/plan.ts";
 import { RandomWeights } from "../src/nn/random-weights.ts";
+import { findModel } from "../src/protocol/model-media.ts";
 import { openScope } from "../src/tensor/scope.ts";
 import { empty } from "../src/tensor/tensor.ts";
 
@@ -22,7 +23,7 @@ const { values } = parseArgs({
   },
 });
 
-const model = findModel(values.model);
+const model: WanModel = wanModels[findModel(values.model)];
 const size = { ...parseSize(values.size), frames: parseWholeNumber("--frames", values.frames) };
 const dtype = values.dtype === "f32" ? "f32" : "bf16";
 const config = values.layers ? { ...model.dit, layers: parseWholeNumber("--layers", values.layers) } : model.dit;

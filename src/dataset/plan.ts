@@ -1,8 +1,7 @@
 // What an epoch will train on, exactly: every item of every dataset, every file that gives none and why.
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
-import { nearestName } from "../base/nearest.ts";
-import { type ModelName, modelMedia, modelNameSchema, modelNames } from "../protocol/model-media.ts";
+import { findModel, type ModelName, modelMedia } from "../protocol/model-media.ts";
 import { bucketsOf, epochBatches } from "./batches.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
 import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile, type SettledSection } from "./items.ts";
@@ -55,16 +54,6 @@ export interface PlanOptions {
 
 /** The model a configuration is planned for where nobody names one: a 16 fps model with sides in steps of 16, as musubi's Wan. */
 export const defaultModel: ModelName = "t2v-A14B";
-
-export function findModel(name: string): ModelName {
-  const found = modelNameSchema.safeParse(name);
-  if (found.success) return found.data;
-  const near = nearestName(name, modelNames);
-  throw new KinoraError("model.unknown", `unknown model ${JSON.stringify(name)}`, {
-    expected: modelNames.join(", "),
-    ...(near ? { hint: `did you mean ${near}?` } : {}),
-  });
-}
 
 /**
  * Lists and probes every file of every dataset and lays out the epoch. Each file is probed once, however many datasets

@@ -1,5 +1,7 @@
 // What each model wants of its pictures and films: frame rate, size steps, usual size. Not its weights or shapes.
 import { z } from "zod";
+import { KinoraError } from "../base/errors.ts";
+import { nearestName } from "../base/nearest.ts";
 
 /** The models Kinora trains and runs, by the names the command line takes. */
 export const modelNames = [
@@ -16,6 +18,17 @@ export const modelNames = [
 
 export const modelNameSchema = z.enum(modelNames);
 export type ModelName = z.infer<typeof modelNameSchema>;
+
+/** A model by its name. @throws KinoraError `model.unknown`, naming the nearest. */
+export function findModel(name: string): ModelName {
+  const found = modelNames.find((known) => known === name);
+  if (found) return found;
+  const near = nearestName(name, modelNames);
+  throw new KinoraError("model.unknown", `unknown model ${JSON.stringify(name)}`, {
+    expected: modelNames.join(", "),
+    ...(near ? { hint: `did you mean ${near}?` } : {}),
+  });
+}
 
 export interface ModelMedia {
   /** Frames a second that the model was trained at. */

@@ -8,9 +8,9 @@ import type { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { type DatasetConfig, folderConfig, readDatasetConfig } from "../dataset/config.ts";
-import { findModel } from "../dataset/plan.ts";
 import { bundledFolder, type FileChoices } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
+import { findModel } from "../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema, trainTables } from "../protocol/train-config.ts";
 import {
   settleConditioning,

@@ -3,12 +3,12 @@ import { KinoraError } from "../../base/errors.ts";
 import { clipLengths, type NearSize, sizesNear } from "../../dataset/sizes.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { latentSize } from "../../models/wan/plan.ts";
+import { findModel } from "../../protocol/model-media.ts";
 import { planLoraStep } from "../../train/plan.ts";
 import { type CountedSize, type StepCost, stepCosts } from "../../train/step-costs.ts";
 import { command, type Output } from "../command.ts";
 import { parseSize, parseWholeNumber } from "../parse.ts";
 import { timeLeft } from "../progress.ts";
-import { findModel } from "./plan.ts";
 
 const cards = [16, 24, 40, 80] as const;
 /** What the driver, its libraries and the display take of a card. */
@@ -55,7 +55,7 @@ Example:
         hint: "kinora dataset sizes --source 1920x1040 --model t2v-A14B",
       });
     const source = parseSize(values.source);
-    const model = findModel(values.model);
+    const model: WanModel = wanModels[findModel(values.model)];
     const usual = latentSize(model, model.defaults).tokens;
     const maxTokens =
       values["max-tokens"] === undefined ? usual : parseWholeNumber("--max-tokens", values["max-tokens"]);

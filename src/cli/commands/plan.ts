@@ -1,27 +1,16 @@
 // kinora plan: what a forward pass or a whole training run costs, before anything loads.
 import { KinoraError } from "../../base/errors.ts";
-import { nearestName } from "../../base/nearest.ts";
 import { formatBytes, formatCount, formatFlops, formatSeconds } from "../../base/units.ts";
 import { openDevice } from "../../device/open-device.ts";
 import { measureSpeed, secondsOf } from "../../device/speed.ts";
-import { type WanModel, type WanModelName, wanModels } from "../../models/wan/params.ts";
+import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { type ForwardPlan, planForward } from "../../models/wan/plan.ts";
+import { findModel } from "../../protocol/model-media.ts";
 import { readTrainConfig, type SettledConfig } from "../../train/config.ts";
 import { planRun, type RunPlan } from "../../train/plan-run.ts";
 import { command, type Output } from "../command.ts";
 import { parseSize, parseWholeNumber } from "../parse.ts";
 import { onlyFile, parseOverride } from "./train.ts";
-
-/** A model by its name. Throws `model.unknown` with the nearest. */
-export function findModel(name: string): WanModel {
-  const model = wanModels[name as WanModelName];
-  if (model) return model;
-  const near = nearestName(name, Object.keys(wanModels));
-  throw new KinoraError("model.unknown", `unknown model ${name}`, {
-    expected: Object.keys(wanModels).join(", "),
-    hint: near ? `did you mean ${near}?` : undefined,
-  });
-}
 
 export const planCommand = command({
   name: "plan",
@@ -55,7 +44,7 @@ for tensors and do not count the text encoder, the autoencoder or the process it
         hint: `one of ${Object.keys(wanModels).join(", ")}`,
       });
     }
-    const model = findModel(values.model);
+    const model: WanModel = wanModels[findModel(values.model)];
     const { defaults } = model;
     const { width, height } = values.size === undefined ? defaults : parseSize(values.size);
     const frames = values.frames === undefined ? defaults.frames : parseWholeNumber("--frames", values.frames);
