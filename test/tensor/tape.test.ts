@@ -6,6 +6,7 @@ import { checkpoint } from "../../src/tensor/checkpoint.ts";
 import {
   activation,
   add,
+  attention,
   cast,
   concat,
   divide,
@@ -186,6 +187,15 @@ describe("gradients against central differences", () => {
     ],
   };
   for (const [name, [shapes, f]] of Object.entries(cases)) it(name, () => checkGradients(shapes, f));
+
+  it("attention, with a bias that its maker's scope has freed since", async () => {
+    const shape = [1, 3, 2, 4];
+    await checkGradients([shape, shape, shape], ([q, k, v]) =>
+      scoped(device, () =>
+        attention(q!, k!, v!, { scale: 1, bias: fromValues(device, values(18, 9), [2, 3, 3]), keyLengths: [2] }),
+      ),
+    );
+  });
 });
 
 describe("scopes", () => {

@@ -30,12 +30,14 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, input: AttentionInput
   }
   const logSumExp = empty(q.device, [batch!, heads!, queries!], "f32");
   q.device.kernels.attention(q, k, v, output, options, logSumExp);
-  return record("attention", output, [q, k, v], [q, k, v, output, logSumExp], (dout, needs, saved) => {
-    const [sq, sk, sv, out, lse] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor];
+  const kept = [q, k, v, output, logSumExp, ...(input.bias ? [input.bias] : [])];
+  return record("attention", output, [q, k, v], kept, (dout, needs, saved) => {
+    const [sq, sk, sv, out, lse, bias] = saved as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor?];
     const [dq, dk, dv] = [sq, sk, sv].map((tensor, i) =>
       needs[i] ? empty(dout.device, tensor.shape, tensor.dtype) : undefined,
     );
-    dout.device.kernels.attentionBackward({ q: sq, k: sk, v: sv, out, logSumExp: lse, dout }, options, {
+    const same = bias ? { ...options, bias } : options;
+    dout.device.kernels.attentionBackward({ q: sq, k: sk, v: sv, out, logSumExp: lse, dout }, same, {
       ...(dq ? { dq } : {}),
       ...(dk ? { dk } : {}),
       ...(dv ? { dv } : {}),
