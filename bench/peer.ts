@@ -32,7 +32,11 @@ export const peerInstalled = (): boolean => existsSync(python);
 export const peerHint =
   "python3 -m venv bench/peers/.venv && bench/peers/.venv/bin/pip install -r bench/peers/requirements.txt";
 
-export async function runPeer(kind: PeerCase, folder: string, flags: Record<string, number>): Promise<PeerRun> {
+export async function runPeer(
+  kind: PeerCase,
+  folder: string,
+  flags: Record<string, number | string>,
+): Promise<PeerRun> {
   const options = Object.entries({ threads: availableParallelism(), ...flags }).flatMap(([k, v]) => [
     `--${k}`,
     String(v),

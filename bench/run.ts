@@ -18,8 +18,11 @@ const layers = values.quick ? 3 : 30;
 const { device } = openDevice("cpu");
 
 const peers: Record<string, () => Promise<Row>> = {
-  forward: () => forward(device, { layers, frames: 17, repeat }),
-  lora: () => loraStep(device, { layers, frames: 9, repeat }),
+  forward: () => forward(device, { model: "t2v-1.3B", layers, frames: 17, repeat }),
+  lora: () => loraStep(device, { model: "t2v-1.3B", layers, frames: 9, repeat }),
+  // Over in a moment, so more often.
+  "tiny-forward": () => forward(device, { model: "tiny-t2v", layers: 3, frames: 9, repeat: 20 * repeat }),
+  "tiny-lora": () => loraStep(device, { model: "tiny-t2v", layers: 3, frames: 9, repeat: 20 * repeat }),
   umt5: () => textEncoder(device, { layers: values.quick ? 2 : 8, repeat }),
   vae: () => vaeDecode(device, { frames: values.quick ? 5 : 9, repeat }),
 };

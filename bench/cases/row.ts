@@ -45,7 +45,7 @@ export function row(
 export function format({ name, ours, peer, difference, flops, notes }: Row): string {
   const rate = flops ? `, ${(flops / ours / 1e9).toFixed(0)} against ${(flops / peer / 1e9).toFixed(0)} GFLOP/s` : "";
   const lines = [
-    `${name}: ours ${ours.toFixed(2)} s, peer ${peer.toFixed(2)} s, ${(peer / ours).toFixed(2)}× as fast${rate}; results differ by ${difference.toExponential(1)}`,
+    `${name}: ours ${ours.toPrecision(3)} s, peer ${peer.toPrecision(3)} s, ${(peer / ours).toFixed(2)}× as fast${rate}; results differ by ${difference.toExponential(1)}`,
     ...notes.map((note) => `    ${note}`),
   ];
   return lines.join("\n");

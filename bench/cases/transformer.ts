@@ -1,11 +1,11 @@
-// The 1.3B transformer against diffusers (and peft): one forward pass, one LoRA step.
+// A text-to-video transformer against diffusers (and peft): one forward pass, one LoRA step.
 import { join } from "node:path";
 import { relativeError } from "../../scripts/golden/fixture.ts";
 import type { Device } from "../../src/device/device.ts";
 import { attachLora } from "../../src/lora/attach.ts";
 import { adaptersFrom } from "../../src/lora/read.ts";
 import { loadDit } from "../../src/models/wan/load.ts";
-import { wanModels } from "../../src/models/wan/params.ts";
+import { type WanModel, wanModels } from "../../src/models/wan/params.ts";
 import { planForward } from "../../src/models/wan/plan.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
@@ -16,16 +16,31 @@ import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
 import { type Row, row, timed } from "./row.ts";
 
 export interface TransformerBench {
+  model: "t2v-1.3B" | "tiny-t2v";
   layers: number;
   frames: number;
   repeat: number;
 }
 
-const modelOf = (layers: number) => ({ ...wanModels["t2v-1.3B"], dit: { ...wanModels["t2v-1.3B"].dit, layers } });
+/** The sizes each model is run at: bench/peers/wan.py has the same. */
+const frameSizes = { "t2v-1.3B": { width: 832, height: 480 }, "tiny-t2v": { width: 64, height: 64 } } as const;
 
-export async function forward(device: Device, { layers, frames, repeat }: TransformerBench): Promise<Row> {
-  const folder = peerFolder(`transformer-${layers}`);
-  const peer = await runPeer("forward", folder, { layers, frames, repeat });
+/** A case's folder and its row of the models' table, with so many layers; what the table calls it. */
+function setting({ model, layers, frames }: TransformerBench) {
+  const row: WanModel = wanModels[model];
+  const { width, height } = frameSizes[model];
+  return {
+    folder: peerFolder(`transformer-${model}-${layers}`),
+    model: { ...row, dit: { ...row.dit, layers } },
+    clip: { width, height, frames },
+    title: (what: string) => `${model} ${what}, ${width}×${height}×${frames}, bf16`,
+  };
+}
+
+export async function forward(device: Device, bench: TransformerBench): Promise<Row> {
+  const { layers, frames, repeat } = bench;
+  const { folder, clip, title, model: planned } = setting(bench);
+  const peer = await runPeer("forward", folder, { model: bench.model, layers, frames, repeat });
   using record = new PeerRecord(folder);
   using model = loadDit(device, join(folder, "model"), { dtype: "bf16", pack: true });
   using _scope = openScope(device);
@@ -36,15 +51,15 @@ export async function forward(device: Device, { layers, frames, repeat }: Transf
     using _run = openScope(device);
     output = (await model.forward({ latents, timesteps: [500], texts: [text] }).read()) as typeof output;
   });
-  const { flops } = planForward(modelOf(layers), { width: 832, height: 480, frames }, { dtype: "bf16" });
+  const { flops } = planForward(planned, clip, { dtype: "bf16" });
   const difference = relativeError(output, record.values("out"));
-  const name = `1.3B forward, ${layers} layers, 832×480×${frames}, bf16`;
-  return row(name, seconds, peer, difference, { flops: flops.forward });
+  return row(title(`forward, ${layers} layers`), seconds, peer, difference, { flops: flops.forward });
 }
 
-export async function loraStep(device: Device, { layers, frames, repeat }: TransformerBench): Promise<Row> {
-  const folder = peerFolder(`transformer-${layers}`);
-  const peer = await runPeer("lora", folder, { layers, frames, repeat });
+export async function loraStep(device: Device, bench: TransformerBench): Promise<Row> {
+  const { layers, frames, repeat } = bench;
+  const { folder, clip, title, model: planned } = setting(bench);
+  const peer = await runPeer("lora", folder, { model: bench.model, layers, frames, repeat });
   using record = new PeerRecord(folder);
   using model = loadDit(device, join(folder, "model"), { dtype: "bf16" });
   const prefix = "adapter.";
@@ -72,23 +87,13 @@ export async function loraStep(device: Device, { layers, frames, repeat }: Trans
     norms.push(await optimizer.gradientNorm());
     optimizer.update(1e-4);
   });
-  const plan = await planLoraStep(
-    modelOf(layers),
-    { width: 832, height: 480, frames },
-    { dtype: "bf16", rank: 32, checkpointed: true },
-  );
+  const plan = await planLoraStep(planned, clip, { dtype: "bf16", rank: 32, checkpointed: true });
   const numbers = (values: readonly number[]) => values.map((value) => value.toPrecision(5)).join(", ");
-  return row(
-    `1.3B LoRA step, ${layers} layers, rank 32, 832×480×${frames}, bf16`,
-    seconds,
-    peer,
-    relativeError(losses, peer.losses!),
-    {
-      flops: plan.flops.step,
-      notes: [
-        `losses ${numbers(losses)}; peer ${numbers(peer.losses!)}`,
-        `gradient norms ${numbers(norms)}; peer ${numbers(peer.gradientNorms!)}`,
-      ],
-    },
-  );
+  return row(title(`LoRA step, ${layers} layers, rank 32`), seconds, peer, relativeError(losses, peer.losses!), {
+    flops: plan.flops.step,
+    notes: [
+      `losses ${numbers(losses)}; peer ${numbers(peer.losses!)}`,
+      `gradient norms ${numbers(norms)}; peer ${numbers(peer.gradientNorms!)}`,
+    ],
+  });
 }

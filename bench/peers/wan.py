@@ -1,8 +1,8 @@
 """The peer: diffusers, transformers and peft in PyTorch, timed on the same threads and inputs as Kinora.
 
-python wan.py CASE FOLDER [--repeat N] [--layers N] [--threads N] with CASE one of forward, lora, umt5, vae. Makes random
-weights once (FOLDER/model, seeded), records inputs and the peer's outputs in FOLDER/record.safetensors, and prints one
-line of JSON: {"seconds": [...], ...}.
+python wan.py CASE FOLDER [--model NAME] [--repeat N] [--layers N] [--threads N] with CASE one of forward, lora, umt5, vae.
+Makes random weights once (FOLDER/model, seeded), records inputs and the peer's outputs in FOLDER/record.safetensors, and
+prints one line of JSON: {"seconds": [...], ...}.
 """
 import argparse
 import json
@@ -13,6 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 DTYPE = torch.bfloat16
+# What the transformers of a name are made with, and what they are run on.
+MODELS = {
+    "t2v-1.3B": dict(heads=12, text_dim=4096, freq_dim=256, ffn_dim=8960, text_length=512, height=480, width=832),
+    "tiny-t2v": dict(heads=2, text_dim=128, freq_dim=64, ffn_dim=768, text_length=32, height=64, width=64),
+}
 
 
 def timed(repeat, body):
@@ -24,17 +29,18 @@ def timed(repeat, body):
     return seconds, result
 
 
-def transformer(folder, layers):
+def transformer(folder, layers, name):
     from diffusers import WanTransformer3DModel
 
+    sizes = MODELS[name]
     path = os.path.join(folder, "model")
     if not os.path.exists(os.path.join(path, "config.json")):
         torch.manual_seed(1)
         torch.set_default_dtype(DTYPE)
         model = WanTransformer3DModel(
-            patch_size=(1, 2, 2), num_attention_heads=12, attention_head_dim=128, in_channels=16, out_channels=16,
-            text_dim=4096, freq_dim=256, ffn_dim=8960, num_layers=layers, cross_attn_norm=True,
-            qk_norm="rms_norm_across_heads", eps=1e-6,
+            patch_size=(1, 2, 2), num_attention_heads=sizes["heads"], attention_head_dim=128, in_channels=16,
+            out_channels=16, text_dim=sizes["text_dim"], freq_dim=sizes["freq_dim"], ffn_dim=sizes["ffn_dim"],
+            num_layers=layers, cross_attn_norm=True, qk_norm="rms_norm_across_heads", eps=1e-6,
         )
         torch.set_default_dtype(torch.float32)
         model.save_pretrained(path, max_shard_size="20GB")
@@ -42,14 +48,16 @@ def transformer(folder, layers):
     return WanTransformer3DModel.from_pretrained(path, torch_dtype=DTYPE).eval()
 
 
-def latents_for(frames, height=480, width=832):
+def inputs_for(frames, name):
+    sizes = MODELS[name]
     torch.manual_seed(2)
-    return torch.randn(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8), torch.randn(1, 512, 4096)
+    latents = torch.randn(1, 16, (frames - 1) // 4 + 1, sizes["height"] // 8, sizes["width"] // 8)
+    return latents, torch.randn(1, sizes["text_length"], sizes["text_dim"])
 
 
 def forward(args):
-    model = transformer(args.folder, args.layers)
-    x, text = latents_for(args.frames)
+    model = transformer(args.folder, args.layers, args.model)
+    x, text = inputs_for(args.frames, args.model)
     with torch.no_grad():
         run = lambda: model(x.to(DTYPE), torch.tensor([500]), text.to(DTYPE), return_dict=False)[0]
         seconds, out = timed(args.repeat, run)
@@ -59,7 +67,7 @@ def forward(args):
 def lora(args):
     from peft import LoraConfig, get_peft_model_state_dict
 
-    model = transformer(args.folder, args.layers)
+    model = transformer(args.folder, args.layers, args.model)
     model.requires_grad_(False)
     torch.manual_seed(3)
     model.add_adapter(
@@ -72,7 +80,7 @@ def lora(args):
     for p in parameters:
         p.data = p.data.float()
     optimizer = torch.optim.AdamW(parameters, lr=1e-4)
-    clean, text = latents_for(args.frames)
+    clean, text = inputs_for(args.frames, args.model)
     noise = torch.randn_like(clean)
     sigma = 0.5
     adapters = {f"adapter.{k}": v.clone().contiguous() for k, v in get_peft_model_state_dict(model).items()}
@@ -136,6 +144,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("case", choices=["forward", "lora", "umt5", "vae"])
     parser.add_argument("folder")
+    parser.add_argument("--model", choices=list(MODELS), default="t2v-1.3B")
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--frames", type=int, default=17)
