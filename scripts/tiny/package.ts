@@ -10,7 +10,7 @@ import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { loadVae } from "../../src/models/wan/load.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
-import type { LatentStatistics } from "../../src/models/wan/vae/config.ts";
+import { LATENT_STATISTICS, type LatentStatistics } from "../../src/models/wan/vae/config.ts";
 import { ditShapes, type Shapes, textEncoderShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
@@ -83,7 +83,7 @@ for (const name of ["tiny-t2v", "tiny-ti2v"] as const) {
     const shapes = vaeShapes(tinyVaes[model.vae.kind]);
     await pack(vaeRun, shapes, vaeFile);
     const statistics = await latentStatistics(vaeFile, model.defaults);
-    await pack(vaeRun, shapes, vaeFile, { latent_statistics: JSON.stringify(statistics) });
+    await pack(vaeRun, shapes, vaeFile, { [LATENT_STATISTICS]: JSON.stringify(statistics) });
   }
   const textRun = join(runs, "text-encoder.safetensors");
   if (existsSync(textRun)) {

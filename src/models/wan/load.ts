@@ -1,11 +1,12 @@
 // Models from the files users have, in any layout, recognised by what is in them. The file stays mapped while they live.
 import { KinoraError } from "../../base/errors.ts";
 import type { Device } from "../../device/device.ts";
-import { openTensorSource } from "../../io/tensor-source.ts";
+import { openTensorSource, type TensorSource } from "../../io/tensor-source.ts";
 import { type LoadOptions, WeightLoader, type WeightReader } from "../../nn/weights.ts";
 import { WanDit } from "./dit/dit.ts";
 import { type Recognized, recognize } from "./recognize.ts";
 import { TextEncoder } from "./text-encoder.ts";
+import { LATENT_STATISTICS, parseStatistics } from "./vae/config.ts";
 import { WanVae } from "./vae/vae.ts";
 import { findComponents } from "./weight-names.ts";
 import { mapWeights, readWeights } from "./weights.ts";
@@ -30,7 +31,7 @@ export function openNetwork(path: string, kinds: readonly Kind[]): LoadedNetwork
         hint: "kinora models inspect FILE says what a file is",
       });
     }
-    const recognized = recognize(mapWeights(source, component), path);
+    const recognized = withStatistics(recognize(mapWeights(source, component), path), source);
     const reader = readWeights(source, component, recognized.expected);
     const close = () => {
       reader[Symbol.dispose]();
@@ -41,6 +42,14 @@ export function openNetwork(path: string, kinds: readonly Kind[]): LoadedNetwork
     source[Symbol.dispose]();
     throw error;
   }
+}
+
+/** An autoencoder that is not a published one says in its file how its latents are normalised. */
+function withStatistics(recognized: Recognized, { metadata, path }: TensorSource): Recognized {
+  const json = metadata[LATENT_STATISTICS];
+  if (json === undefined || (recognized.kind !== "vae21" && recognized.kind !== "vae22")) return recognized;
+  const { config } = recognized;
+  return { ...recognized, config: { ...config, statistics: parseStatistics(json, config.zDim, path) } };
 }
 
 /** Builds a model over an opened network; where that fails, the file is closed and what was loaded freed. */

@@ -1,5 +1,6 @@
 // The two video autoencoders as rows: the sizes their layers need and the statistics their latents are normalised by.
 // Source: the classes Wan2_1_VAE and Wan2_2_VAE (42bf4cf).
+import { z } from "zod";
 import { KinoraError } from "../../../base/errors.ts";
 import type { VaeReference } from "../params.ts";
 
@@ -28,6 +29,27 @@ export interface LatentStatistics {
 }
 
 const common = { dimMult: [1, 2, 4, 4], numResBlocks: 2, temporalDownsample: [false, true, true] } as const;
+
+/** The key of a safetensors file's metadata under which an autoencoder of its own carries {@link LatentStatistics}. */
+export const LATENT_STATISTICS = "latent_statistics";
+
+const statisticsSchema = z.object({ mean: z.array(z.number()), std: z.array(z.number().positive()) });
+
+/** Statistics from JSON, `{"mean": […], "std": […]}`. Throws `vae.statistics`. */
+export function parseStatistics(json: string, channels: number, path: string): LatentStatistics {
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch {
+    value = undefined;
+  }
+  const { data } = statisticsSchema.safeParse(value);
+  if (data && data.mean.length === channels && data.std.length === channels) return data;
+  throw new KinoraError("vae.statistics", `the latent statistics in the metadata of ${path} cannot be used`, {
+    expected: `{"mean": […], "std": […]} with ${channels} numbers each, those of std above 0`,
+    actual: data ? `${data.mean.length} and ${data.std.length} numbers` : json.slice(0, 60),
+  });
+}
 
 export const vaeConfigs = {
   /** https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/modules/vae2_1.py#L591-L640 */
