@@ -20,7 +20,7 @@ function find(argv: readonly string[]): { definition: Command; rest: readonly st
   return definition && { definition, rest: argv.slice(definition.name.split(" ").length) };
 }
 
-function terminalOutput(): Output {
+export function terminalOutput(): Output {
   const terminal = process.stderr.isTTY;
   let open = false;
   let last = 0;

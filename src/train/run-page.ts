@@ -70,9 +70,20 @@ export function chart(curves: readonly Curve[], options: { zero?: boolean } = {}
   return html`<div>${legend}</div><svg viewBox="0 0 720 240" width="100%" role="img" style="max-width:60rem;font:11px system-ui;fill:var(--soft)">${grid}${steps}${lines}</svg>`;
 }
 
-const colors = ["var(--mark)", "var(--bad)", "var(--good)", "var(--warn)", "#8b5fbf", "#2a9d9d", "#b5651d", "#7a7a7a"];
+/** Of the curves, in the page's light or dark look. */
+export const colors = [
+  "var(--mark)",
+  "var(--bad)",
+  "var(--good)",
+  "var(--warn)",
+  "#8b5fbf",
+  "#2a9d9d",
+  "#b5651d",
+  "#7a7a7a",
+];
 
-function validationCharts(lines: readonly ValidationLine[]): Html | undefined {
+/** The held-out loss of each expert, and by noise level; undefined where nothing was judged. */
+export function validationCharts(lines: readonly ValidationLine[]): Html | undefined {
   if (lines.length === 0) return undefined;
   const experts = [...new Set(lines.map(({ expert }) => expert))];
   const name = (expert: string) => (experts.length > 1 ? `${expert}-noise expert` : "held-out loss");

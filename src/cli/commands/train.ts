@@ -156,7 +156,7 @@ function closing({ end, step, steps, output, files, peakBytes }: TrainResult): s
 }
 
 /** Turns events into lines and a progress line. */
-class Narrator {
+export class Narrator {
   readonly #out: Output;
   readonly #experts: boolean;
   #since = Date.now();
