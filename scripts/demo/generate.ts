@@ -102,7 +102,7 @@ async function makeVideo(
       if (event.type === "interrupted") throw signal.reason;
       if (event.type !== "recipe") continue;
       asked = event.recipe;
-      if (!saved && before && same(before, asked)) return "there";
+      if (!resume && before && same(before, asked)) return "there";
     }
     return "new";
   };
