@@ -1,4 +1,4 @@
-// From training runs to the files that ship: npx tsx scripts/tiny/package.ts --runs DIR --out models [--only vae]
+// From training runs to the files that ship: npx tsx scripts/tiny/package.ts --runs DIR --out models [--model tiny-t2v]
 // Parameters as bf16, their averages where a run kept them; the autoencoders with the statistics of their latents over
 // the world. What a run has not written yet is left out.
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
@@ -19,9 +19,11 @@ import { tinyTextEncoder, tinyVaes } from "./networks.ts";
 import { renderClip } from "./world/render.ts";
 import { drawScene } from "./world/scene.ts";
 
-const { values: flags } = parseArgs({ options: { runs: { type: "string" }, out: { type: "string" } } });
+const { values: flags } = parseArgs({
+  options: { runs: { type: "string" }, out: { type: "string" }, model: { type: "string" } },
+});
 if (!flags.runs || !flags.out) {
-  console.error("usage: package.ts --runs DIR --out models");
+  console.error("usage: package.ts --runs DIR --out models [--model tiny-t2v]");
   process.exit(2);
 }
 const { runs, out } = flags;
@@ -74,6 +76,7 @@ async function latentStatistics(path: string, size: { width: number; height: num
 }
 
 for (const name of ["tiny-t2v", "tiny-ti2v"] as const) {
+  if (flags.model && flags.model !== name) continue;
   const model = wanModels[name];
   const folder = join(out, name);
   mkdirSync(folder, { recursive: true });

@@ -77,7 +77,7 @@ for (const quiet of ["time_projection.1.weight", "head.head.weight"]) {
 }
 if (flags.from) {
   using file = SafetensorsFile.open(join(out, `${flags.from}.safetensors`));
-  for (const [key, parameter] of parameters) parameter.writeBytes(file.bytes(key));
+  for (const [key, parameter] of parameters) parameter.writeBytes(file.bytes(`average:${key}`));
 }
 const averages = new Map<string, Tensor>();
 for (const [key, parameter] of parameters) {

@@ -14,6 +14,8 @@ import { planes } from "./latent-pool.ts";
 import { Muon } from "./muon.ts";
 import { tinyVaes } from "./networks.ts";
 import { trainRun } from "./training-run.ts";
+import { screenPath } from "./world/motion.ts";
+import { Draws } from "./world/random.ts";
 import { type Clip, renderClip } from "./world/render.ts";
 import { drawScene } from "./world/scene.ts";
 import { drawVariety } from "./world/variety.ts";
@@ -24,7 +26,7 @@ const { values: flags } = parseArgs({
     out: { type: "string" },
     steps: { type: "string", default: "5000" },
     minutes: { type: "string", default: "600" },
-    batch: { type: "string", default: "2" },
+    batch: { type: "string", default: "4" },
     rate: { type: "string", default: "0.002" },
     seed: { type: "string", default: "1" },
   },
@@ -37,17 +39,42 @@ if (!out || (kind !== "vae21" && kind !== "vae22")) {
 const seed = Number(flags.seed);
 const steps = Number(flags.steps);
 const batch = Number(flags.batch);
-const { width, height } = wanModels[kind === "vae21" ? "tiny-t2v" : "tiny-ti2v"].defaults;
+const { width, height, frames } = wanModels[kind === "vae21" ? "tiny-t2v" : "tiny-ti2v"].defaults;
 
-/** Two scenes of the world for every abstract clip; short clips while the forms are learnt, for seven tenths. */
+/** Of eight clips one is abstract; of ten one is whole, the rest are cut to half their sides around the object. */
+const [VARIETY, WHOLE] = [1 / 8, 1 / 10] as const;
+
 function drawClip(index: number): Clip {
-  const size = { width, height, frames: index < 0.7 * steps * batch ? 5 : 9 };
-  return index % 3 === 2 ? drawVariety(seed, index, size) : renderClip(drawScene(seed, index, "train"), size);
+  const size = { width, height, frames };
+  const draws = new Draws(seed, index + 2 ** 45);
+  const scene = draws.chance(VARIETY) ? undefined : drawScene(seed, index, "train");
+  const clip = scene ? renderClip(scene, size) : drawVariety(seed, index, size);
+  if (draws.chance(WHOLE)) return clip;
+  const time = draws.unit();
+  const { x, y } = scene
+    ? screenPath(scene, width / height)(time)
+    : { x: draws.between(-0.5, 0.5), y: draws.between(-0.5, 0.5) };
+  const shaken = (at: number) => at + draws.between(-0.12, 0.12);
+  return cut(clip, width / 2 + shaken(x) * height, height / 2 + shaken(y) * height);
+}
+
+/** Half the width and height of a clip, as near to around a point (in pixels) as the frame lets it be. */
+function cut(clip: Clip, x: number, y: number): Clip {
+  const [w, h] = [clip.width / 2, clip.height / 2];
+  const left = Math.round(Math.min(clip.width - w, Math.max(0, x - w / 2)));
+  const top = Math.round(Math.min(clip.height - h, Math.max(0, y - h / 2)));
+  const data = new Uint8Array(clip.frames * w * h * 3);
+  for (let row = 0; row < clip.frames * h; row++) {
+    const [frame, line] = [Math.floor(row / h), row % h];
+    const from = ((frame * clip.height + top + line) * clip.width + left) * 3;
+    data.set(clip.data.subarray(from, from + w * 3), row * w * 3);
+  }
+  return { width: w, height: h, frames: clip.frames, data };
 }
 
 /** Noise on the latents while training makes the decoder forgiving of a sampler's errors; the pull keeps them small. */
-const LATENT_NOISE = 0.1;
-const LATENT_PULL = 1e-3;
+const LATENT_NOISE = 0.05;
+const LATENT_PULL = 1e-4;
 
 const { device } = openDevice("auto");
 const weights = new RandomWeights(device, { seed: BigInt(seed), trainable: true });
@@ -64,6 +91,7 @@ using optimizer = new Muon(device, weights.parameters, {
 async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
   using _scope = openScope(device);
   using tape = new Tape(device);
+  const { height, width } = clip;
   const video = fromValues(device, planes(clip), [3, clip.frames, height, width]);
   // The whole clip in one piece: the same result as chunk by chunk, with a third of the calls.
   using encoder = vae.encoder({ height, width }, { normalized: false });
