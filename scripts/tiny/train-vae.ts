@@ -17,7 +17,7 @@ import { trainRun } from "./training-run.ts";
 import { screenPath } from "./world/motion.ts";
 import { Draws } from "./world/random.ts";
 import { type Clip, renderClip } from "./world/render.ts";
-import { drawScene } from "./world/scene.ts";
+import { drawScene, type Scene } from "./world/scene.ts";
 import { drawVariety } from "./world/variety.ts";
 
 const { values: flags } = parseArgs({
@@ -26,7 +26,7 @@ const { values: flags } = parseArgs({
     out: { type: "string" },
     steps: { type: "string", default: "5000" },
     minutes: { type: "string", default: "600" },
-    batch: { type: "string", default: "4" },
+    batch: { type: "string", default: "2" },
     rate: { type: "string", default: "0.002" },
     seed: { type: "string", default: "1" },
   },
@@ -41,21 +41,36 @@ const steps = Number(flags.steps);
 const batch = Number(flags.batch);
 const { width, height, frames } = wanModels[kind === "vae21" ? "tiny-t2v" : "tiny-ti2v"].defaults;
 
-/** Of eight clips one is abstract; of ten one is whole, the rest are cut to half their sides around the object. */
-const [VARIETY, WHOLE] = [1 / 8, 1 / 10] as const;
+/** Of eight scenes one is abstract. Of eight clips one is whole, the rest show four cuts of scenes around their objects. */
+const [VARIETY, WHOLE] = [1 / 8, 1 / 8] as const;
 
 function drawClip(index: number): Clip {
-  const size = { width, height, frames };
   const draws = new Draws(seed, index + 2 ** 45);
-  const scene = draws.chance(VARIETY) ? undefined : drawScene(seed, index, "train");
-  const clip = scene ? renderClip(scene, size) : drawVariety(seed, index, size);
-  if (draws.chance(WHOLE)) return clip;
-  const time = draws.unit();
-  const { x, y } = scene
-    ? screenPath(scene, width / height)(time)
-    : { x: draws.between(-0.5, 0.5), y: draws.between(-0.5, 0.5) };
-  const shaken = (at: number) => at + draws.between(-0.12, 0.12);
-  return cut(clip, width / 2 + shaken(x) * height, height / 2 + shaken(y) * height);
+  if (draws.chance(WHOLE)) return drawWhole(4 * index, draws).clip;
+  const cuts = [0, 1, 2, 3].map((i) => {
+    const { clip, scene } = drawWhole(4 * index + i, draws);
+    const centre = scene ? screenPath(scene, width / height)(draws.unit()) : { x: 0, y: 0 };
+    const shaken = (at: number) => at + draws.between(-0.12, 0.12);
+    return cut(clip, width / 2 + shaken(centre.x) * height, height / 2 + shaken(centre.y) * height);
+  });
+  return fourInOne(cuts);
+}
+
+function drawWhole(index: number, draws: Draws): { clip: Clip; scene?: Scene } {
+  const size = { width, height, frames };
+  if (draws.chance(VARIETY)) return { clip: drawVariety(seed, index, size) };
+  const scene = drawScene(seed, index, "train");
+  return { clip: renderClip(scene, size), scene };
+}
+
+/** Copies a rectangle of every frame of a clip into another. */
+function copyRect(from: Clip, left: number, top: number, to: Clip, x: number, y: number, w: number, h: number): void {
+  for (let f = 0; f < to.frames; f++) {
+    for (let row = 0; row < h; row++) {
+      const source = ((f * from.height + top + row) * from.width + left) * 3;
+      to.data.set(from.data.subarray(source, source + w * 3), ((f * to.height + y + row) * to.width + x) * 3);
+    }
+  }
 }
 
 /** Half the width and height of a clip, as near to around a point (in pixels) as the frame lets it be. */
@@ -63,13 +78,18 @@ function cut(clip: Clip, x: number, y: number): Clip {
   const [w, h] = [clip.width / 2, clip.height / 2];
   const left = Math.round(Math.min(clip.width - w, Math.max(0, x - w / 2)));
   const top = Math.round(Math.min(clip.height - h, Math.max(0, y - h / 2)));
-  const data = new Uint8Array(clip.frames * w * h * 3);
-  for (let row = 0; row < clip.frames * h; row++) {
-    const [frame, line] = [Math.floor(row / h), row % h];
-    const from = ((frame * clip.height + top + line) * clip.width + left) * 3;
-    data.set(clip.data.subarray(from, from + w * 3), row * w * 3);
+  const result = { width: w, height: h, frames: clip.frames, data: new Uint8Array(clip.frames * w * h * 3) };
+  copyRect(clip, left, top, result, 0, 0, w, h);
+  return result;
+}
+
+/** Two over two. */
+function fourInOne(cuts: readonly Clip[]): Clip {
+  const result = { width, height, frames, data: new Uint8Array(frames * width * height * 3) };
+  for (const [i, part] of cuts.entries()) {
+    copyRect(part, 0, 0, result, (i % 2) * part.width, Math.floor(i / 2) * part.height, part.width, part.height);
   }
-  return { width: w, height: h, frames: clip.frames, data };
+  return result;
 }
 
 /** Noise on the latents while training makes the decoder forgiving of a sampler's errors; the pull keeps them small. */
@@ -91,7 +111,6 @@ using optimizer = new Muon(device, weights.parameters, {
 async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
   using _scope = openScope(device);
   using tape = new Tape(device);
-  const { height, width } = clip;
   const video = fromValues(device, planes(clip), [3, clip.frames, height, width]);
   // The whole clip in one piece: the same result as chunk by chunk, with a third of the calls.
   using encoder = vae.encoder({ height, width }, { normalized: false });

@@ -17,6 +17,8 @@ export interface RunOptions {
   rate: number;
   optimizer: Optimizer;
   parameters: ReadonlyMap<string, Tensor>;
+  /** Stops behind the step at hand, as Ctrl-C does; the state is saved. */
+  signal?: AbortSignal;
   /** Moving averages of the parameters, where the run keeps them. */
   averages?: ReadonlyMap<string, Tensor>;
 }
@@ -57,13 +59,18 @@ export async function trainRun(
     }
     await writeSafetensors(state, entries, { step: String(optimizer.step) });
   };
+  let stopped = false;
+  const stop = () => {
+    stopped = true;
+  };
+  process.once("SIGINT", stop);
   const started = performance.now();
   const minutes = () => (performance.now() - started) / 60_000;
   const first = optimizer.step;
   console.log(`${name}: from step ${first} of ${steps}`);
   let smoothed: number | undefined;
   let saved = 0;
-  while (optimizer.step < steps && minutes() < options.minutes) {
+  while (optimizer.step < steps && minutes() < options.minutes && !stopped && !options.signal?.aborted) {
     const index = optimizer.step;
     const report = await step(index);
     const norm = await optimizer.gradientNorm();
@@ -86,6 +93,7 @@ export async function trainRun(
       saved = minutes();
     }
   }
+  process.off("SIGINT", stop);
   await save();
 }
 
