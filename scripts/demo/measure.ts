@@ -2,9 +2,8 @@
 
 import { timeLeft } from "../../src/cli/progress.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
-import { openVideo } from "../../src/io/video/read.ts";
 import { type AttributeTally, type Score, scoreVideo, tally } from "../tiny/analyser/score.ts";
-import type { Clip } from "../tiny/world/render.ts";
+import { readClip } from "../tiny/clips.ts";
 import { type Variant, type VideoPair, variants } from "./generate.ts";
 import { demoFiles } from "./settings.ts";
 import type { Stage } from "./stage.ts";
@@ -32,17 +31,6 @@ export type TallyName = keyof ReturnType<typeof tally>;
 const KEPT = ["color", "shape", "motion"] as const satisfies readonly TallyName[];
 const MARGIN = 5;
 const STYLE = { below: 10, above: 90 } as const;
-
-/** A film's pictures. Throws `media.*`. */
-export async function readClip(path: string): Promise<Clip> {
-  const pictures: Uint8Array[] = [];
-  let [width, height] = [0, 0];
-  for await (const frame of openVideo(path)) {
-    pictures.push(frame.data);
-    ({ width, height } = frame);
-  }
-  return { width, height, frames: pictures.length, data: Buffer.concat(pictures) };
-}
 
 /** Measures both videos of every pair, and keeps the figures beside them. */
 export async function measureVideos({ settings, out, signal }: Stage, pairs: readonly VideoPair[]): Promise<Measures> {

@@ -2,21 +2,15 @@
 import { openVideo } from "../../src/io/video/read.ts";
 import type { Clip } from "./world/render.ts";
 
-/** A whole short video. */
+/** A film's pictures. Throws `media.*`. */
 export async function readClip(path: string): Promise<Clip> {
-  const frames: Uint8Array[] = [];
-  let size = { width: 0, height: 0 };
-  for await (const { data, width, height } of openVideo(path)) {
-    frames.push(data.slice());
-    size = { width, height };
+  const pictures: Uint8Array[] = [];
+  let [width, height] = [0, 0];
+  for await (const frame of openVideo(path)) {
+    pictures.push(frame.data);
+    ({ width, height } = frame);
   }
-  const data = new Uint8Array(frames.reduce((sum, { length }) => sum + length, 0));
-  let at = 0;
-  for (const frame of frames) {
-    data.set(frame, at);
-    at += frame.length;
-  }
-  return { ...size, frames: frames.length, data };
+  return { width, height, frames: pictures.length, data: Buffer.concat(pictures) };
 }
 
 /** Peak signal-to-noise ratio of two runs of bytes, in decibels. */
