@@ -21,7 +21,7 @@ import { drawNoise, parseNoise } from "./noise.ts";
 import { encodePicture, latentShape, type PictureCondition, preparePicture } from "./picture.ts";
 import { hasPreview, previewFrames } from "./preview.ts";
 import { buildRecipe, contentPaths, recipeDifferences } from "./recipe.ts";
-import { type GenerateRequest, isPublished } from "./request.ts";
+import type { GenerateRequest } from "./request.ts";
 import { createScheduler, type Scheduler } from "./schedulers/index.ts";
 import { writeFilm } from "./video-output.ts";
 
@@ -61,6 +61,7 @@ export async function* generate(
   options: RunOptions,
 ): AsyncGenerator<GenerateEvent, void> {
   const started = performance.now();
+  device.resetPeak();
   const plan = yield* prepare(request, device, options);
   if (!plan) {
     yield { type: "interrupted", step: 0, steps: request.steps };
@@ -90,6 +91,7 @@ export async function* generate(
     ...film,
     ...(request.keepLatents ? { latents: plan.latentsFile } : {}),
     seconds: (performance.now() - started) / 1000,
+    peakBytes: device.memory().peak,
     recipe: plan.recipe,
   };
 }
@@ -329,7 +331,7 @@ async function* encodeTexts(
     yield { type: "note", text: `${what} has ${total} tokens; the model reads the first ${limit}` };
   }
   // Officially bf16, whatever the transformer runs in.
-  using encoder = loadTextEncoder(device, files.textEncoder, { dtype: isPublished(model) ? "bf16" : "f32" });
+  using encoder = loadTextEncoder(device, files.textEncoder, { dtype: model.bundled ? "f32" : "bf16" });
   const positive = await embedPrompt(encoder, tokens.prompt);
   const guided = guidance.low !== 1 || guidance.high !== 1;
   return { positive, negative: guided ? await embedPrompt(encoder, tokens.negative) : positive };

@@ -1,12 +1,11 @@
 // Recipes of generations: made from a request, read back from what it left, and turned into options again.
-import { existsSync } from "node:fs";
 import { basename } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 import { kinoraVersion } from "../base/version.ts";
-import type { HashCache } from "../io/content-hash.ts";
+import { finished, type HashCache } from "../io/content-hash.ts";
 import { probe } from "../io/video/probe.ts";
-import { bundledFolder } from "../models/wan/checkpoint-files.ts";
-import { wanModels } from "../models/wan/params.ts";
+import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
+import { type WanModel, wanModels } from "../models/wan/params.ts";
 import type { ModelName } from "../protocol/model-media.ts";
 import { parseRecipe, RECIPE_KEY, type Recipe, recipeVersion } from "../protocol/recipe.ts";
 import { loadLatents } from "./latents-file.ts";
@@ -96,6 +95,12 @@ export function recipeDifferences(a: Recipe, b: Recipe): string[] {
   return [...keys].filter((key) => JSON.stringify(left[key]) !== JSON.stringify(right[key]));
 }
 
+/** What ships with Kinora can be found by its content before it has ever been used on this machine. */
+async function lookAtBundled(model: WanModel, cache: HashCache): Promise<void> {
+  if (!model.bundled) return;
+  for (const path of Object.values(searchCheckpoint(model, {}).paths)) await finished(cache.hash(path));
+}
+
 /**
  * The options that repeat a recipe; its files are looked for on this machine by their content. `given` options go
  * before the recipe's. Throws `recipe.missing-files` naming those that are neither found nor given.
@@ -114,8 +119,9 @@ export async function repeatOptions(
   };
   const sameTask = given.task === undefined || given.task === recipe.task;
   const choices = given.files ?? {};
-  // A folder given anew replaces all of the recipe's weights; the tiny models are in the package.
+  // A folder given anew replaces all of the recipe's weights.
   const wanted = sameTask && choices.folder === undefined;
+  if (wanted) await lookAtBundled(wanModels[recipe.task], cache);
   const { weights } = recipe;
   const experts = weights.high !== undefined;
   const files = {
@@ -126,8 +132,6 @@ export async function repeatOptions(
     textEncoder: await locate("--t5", weights.textEncoder, wanted && choices.textEncoder === undefined),
     tokenizer: await locate("--tokenizer", weights.tokenizer, wanted && choices.tokenizer === undefined),
   };
-  const bundled = bundledFolder(wanModels[recipe.task]);
-  if (bundled !== undefined && existsSync(bundled)) missing.length = 0;
   const loras: NonNullable<GenerateOptions["loras"]>[number][] = [];
   if (!given.loras?.length && sameTask) {
     for (const { strength, expert, ...file } of recipe.loras) {

@@ -4,7 +4,7 @@ import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { seedWords } from "../base/rng/seed.ts";
 import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../models/wan/checkpoint-files.ts";
-import { publishedModels, type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
+import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { latentSize } from "../models/wan/plan.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import { modelNames } from "../protocol/model-media.ts";
@@ -139,7 +139,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     ...(boundary === undefined ? {} : { boundary }),
     seed: seed === undefined || seed < 0n ? BigInt(randomInt(2 ** 32)) : seed,
     noise,
-    dtype: options.dtype ?? (isPublished(model) ? "bf16" : "f32"),
+    dtype: options.dtype ?? (model.bundled ? "f32" : "bf16"),
     loras: options.loras ?? [],
     files,
     out: options.out,
@@ -148,11 +148,6 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   checkLoraChoices(request);
   if (boundary !== undefined && boundary !== model.boundary) notes.push(`the checkpoint's own boundary: ${boundary}`);
   return { request, notes };
-}
-
-/** True for the full-size models. */
-export function isPublished(model: WanModel): boolean {
-  return publishedModels.some((name) => name === model.name);
 }
 
 function roundFrames(model: WanModel, frames: number, notes: string[]): number {

@@ -8,7 +8,8 @@ import type { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { type DatasetConfig, folderConfig, readDatasetConfig } from "../dataset/config.ts";
-import { bundledFolder, type FileChoices } from "../models/wan/checkpoint-files.ts";
+import { bundledFolder } from "../models/wan/bundled.ts";
+import type { FileChoices } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
 import { findModel } from "../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema, trainTables } from "../protocol/train-config.ts";
@@ -176,7 +177,7 @@ export async function settleTrainConfig(
   const model: WanModel = wanModels[findModel(config.model.name)];
   checkTrainable(model);
   s.take("model.name", config.model.name, "");
-  const published = bundledFolder(model) === undefined;
+  const published = !model.bundled;
   const files = settleFiles(s, config.model, find, model);
   const kind = s.take("train", config.train, "lora", {
     note: (value) => (value === "full" ? "every parameter trains, in float32" : "adapters train beside frozen weights"),

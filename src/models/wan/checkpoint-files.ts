@@ -3,9 +3,9 @@
 // The one place that knows this, for generation (sample, cli) and training alike. Nothing is loaded.
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { findModels, openTensorSource } from "../../io/tensor-source.ts";
+import { bundledFolder } from "./bundled.ts";
 import type { WanModel } from "./params.ts";
 import { expertOfPath, type RecognizedDit, recognize } from "./recognize.ts";
 import { findComponents } from "./weight-names.ts";
@@ -80,11 +80,17 @@ export class CheckpointSearch {
     if (missing.length === 0) return;
     const single = this.model.boundary === undefined;
     const what = missing.map((role) => (role === "low" && single ? "the transformer" : roleNames[role])).join(", ");
-    const where = this.#folder === undefined ? "no folder and no file was given" : `not in ${this.#folder}`;
+    const own = bundledFolder(this.model);
+    const where =
+      this.#folder !== undefined
+        ? `not in ${this.#folder}`
+        : own === undefined
+          ? "no folder and no file was given"
+          : `they ship with Kinora, and this copy of it has no ${own}`;
     const verb = missing.length === 1 ? "is" : "are";
     throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} ${verb} missing: ${where}`, {
       ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
-      hint: "name a checkpoint folder (--ckpt_dir), or the files one by one",
+      hint: `${own === undefined ? "" : "install Kinora again; or "}name a checkpoint folder (--ckpt_dir; model.checkpoint in a configuration), or the files one by one`,
     });
   }
 }
@@ -98,15 +104,6 @@ function boundaryOf(folder: string): number | undefined {
   } catch {
     return undefined;
   }
-}
-
-const root = new URL("../../../", import.meta.url);
-
-/** The folder of a model that ships with Kinora; undefined for the published models, which do not. */
-export function bundledFolder(model: WanModel): string | undefined {
-  if (!model.name.startsWith("tiny-")) return undefined;
-  const own = fileURLToPath(new URL(`models/${model.name}/`, root));
-  return existsSync(own) ? own : fileURLToPath(new URL("models/", root));
 }
 
 /** Tokenizers of a checkpoint folder, best first: official, diffusers and single-file layouts. */

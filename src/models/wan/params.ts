@@ -44,6 +44,8 @@ export interface WanModel {
   image: ImageInput;
   /** Two experts: the high-noise one runs while t ≥ boundary·1000. */
   boundary?: number;
+  /** Ships with Kinora (kinora-tiny); the others are published by Wan-AI and of full size. */
+  bundled?: true;
   defaults: {
     steps: number;
     shift: number;
@@ -135,6 +137,7 @@ export const wanModels = {
   "tiny-t2v": {
     name: "tiny-t2v",
     family: "2.2",
+    bundled: true,
     dit: { ...tiny, inputChannels: 16, outputChannels: 16 },
     vae: vae21,
     image: "none",
@@ -145,6 +148,7 @@ export const wanModels = {
   "tiny-ti2v": {
     name: "tiny-ti2v",
     family: "2.2",
+    bundled: true,
     dit: { ...tiny, inputChannels: 48, outputChannels: 48 },
     vae: vae22,
     image: "first-frame",
@@ -153,9 +157,6 @@ export const wanModels = {
 } as const satisfies Record<string, WanModel>;
 
 export type WanModelName = keyof typeof wanModels;
-
-/** The published models, without kinora-tiny. */
-export const publishedModels = (Object.keys(wanModels) as WanModelName[]).filter((name) => !name.startsWith("tiny-"));
 
 export interface TextEncoderConfig {
   vocabulary: number;

@@ -14,7 +14,7 @@ const officialNegative =
 
 /** What guidance leads away from unless told otherwise; the tiny models were trained with an empty text for it. */
 export function defaultNegative(model: WanModel): string {
-  return model.name.startsWith("tiny-") ? "" : officialNegative;
+  return model.bundled ? "" : officialNegative;
 }
 
 /** The tensor under which ComfyUI's text encoder files keep their sentencepiece model. */
