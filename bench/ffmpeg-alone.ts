@@ -18,6 +18,7 @@ import {
 } from "node-av/lib";
 import { check, fileUrl } from "../src/io/video/ffmpeg.ts";
 import { videoStream } from "../src/io/video/probe.ts";
+import { steadyEncoding } from "../src/io/video/write.ts";
 
 export interface Transcode {
   input: string;
@@ -145,6 +146,6 @@ async function openEncoder({ width, height, fps, crf, preset, threads }: Transco
   encoder.framerate = new Rational(fps, 1);
   encoder.threadCount = threads;
   encoder.setFlags(AV_CODEC_FLAG_GLOBAL_HEADER);
-  check(await encoder.open2(codec, Dictionary.fromObject({ crf: String(crf), preset })), "encoder");
+  check(await encoder.open2(codec, Dictionary.fromObject({ crf: String(crf), preset, ...steadyEncoding })), "encoder");
   return encoder;
 }

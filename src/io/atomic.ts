@@ -1,6 +1,6 @@
 // Files that are there whole or not at all: written under another name in the same folder, then renamed.
 import { randomBytes } from "node:crypto";
-import { open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 
@@ -35,6 +35,24 @@ export function writeError(error: unknown, path: string): KinoraError {
     ...(hint ? { hint } : {}),
     cause: error,
   });
+}
+
+/** Makes a folder and those above it where they are missing. @throws KinoraError `io.*`. */
+export async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    const { code, path: at = path } = error as NodeJS.ErrnoException;
+    // Node's recursive form says ENOENT where the true reason is another, such as a read-only disk.
+    const reason: unknown =
+      code === "ENOENT"
+        ? await mkdir(at).then(
+            () => error,
+            (actual: unknown) => actual,
+          )
+        : error;
+    throw writeError(reason, at);
+  }
 }
 
 /** Writes a whole file: a reader, or a run after a kill, sees the old content or the new, never a part. */

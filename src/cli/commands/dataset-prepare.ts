@@ -4,13 +4,11 @@ import type { PrepareEvent, PrepareSummary } from "../../dataset/prepare/prepare
 import { modelNames } from "../../protocol/model-media.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
 import { command, type Output } from "../command.ts";
+import { parseSize, parseWholeNumber } from "../parse.ts";
 
-function sizeOf(text: string, option: string): [number, number] {
-  const match = /^(\d+)[x×*](\d+)$/i.exec(text);
-  if (match) return [Number(match[1]), Number(match[2])];
-  throw new KinoraError("cli.bad-arguments", `--${option} is ${JSON.stringify(text)}`, {
-    expected: "WxH, e.g. 832x480",
-  });
+function sizeOf(text: string): [number, number] {
+  const { width, height } = parseSize(text);
+  return [width, height];
 }
 
 function numberOf(text: string, option: string): number {
@@ -28,20 +26,33 @@ function duration(seconds: number): string {
 function progressLine(event: Extract<PrepareEvent, { type: "progress" }>): string {
   const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
   const rest = event.eta === undefined ? "" : `, about ${duration(event.eta)} left`;
-  const words = event.stage === "analyse" ? "looking through" : "writing";
+  const words = { open: "opening", analyse: "looking through", render: "writing" }[event.stage];
   return `${String(share).padStart(3)} %${rest}: ${words} ${event.current.replace(/\s+/g, " ")}`;
+}
+
+const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+
+function problemLine({ path, code, message, hint }: Omit<Extract<PrepareEvent, { type: "problem" }>, "type">): string {
+  // A damaged film still gives its whole parts.
+  const verb = code === "media.damaged" ? "damaged" : "cannot use";
+  return `${verb} ${JSON.stringify(path)}: ${message} (${code})${hint ? `\n  hint: ${hint}` : ""}`;
+}
+
+/** "12  too short (a, b, c and 9 more)". */
+function reasonLine(code: string, ids: readonly string[]): string {
+  const more = ids.length > 3 ? ` and ${ids.length - 3} more` : "";
+  return `  ${String(ids.length).padStart(5)}  ${code.replaceAll("-", " ")} (${ids.slice(0, 3).join(", ")}${more})`;
 }
 
 function summaryLines(summary: PrepareSummary): string {
   const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, work } = summary;
   const lines = [
-    `kept ${videos} ${videos === 1 ? "clip" : "clips"} (${duration(seconds)}) and ${images} ${images === 1 ? "picture" : "pictures"}, dropped ${dropped}`,
+    `kept ${count(videos, "clip")} (${duration(seconds)}) and ${count(images, "picture")}, dropped ${dropped}`,
   ];
-  for (const [code, count] of Object.entries(reasons).sort((a, b) => b[1] - a[1]))
-    lines.push(`  ${String(count).padStart(5)}  ${code.replaceAll("-", " ")}`);
-  if (problems > 0)
-    lines.push(`${problems} ${problems === 1 ? "source" : "sources"} with problems (listed above and in the report)`);
-  if (uncaptioned > 0) lines.push(`${uncaptioned} kept without a caption: kinora dataset caption ${summary.out}`);
+  for (const [code, ids] of Object.entries(reasons).sort((a, b) => b[1].length - a[1].length))
+    lines.push(reasonLine(code, ids));
+  if (problems > 0) lines.push(`${count(problems, "source")} with problems (listed above and in the report)`);
+  if (uncaptioned > 0) lines.push(`${uncaptioned} without a caption: write them, or see kinora dataset caption --help`);
   lines.push(...notes.map((note) => `note: ${note}`));
   if (work.analysed + work.rendered + work.written === 0)
     lines.push("nothing to do: sources and settings are as they were, the set is complete");
@@ -60,13 +71,13 @@ async function show(
     switch (event.type) {
       case "scanned":
         out.note(
-          `${event.films} films, ${event.pictures} pictures${event.others > 0 ? `, ${event.others} other files left aside` : ""}`,
+          `${count(event.films, "film")}, ${count(event.pictures, "picture")}${event.others > 0 ? `, ${count(event.others, "other file")} left aside` : ""}`,
         );
         break;
       case "problem": {
         const { type, ...problem } = event;
         problems.push(problem);
-        out.note(`cannot use ${JSON.stringify(event.path)}: ${event.message} (${event.code})`);
+        out.note(problemLine(problem));
         break;
       }
       case "progress":
@@ -88,7 +99,8 @@ export const datasetPrepare = command({
 SOURCE is any number of files and folders. They are only read: clips are cut, measured,
 resampled to the model's frame rate, cropped and scaled, and written to DIR/videos and
 DIR/images with manifest.json and report.html beside them. A run that was stopped goes on
-where it was; a second run over the same sources does nothing.
+where it was; a second run over the same sources does nothing. Where nothing is kept the
+exit code is 2.
 
 Models: ${modelNames.join(", ")}
 
@@ -128,7 +140,7 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
       ...file,
       clips,
       ...(values.model === undefined ? {} : { model: values.model as PrepareConfigInput["model"] }),
-      ...(values.resolution === undefined ? {} : { resolution: sizeOf(values.resolution, "resolution") }),
+      ...(values.resolution === undefined ? {} : { resolution: sizeOf(values.resolution) }),
       ...(values.crop === undefined ? {} : { crop: values.crop as PrepareConfigInput["crop"] }),
       ...(values.upscale ? { upscale: true } : {}),
       ...(values["in-place"] ? { in_place: true } : {}),
@@ -142,15 +154,31 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
         : {}),
       ...(values.crf === undefined ? {} : { video: { ...file.video, crf: numberOf(values.crf, "crf") } }),
     };
-    const events = prepareDataset({
-      sources: positionals,
-      out: values.out,
-      config,
-      ...(values.jobs === undefined ? {} : { width: Math.max(1, Math.floor(numberOf(values.jobs, "jobs"))) }),
-    });
-    const json = "json" in values && values.json === true;
-    const summary = await show(events, out, json);
-    if (summary && !json) out.data(summaryLines(summary));
-    return summary && summary.videos + summary.images > 0 ? 0 : 2;
+    const stop = new AbortController();
+    const interrupt = () => {
+      if (stop.signal.aborted) process.exit(130);
+      stop.abort();
+    };
+    process.on("SIGINT", interrupt);
+    process.on("SIGTERM", interrupt);
+    try {
+      const events = prepareDataset({
+        sources: positionals,
+        out: values.out,
+        config,
+        signal: stop.signal,
+        ...(values.jobs === undefined ? {} : { width: parseWholeNumber("--jobs", values.jobs) }),
+      });
+      const summary = await show(events, out, values.json);
+      if (summary && !values.json) out.data(summaryLines(summary));
+      return summary && summary.videos + summary.images > 0 ? 0 : 2;
+    } catch (error) {
+      if ((error as Error).name !== "AbortError") throw error;
+      out.note("stopped; what is done stays, and the same command goes on");
+      return 130;
+    } finally {
+      process.off("SIGINT", interrupt);
+      process.off("SIGTERM", interrupt);
+    }
   },
 });

@@ -8,17 +8,20 @@ import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts"
 import { inParallel } from "./channel.ts";
 import type { ClipRecord } from "./clip.ts";
 import { analyseSegment, type FilmHooks, type Segment, type SegmentRecord } from "./film.ts";
+import { tooSmall } from "./geometry.ts";
 import { judge } from "./judge.ts";
 import { analysePicture } from "./picture.ts";
 import { renderKey } from "./render.ts";
 import type { PrepareSettings } from "./settings.ts";
-import type { SourceFile } from "./sources.ts";
+import { accessProblem, type SourceFile } from "./sources.ts";
 import { keyOf, type WorkStore } from "./store.ts";
 
 /** Long films are worked on in stretches of this many seconds. A scene over the seam becomes two clips. */
 const segmentSeconds = 240;
 /** What one picture counts in progress, in seconds of film. */
 const pictureSeconds = 0.5;
+/** Sources whose headers are read at a time. */
+const openAtOnce = 4;
 
 export interface AnalysedClip {
   record: ClipRecord;
@@ -32,6 +35,8 @@ export interface AnalysedSource {
   file: SourceFile;
   facts: Omit<ManifestSource, "path" | "kind">;
   clips: AnalysedClip[];
+  /** Keys of its analyses, those without a clip too. */
+  units: string[];
 }
 
 export interface AnalyseOptions {
@@ -42,6 +47,8 @@ export interface AnalyseOptions {
   decoderThreads: number;
   /** Called whenever a source turns out not to be (wholly) readable. */
   onProblem(file: SourceFile, reason: Reason, hint: string | undefined): void;
+  /** Sources opened and in all. */
+  onOpened(done: number, total: number, current: string): void;
   /** Seconds of film done and in all; `fresh` of the done ones were worked on now. */
   onProgress(done: number, total: number, fresh: number, current: string): void;
   /** Called for each stretch of film and each picture that had to be worked on. */
@@ -61,8 +68,16 @@ export function isOutputError(error: unknown): boolean {
   return isKinoraError(error) && (error.code.startsWith("io.") || error.code === "prepare.busy");
 }
 
-function reasonOf(error: KinoraError): Reason {
-  return { code: error.code, message: error.message };
+/** What is wrong with a source. Who reads it knows which one, so that its path is not said again. */
+function reasonOf({ code, message }: KinoraError, path: string): Reason {
+  const name = JSON.stringify(path);
+  return { code, message: message.replace(`${name} `, "").replace(` ${name}`, "") };
+}
+
+/** What a damaged film gave all the same. `seconds`: of it that could be read. */
+function damageText({ damage = 0, duration = 0 }: AnalysedSource["facts"], seconds: number): string {
+  const read = duration - seconds > 0.5 ? `, ${seconds.toFixed(1)} s of ${duration.toFixed(1)} s could be read` : "";
+  return `${damage} decoding ${damage === 1 ? "error" : "errors"}${read}; damaged frames are left out`;
 }
 
 function filmFacts(media: MediaInfo): Partial<ManifestSource> {
@@ -107,13 +122,19 @@ class Analysis {
 
   constructor(files: readonly SourceFile[], options: AnalyseOptions) {
     this.#options = options;
-    this.sources = files.map((file) => ({ file, facts: { bytes: 0 }, clips: [] }));
+    this.sources = files.map((file) => ({ file, facts: { bytes: 0 }, clips: [], units: [] }));
     this.#records = files.map(() => []);
   }
 
   async run(): Promise<AnalysedSource[]> {
-    const units: Unit[] = [];
-    for (const index of this.sources.keys()) units.push(...(await this.#open(index)));
+    const found: Unit[][] = this.sources.map(() => []);
+    let opened = 0;
+    await inParallel([...this.sources.keys()], openAtOnce, async (index) => {
+      this.#options.signal?.throwIfAborted();
+      found[index] = await this.#open(index);
+      this.#options.onOpened(++opened, this.sources.length, this.sources[index]!.file.path);
+    });
+    const units = found.flat();
     this.#total = units.reduce((sum, unit) => sum + unit.seconds, 0);
     await inParallel(units, this.#options.width, (unit) => this.#work(unit));
     for (const index of this.sources.keys()) this.#gather(index);
@@ -132,14 +153,14 @@ class Analysis {
       if (!media.video) {
         this.#problem(index, {
           code: "media.no-video",
-          message: media.hasAudio ? "sound but no picture" : "no picture",
+          message: media.hasAudio ? "holds sound but no picture" : "holds no picture",
         });
         return [];
       }
       const segments = segmentsOf(path, media.duration, this.#options.settings.fps);
       return segments.map((segment) => ({ source: index, segment, seconds: (media.duration || 1) / segments.length }));
     } catch (error) {
-      this.#fail(index, error);
+      await this.#fail(index, error);
       return [];
     }
   }
@@ -151,16 +172,15 @@ class Analysis {
   }
 
   /** Notes why a source cannot be read; what is not about the source goes on up. */
-  #fail(index: number, error: unknown): void {
-    if (isOutputError(error)) throw error;
+  async #fail(index: number, error: unknown): Promise<void> {
+    if (isOutputError(error) || this.#options.signal?.aborted) throw error;
+    const { path } = this.sources[index]!.file;
     if (isKinoraError(error)) {
-      this.#problem(index, reasonOf(error), error.hint);
+      this.#problem(index, reasonOf(error, path), error.hint);
       return;
     }
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === undefined) throw error;
-    const known = code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error";
-    this.#problem(index, { code: known, message });
+    if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+    this.#problem(index, await accessProblem(path, error));
   }
 
   async #work(unit: Unit): Promise<void> {
@@ -183,7 +203,7 @@ class Analysis {
         );
       else await this.#picture(index, keyOf("picture", sha256, wishes));
     } catch (error) {
-      this.#fail(index, error);
+      await this.#fail(index, error);
     }
   }
 
@@ -195,6 +215,7 @@ class Analysis {
   async #film(index: number, segment: Segment, unit: string, seconds: number): Promise<void> {
     const { store, settings, decoderThreads, signal } = this.#options;
     const source = this.sources[index]!;
+    source.units.push(unit);
     const known = await store.result<SegmentRecord>(unit);
     if (known) {
       this.#records[index]!.push({ ...known, unit });
@@ -247,6 +268,7 @@ class Analysis {
       height: number;
       clip: ClipRecord | null;
     }
+    source.units.push(unit);
     let record = await store.result<PictureRecord>(unit);
     if (!record) {
       const clip = await analysePicture(source.file.path, settings, store.stripPath(keyOf("strip", unit, 0)));
@@ -260,11 +282,7 @@ class Analysis {
     const { width, height, clip } = record;
     Object.assign(source.facts, { width, height });
     if (clip) source.clips.push({ record: clip, unit, strip: keyOf("strip", unit, 0) });
-    else {
-      const { sizeMultiple, model } = settings;
-      const message = `the picture is ${width}×${height} pixels, under one step of ${model} (${sizeMultiple}×${sizeMultiple})`;
-      this.#problem(index, { code: "prepare.too-small", message });
-    }
+    else await this.#fail(index, tooSmall({ width, height }, settings));
     this.#advance(pictureSeconds, source);
   }
 
@@ -288,16 +306,15 @@ class Analysis {
     const errors = records.reduce((sum, record) => sum + record.errors, 0);
     if (errors > 0) source.facts.damage = errors;
     if (records.every((record) => record.slots === 0))
-      this.#problem(index, { code: "media.no-frames", message: "no frame in it could be decoded" });
-    else if (errors > 0)
+      this.#problem(index, { code: "media.no-frames", message: "holds no frame that could be decoded" });
+    else if (errors > 0) {
+      const seconds = records.reduce((sum, record) => sum + record.slots, 0) / this.#options.settings.fps;
       this.#options.onProblem(
         source.file,
-        {
-          code: "media.damaged",
-          message: `${errors} decoding ${errors === 1 ? "error" : "errors"}; the damaged frames are left out`,
-        },
+        { code: "media.damaged", message: damageText(source.facts, seconds) },
         undefined,
       );
+    }
   }
 }
 

@@ -1,13 +1,12 @@
 // One stretch of a film, decoded once: scenes, clips, measures, and the clips that will be kept encoded on the way.
 import type { Frame } from "node-av/lib";
-import { KinoraError } from "../../base/errors.ts";
 import { conversionChain, outputMatrix, type Rect, shownSize } from "../../io/video/conversion.ts";
 import { type FilterChain, FrameFilter } from "../../io/video/frame-filter.ts";
 import { packed, sampledFrames } from "../../io/video/read.ts";
 import { VideoReader } from "../../io/video/reader.ts";
 import { ClipBuilder, type ClipRecord, detailEvery, type Sample } from "./clip.ts";
 import { type Flow, flowBetween } from "./flow.ts";
-import { type Geometry, planGeometry } from "./geometry.ts";
+import { type Geometry, planGeometry, tooSmall } from "./geometry.ts";
 import { SourceLook } from "./look.ts";
 import { type Content, contentOfBoth, settleContent } from "./measures/bars.ts";
 import { FilmRendering, renderFilm } from "./render.ts";
@@ -299,13 +298,6 @@ export async function analyseSegment(
   for (const part of cutter.again) clips.push(await analyseAgain(reader, look, part, settings, hooks));
   clips.sort((a, b) => a.first - b.first);
   return { clips, slots, errors: reader.errors };
-}
-
-function tooSmall({ width, height }: Rect, { sizeMultiple, model }: PrepareSettings): KinoraError {
-  return new KinoraError("prepare.too-small", `the picture is ${width}×${height} pixels`, {
-    expected: `at least ${sizeMultiple}×${sizeMultiple} for ${model}`,
-    hint: "nothing can be trained from it",
-  });
 }
 
 /** A clip read a second time with its own picture between the bars. Its frames are known, so scenes are not looked for. */

@@ -1,4 +1,5 @@
 // From the picture inside a source to the size it is trained at: which bucket, how far scaled, which window is kept.
+import { KinoraError } from "../../base/errors.ts";
 import type { Rect } from "../../io/video/conversion.ts";
 import { bucketFor, cropFor, floorTo, type Size } from "../buckets.ts";
 import type { PrepareSettings } from "./settings.ts";
@@ -17,6 +18,14 @@ function nearestInAspect(width: number, height: number, sizes: readonly (readonl
   const off = ([w, h]: readonly [number, number]) => Math.abs(Math.log((w * height) / (h * width)));
   const [w, h] = sizes.reduce((best, size) => (off(size) < off(best) ? size : best));
   return { width: w, height: h };
+}
+
+/** What is said of a source that `planGeometry` finds no size for. */
+export function tooSmall({ width, height }: Size, { sizeMultiple, model }: PrepareSettings): KinoraError {
+  const least = `${sizeMultiple}×${sizeMultiple}`;
+  return new KinoraError("prepare.too-small", `is ${width}×${height} pixels, under one step of ${model} (${least})`, {
+    hint: "nothing can be trained from it",
+  });
 }
 
 /** Undefined where the picture is smaller than one step of the model on a side. */

@@ -1,5 +1,4 @@
 // The whole preparation: sources → analysis → verdicts → rendering → the set's folder, as a stream of events.
-import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
@@ -11,6 +10,7 @@ import {
   type Reason,
 } from "../../protocol/dataset-manifest.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
+import { readCaption } from "../caption/store.ts";
 import { withoutExtension } from "../media-files.ts";
 import { type AnalysedClip, type AnalysedSource, analyseSources, isOutputError } from "./analyse.ts";
 import { Channel, inParallel } from "./channel.ts";
@@ -21,7 +21,10 @@ import { findDuplicates, judge, withFilmOverlays } from "./judge.ts";
 import { toneShifts } from "./normalize.ts";
 import { renderPicture } from "./picture.ts";
 import {
+  checkFolders,
   earlierManifest,
+  itemFile,
+  type Laid,
   layOut,
   manifestName,
   manifestPath,
@@ -55,8 +58,8 @@ export interface PrepareSummary {
   /** Seconds of film kept. */
   seconds: number;
   dropped: number;
-  /** Dropped items by reason; one item may have several. */
-  reasons: Record<string, number>;
+  /** Ids of dropped items by reason; one item may have several. */
+  reasons: Record<string, string[]>;
   problems: number;
   /** Items without a caption. */
   uncaptioned: number;
@@ -70,8 +73,8 @@ export type PrepareEvent =
   | { type: "problem"; path: string; code: string; message: string; hint?: string }
   | {
       type: "progress";
-      stage: "analyse" | "render";
-      /** Seconds of film (analyse) or items (render). */
+      stage: "open" | "analyse" | "render";
+      /** Sources (open), seconds of film (analyse) or items (render). */
       done: number;
       total: number;
       current: string;
@@ -114,6 +117,7 @@ class Preparation {
 
   async run(): Promise<void> {
     await using store = await WorkStore.open(this.#out);
+    await checkFolders(this.#out);
     const scan = await scanSources(this.#request.sources, this.#out);
     const films = scan.files.filter((file) => file.kind === "video").length;
     this.#channel.push({ type: "scanned", films, pictures: scan.files.length - films, others: scan.others });
@@ -121,7 +125,10 @@ class Preparation {
     if (scan.files.length === 0)
       throw new KinoraError("prepare.no-sources", "no film or picture was found", {
         actual: this.#request.sources.join(", "),
-        hint: "name files or folders that hold .mp4, .mov, .mkv, .jpg, .png and the like",
+        hint:
+          scan.ownFolders.length > 0
+            ? `the set itself is written to ${scan.ownFolders.join(", ")}: choose another folder with --out`
+            : "name files or folders that hold .mp4, .mov, .mkv, .jpg, .png and the like",
       });
 
     const started = performance.now();
@@ -132,6 +139,7 @@ class Preparation {
       width: this.#width,
       decoderThreads: this.#decoderThreads,
       ...(signal ? { signal } : {}),
+      onOpened: (done, total, current) => this.#progress("open", done, total, done, started, current),
       onProblem: (file, reason, hint) => this.#problem(file.path, reason, hint),
       onProgress: (done, total, fresh, current) => this.#progress("analyse", done, total, fresh, started, current),
       onAnalysed: () => void this.#work.analysed++,
@@ -143,18 +151,19 @@ class Preparation {
     const rendered = await this.#render(candidates, store);
     const manifest = this.#manifest(sources, candidates);
     const captions = await this.#captions(sources, candidates);
-    const notes = await this.#layOut(candidates, rendered, captions, store);
+    const { notes, captioned } = await this.#layOut(candidates, rendered, captions, store);
     const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
     if (await writeIfChanged(join(this.#out, manifestName), text)) this.#work.written++;
     const strips = new Map(candidates.map(({ item, clip }) => [item.id, store.stripPath(clip.strip)]));
     const unlisted = scan.problems.map(({ path, code, message }) => ({ path, code, message }));
-    const report = await reportHtml(manifest, { directory: this.#out, strips, unlisted, notes });
-    if (await writeIfChanged(join(this.#out, reportName), report)) this.#work.written++;
-    const needed = new Set<string>();
-    for (const { clip } of candidates) needed.add(clip.unit).add(clip.strip);
+    const report = await reportHtml(manifest, { strips, unlisted, notes, captioned });
+    // Captions that came since are shown anew; that is no work on the set.
+    await writeIfChanged(join(this.#out, reportName), report);
+    const needed = new Set(sources.flatMap((source) => source.units));
+    for (const { clip } of candidates) needed.add(clip.strip);
     for (const { key } of rendered.values()) needed.add(key);
     await store.collect(needed);
-    this.#channel.push({ type: "finished", summary: this.#summary(manifest, captions, notes) });
+    this.#channel.push({ type: "finished", summary: this.#summary(manifest, captioned, notes) });
   }
 
   #problem(path: string, { code, message }: Reason, hint?: string): void {
@@ -164,7 +173,7 @@ class Preparation {
 
   /** `fresh`: of `done`, what was worked on since `started`; the rest came from the store. */
   #progress(
-    stage: "analyse" | "render",
+    stage: "open" | "analyse" | "render",
     done: number,
     total: number,
     fresh: number,
@@ -181,6 +190,7 @@ class Preparation {
 
   #judge(sources: readonly AnalysedSource[]): Candidate[] {
     const candidates: Candidate[] = [];
+    const taken = new Set<string>();
     const { duplicates } = this.#settings;
     for (const [source, { file, clips }] of sources.entries()) {
       const records = withFilmOverlays(
@@ -188,13 +198,11 @@ class Preparation {
         duplicates.distance,
       );
       const only = records.filter((record) => !record.short).length === 1;
-      for (const [i, record] of records.entries())
-        candidates.push({
-          clip: { ...clips[i]!, record },
-          source,
-          file,
-          item: this.#item(record, source, file, only && !record.short),
-        });
+      for (const [i, record] of records.entries()) {
+        const item = this.#item(record, source, file, only && !record.short);
+        item.id = unique(item.id, taken);
+        candidates.push({ clip: { ...clips[i]!, record }, source, file, item });
+      }
     }
     if (duplicates.detect) {
       const passing = candidates.flatMap(({ item, source, clip, file }, index) =>
@@ -271,7 +279,7 @@ class Preparation {
         fresh++;
       }
       if (shift) item.normalized = shift;
-      item.file = `${file.kind === "video" ? "videos" : "images"}/${item.id}${ending}`;
+      item.file = itemFile(item);
       item.bytes = known.bytes;
       item.sha256 = known.sha256;
       rendered.set(candidate, { ...known, key });
@@ -317,13 +325,21 @@ class Preparation {
   /** Captions found beside the sources of kept items, by source. */
   async #captions(sources: readonly AnalysedSource[], candidates: readonly Candidate[]): Promise<Map<number, string>> {
     const captions = new Map<number, string>();
-    for (const index of new Set(candidates.filter(({ item }) => item.verdict === "keep").map(({ source }) => source))) {
-      const path = `${withoutExtension(sources[index]!.file.path)}.txt`;
-      const text = await readFile(path, "utf8").catch(() => "");
-      if (text.trim() === "") continue;
-      captions.set(index, text);
-      for (const { source, item } of candidates) if (source === index) item.caption = manifestPath(this.#out, path);
+    const paths = new Map<number, string>();
+    for (const { source, item } of candidates) {
+      if (item.verdict !== "keep" || paths.has(source)) continue;
+      const path = `${withoutExtension(sources[source]!.file.path)}.txt`;
+      paths.set(source, path);
+      try {
+        const text = await readCaption(path);
+        if (text !== undefined) captions.set(source, text);
+      } catch (error) {
+        if (!isKinoraError(error)) throw error;
+        this.#problem(path, error);
+      }
     }
+    for (const { source, item } of candidates)
+      if (captions.has(source)) item.caption = manifestPath(this.#out, paths.get(source)!);
     return captions;
   }
 
@@ -332,7 +348,7 @@ class Preparation {
     rendered: ReadonlyMap<Candidate, RenderedFile & { key: string }>,
     captions: ReadonlyMap<number, string>,
     store: WorkStore,
-  ): Promise<string[]> {
+  ): Promise<Laid> {
     const wanted: Wanted[] = [];
     for (const candidate of candidates) {
       const { item, source, file } = candidate;
@@ -341,26 +357,30 @@ class Preparation {
       const made = rendered.get(candidate);
       const ending = file.kind === "video" ? ".mp4" : ".png";
       wanted.push({
-        file: `${file.kind === "video" ? "videos" : "images"}/${item.id}${ending}`,
+        file: itemFile(item),
         ...(made ? { made: { ...made, from: store.renderedPath(made.key, ending) } } : {}),
         ...(caption === undefined ? {} : { caption }),
       });
     }
-    const { placed, notes } = await layOut(this.#out, wanted, {
+    const laid = await layOut(this.#out, wanted, {
       journal: join(store.folder, "laid.json"),
       earlier: await earlierManifest(this.#out),
       captionsFolder: this.#settings.captions_folder,
       hash: (path) => store.contentHash(path),
     });
-    this.#work.written += placed;
-    return notes;
+    this.#work.written += laid.placed;
+    return laid;
   }
 
-  #summary(manifest: DatasetManifest, captions: ReadonlyMap<number, string>, notes: string[]): PrepareSummary {
+  #summary(manifest: DatasetManifest, captioned: ReadonlySet<string>, notes: string[]): PrepareSummary {
     const kept = manifest.items.filter((item) => item.verdict === "keep");
     const videos = kept.filter((item) => item.kind === "video");
-    const reasons: Record<string, number> = {};
-    for (const item of manifest.items) for (const { code } of item.reasons) reasons[code] = (reasons[code] ?? 0) + 1;
+    const reasons: Record<string, string[]> = {};
+    for (const { id, reasons: why } of manifest.items)
+      for (const { code } of why) {
+        reasons[code] ??= [];
+        reasons[code].push(id);
+      }
     return {
       out: this.#out,
       manifest: join(this.#out, manifestName),
@@ -371,11 +391,20 @@ class Preparation {
       dropped: manifest.items.length - kept.length,
       reasons,
       problems: this.#problems,
-      uncaptioned: kept.filter((item) => !captions.has(item.source)).length,
+      uncaptioned: kept.filter((item) => !captioned.has(itemFile(item))).length,
       notes,
       work: { ...this.#work },
     };
   }
+}
+
+/** `id`, or with the first free number behind it. A set's own clip may lie beside the film it was cut from. */
+function unique(id: string, taken: Set<string>): string {
+  let free = id;
+  // Some file systems tell no case apart.
+  for (let i = 2; taken.has(free.toLowerCase()); i++) free = `${id}-${i}`;
+  taken.add(free.toLowerCase());
+  return free;
 }
 
 /** 75.5 as `001m15s500`: sorts by time, has no dots. */
@@ -390,15 +419,16 @@ function clock(seconds: number): string {
  * Prepares a training set. Nothing in `sources` is changed; a run that was cut off goes on where it stopped, and a run
  * over the same sources and settings finds everything done.
  *
- * @throws KinoraError `prepare-config.*`, `prepare.no-sources`, `prepare.busy`, and `io.*` where the set's folder
- *   cannot be written. What cannot be read comes as `problem` events.
+ * @throws KinoraError `prepare-config.*`, `model.unknown`, `prepare.no-sources`, `prepare.source-in-set`,
+ *   `prepare.busy`, and `io.*` where the set's folder cannot be written; the signal's reason once it is aborted. What
+ *   cannot be read comes as `problem` events.
  */
 export async function* prepareDataset(request: PrepareRequest): AsyncGenerator<PrepareEvent> {
   const settings = settlePrepareConfig(request.config);
   const channel = new Channel<PrepareEvent>();
   const controller = new AbortController();
-  request.signal?.addEventListener("abort", () => controller.abort(request.signal!.reason), { once: true });
-  const run = new Preparation({ ...request, signal: controller.signal }, settings, channel).run().then(
+  const signal = AbortSignal.any([controller.signal, ...(request.signal ? [request.signal] : [])]);
+  const run = new Preparation({ ...request, signal }, settings, channel).run().then(
     () => channel.end(),
     (error) => channel.end(error),
   );

@@ -1,9 +1,12 @@
 // Laying the finished set out: files under their names, captions beside them, what an earlier run left put away.
-import { copyFile, link, mkdir, readdir, readFile, rename, rm, stat } from "node:fs/promises";
-import { dirname, isAbsolute, join, relative, sep } from "node:path";
-import { isPartial, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
-import { type DatasetManifest, datasetManifestSchema } from "../../protocol/dataset-manifest.ts";
+import { copyFile, link, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
+import { KinoraError } from "../../base/errors.ts";
+import { isPartial, makeFolder, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { type DatasetManifest, datasetManifestSchema, type ManifestItem } from "../../protocol/dataset-manifest.ts";
+import { readCaption, writeNewCaption } from "../caption/store.ts";
 import { withoutExtension } from "../media-files.ts";
+import { setFolders } from "./sources.ts";
 
 export const manifestName = "manifest.json";
 export const reportName = "report.html";
@@ -12,6 +15,24 @@ export const reportName = "report.html";
 export function manifestPath(directory: string, path: string): string {
   const way = relative(directory, path);
   return isAbsolute(way) ? way : way.split(sep).join("/");
+}
+
+/** The file of an item in its set; that of an item in place is not there, but its caption goes by it. */
+export function itemFile({ kind, id }: Pick<ManifestItem, "kind" | "id">): string {
+  return kind === "video" ? `videos/${id}.mp4` : `images/${id}.png`;
+}
+
+/** Says before the work what would stop it at its end. @throws KinoraError `io.not-a-folder`. */
+export async function checkFolders(directory: string): Promise<void> {
+  for (const name of setFolders) {
+    const path = join(directory, name);
+    const info = await stat(path).catch(() => undefined);
+    if (info && !info.isDirectory())
+      throw new KinoraError("io.not-a-folder", `${JSON.stringify(path)} is a file`, {
+        expected: `a folder, for the set's ${name}`,
+        hint: "move it away, or choose another folder with --out",
+      });
+  }
 }
 
 /** The manifest of an earlier run, if there is a whole and readable one. */
@@ -45,7 +66,7 @@ export async function place(from: string, to: string): Promise<void> {
 }
 
 export interface Wanted {
-  /** Relative to the set's folder. */
+  /** As `itemFile` has it. */
   file: string;
   /** Absent for items in place: they only have a caption. */
   made?: { from: string; bytes: number; sha256: string };
@@ -58,6 +79,8 @@ export interface Laid {
   placed: number;
   /** What was left alone because a person changed it, and what was left over. */
   notes: string[];
+  /** Of the wanted files those that have a caption now. */
+  captioned: Set<string>;
 }
 
 /** Contents (SHA-256) this tool has given each file of the set: what is ours to replace, also after a kill half-way. */
@@ -67,12 +90,28 @@ function captionFile(file: string): string {
   return `${withoutExtension(file)}.txt`;
 }
 
-/** Writes a caption only where there is none: a caption that a person or `dataset caption` wrote stays. */
-async function addCaption(directory: string, file: string, text: string): Promise<boolean> {
-  const path = join(directory, file);
-  if ((await bytesOf(path)) !== undefined) return false;
-  await writeFileAtomic(path, text);
-  return true;
+/**
+ * Sees to the captions of one item: what a person or `dataset caption` wrote stays, the source's goes where there is
+ * none, and `captions/` gets what stands beside the item. Captions that lie there alone are left so.
+ */
+async function layCaptions(
+  directory: string,
+  { file, caption }: Wanted,
+  captionsFolder: boolean,
+): Promise<{ placed: number; captioned: boolean }> {
+  const beside = join(directory, captionFile(file));
+  const copy = join(directory, "captions", basename(captionFile(file)));
+  let placed = 0;
+  let [text, copied] = [await readCaption(beside), await readCaption(copy)];
+  if (text === undefined && copied === undefined && caption !== undefined) {
+    if (await writeNewCaption(beside, caption)) placed++;
+    text = caption;
+  }
+  if (captionsFolder && text !== undefined && copied === undefined) {
+    if (await writeNewCaption(copy, text)) placed++;
+    copied = text;
+  }
+  return { placed, captioned: (text ?? copied) !== undefined };
 }
 
 async function readJournal(path: string, earlier: DatasetManifest | undefined): Promise<Map<string, Set<string>>> {
@@ -107,7 +146,7 @@ export async function layOut(
   },
 ): Promise<Laid> {
   const { captionsFolder, hash } = options;
-  const laid: Laid = { placed: 0, notes: [] };
+  const laid: Laid = { placed: 0, notes: [], captioned: new Set() };
   const ours = await readJournal(options.journal, options.earlier);
   const planned = new Map([...ours].map(([file, hashes]) => [file, new Set(hashes)]));
   for (const { file, made } of wanted)
@@ -124,6 +163,11 @@ export async function layOut(
     }
     await rm(path, { force: true });
     laid.placed++;
+  }
+  const staying = new Set(wanted.map((entry) => entry.file));
+  for (const item of options.earlier?.items ?? []) {
+    const file = itemFile(item);
+    if (item.verdict !== "keep" || staying.has(file)) continue;
     if ((await bytesOf(join(directory, captionFile(file)))) !== undefined)
       laid.notes.push(`${file} is no longer in the set; its caption ${captionFile(file)} stays`);
   }
@@ -132,22 +176,22 @@ export async function layOut(
   for (const folder of folders) {
     const path = join(directory, folder);
     try {
-      await mkdir(path, { recursive: true });
+      await makeFolder(path);
       for (const name of await readdir(path)) if (isPartial(name)) await rm(join(path, name), { force: true });
     } catch (error) {
-      throw writeError(error, path);
+      throw error instanceof KinoraError ? error : writeError(error, path);
     }
   }
-  for (const { file, made, caption } of wanted) {
+  for (const entry of wanted) {
+    const { file, made } = entry;
     if (made) {
       const outcome = await putInPlace(made, join(directory, file), ours.get(file), hash);
       if (outcome === "placed") laid.placed++;
       if (outcome === "not ours") laid.notes.push(`${file} was there before or was changed since: it stays as it is`);
     }
-    if (caption === undefined) continue;
-    if (await addCaption(directory, captionFile(file), caption)) laid.placed++;
-    const name = captionFile(file).split("/").at(-1)!;
-    if (captionsFolder && (await addCaption(directory, join("captions", name), caption))) laid.placed++;
+    const { placed, captioned } = await layCaptions(directory, entry, captionsFolder);
+    laid.placed += placed;
+    if (captioned) laid.captioned.add(file);
   }
   const final = wanted.flatMap(({ file, made }) => (made ? [[file, new Set([made.sha256])] as const] : []));
   await saveJournal(options.journal, new Map(final));

@@ -4,15 +4,16 @@ import type { DatasetManifest, ManifestItem, ManifestSource } from "../../protoc
 import { type MeasureName, measureNames } from "../../protocol/prepare-config.ts";
 import { histogram } from "./histogram.ts";
 import { measures } from "./measures/table.ts";
+import { itemFile } from "./publish.ts";
 
 export interface ReportContext {
-  /** The set's folder. */
-  directory: string;
   /** Contact strips by item. */
   strips: ReadonlyMap<string, string>;
   /** Places that could not be listed. */
   unlisted: readonly { path: string; code: string; message: string }[];
   notes: readonly string[];
+  /** Files of items that have a caption. */
+  captioned: ReadonlySet<string>;
 }
 
 /** Strips in one page; beyond, a browser has its trouble. */
@@ -65,7 +66,7 @@ async function card(
     item.content && source.width && item.content.width * item.content.height < 0.999 * source.width * source.height!
       ? " · bars cropped"
       : "";
-  const caption = item.verdict === "keep" && !item.caption ? " · no caption" : "";
+  const caption = item.verdict === "keep" && !context.captioned.has(itemFile(item)) ? " · no caption" : "";
   const reasons = item.reasons.map(({ message }) => `<li>${htmlText(message)}</li>`).join("");
   return `<article>${await strip(item, context, budget)}
 <h3>${htmlText(item.id)}</h3>
@@ -127,7 +128,13 @@ function problemRows(sources: readonly ManifestSource[], context: ReportContext)
     problem
       ? [[htmlText(path), htmlText(problem.code), htmlText(problem.message)]]
       : damage
-        ? [[htmlText(path), "media.damaged", `${damage} decoding errors; the damaged frames are left out`]]
+        ? [
+            [
+              htmlText(path),
+              "media.damaged",
+              `${damage} decoding ${damage === 1 ? "error" : "errors"}; damaged frames are left out`,
+            ],
+          ]
         : [],
   );
   return [...rows, ...context.unlisted.map((row) => [row.path, row.code, row.message].map(htmlText))];

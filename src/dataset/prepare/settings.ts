@@ -5,7 +5,7 @@ import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
-import { type ModelName, modelMedia, modelNames } from "../../protocol/model-media.ts";
+import { findModel, type ModelName, modelMedia, modelNames } from "../../protocol/model-media.ts";
 import { type PrepareConfig, type PrepareConfigInput, prepareConfigSchema } from "../../protocol/prepare-config.ts";
 
 /** Everything decided: the file's settings with defaults, and what the model fixes. */
@@ -74,11 +74,16 @@ function describe(issues: readonly z.core.$ZodIssue[]): KinoraError {
   return fail("invalid", `the setting ${place || "file"} is wrong: ${issue.message}`);
 }
 
+function largest(sizes: PrepareConfig["sizes"]): [number, number] | undefined {
+  return sizes?.reduce((most, size) => (size[0] * size[1] > most[0] * most[1] ? size : most));
+}
+
 /**
  * Checks settings and fills in the model's.
- * @throws KinoraError `prepare-config.unknown-key` (naming the nearest), `.invalid`, `.no-model`.
+ * @throws KinoraError `prepare-config.unknown-key` (naming the nearest), `.invalid`, `.no-model`, and `model.unknown`.
  */
 export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings {
+  if (typeof input.model === "string") findModel(input.model);
   const parsed = prepareConfigSchema.safeParse(input);
   if (!parsed.success) throw describe(parsed.error.issues);
   const config = parsed.data;
@@ -92,13 +97,20 @@ export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings 
     );
   if (config.in_place && config.normalize)
     throw fail("invalid", "normalize changes pixels, in_place writes none", "choose one of the two");
+  if (config.sizes && config.resolution)
+    throw fail(
+      "invalid",
+      "sizes and resolution are both given",
+      "sizes alone decide where they are given: leave one out",
+    );
   for (const [width, height] of [...(config.sizes ?? []), ...(config.resolution ? [config.resolution] : [])])
     if (width % media.sizeMultiple !== 0 || height % media.sizeMultiple !== 0)
       throw fail("invalid", `${width}×${height} is no size for ${model}`, `use multiples of ${media.sizeMultiple}`);
   return {
     ...config,
     model,
-    resolution: config.resolution ?? [...media.defaultSize],
+    // Who reads the set keeps to this area: with fixed sizes that of the largest, so that none is made smaller.
+    resolution: config.resolution ?? largest(config.sizes) ?? [...media.defaultSize],
     fps: media.fps,
     sizeMultiple: media.sizeMultiple,
   };

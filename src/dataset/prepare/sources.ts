@@ -1,6 +1,7 @@
 // Which files a preparation reads: folders walked in a steady order, links in a circle cut, our own output left out.
-import { open, readdir, realpath, stat } from "node:fs/promises";
+import { lstat, open, readdir, realpath, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve, sep } from "node:path";
+import { KinoraError } from "../../base/errors.ts";
 import { imageKind } from "../../io/image/kind.ts";
 import { byCodePoint, type MediaKind, mediaKind } from "../media-files.ts";
 
@@ -18,11 +19,41 @@ export interface Scan {
   problems: { path: string; code: string; message: string }[];
   /** Files that are neither film, picture nor caption by their names. */
   others: number;
+  /** Folders not looked into, because the set itself is written there. */
+  ownFolders: string[];
+}
+
+/** The folders of a set that clips, pictures and captions are written to. */
+export const setFolders = ["videos", "images", "captions"] as const;
+
+/** Endings of films beyond those that a reader of sets knows (media-files.ts keeps to musubi's list). */
+const furtherFilms = new Set(
+  ".ts .mts .m2ts .m2v .3gp .3g2 .ogv .mxf .vob .asf .dv .f4v .divx .rm .rmvb .y4m .gif".split(" "),
+);
+
+function kindByName(name: string): MediaKind | undefined {
+  return mediaKind(name) ?? (furtherFilms.has(extname(name).toLowerCase()) ? "video" : undefined);
+}
+
+/** Why the system would not open a file or folder, in words. */
+export async function accessProblem(path: string, error: unknown): Promise<{ code: string; message: string }> {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") {
+    const isLink = await lstat(path).then(
+      (info) => info.isSymbolicLink(),
+      () => false,
+    );
+    return { code: "media.not-found", message: isLink ? "is a link that leads nowhere" : "does not exist" };
+  }
+  if (code === "ELOOP") return { code: "media.io-error", message: "is a link that leads in a circle" };
+  if (code === "EACCES" || code === "EPERM")
+    return { code: "media.no-permission", message: "may not be read by this user" };
+  return { code: "media.io-error", message };
 }
 
 /** An explicit file may have any name: pictures are known by their first bytes, all else is tried as a film. */
 async function kindOfFile(path: string): Promise<MediaKind> {
-  const byName = mediaKind(path);
+  const byName = kindByName(path);
   if (byName) return byName;
   try {
     await using file = await open(path);
@@ -45,15 +76,16 @@ export function slugOf(name: string): string {
   return slug || "item";
 }
 
+/** @throws KinoraError `prepare.source-in-set` where a source lies in a folder that the set is written to. */
 export async function scanSources(sources: readonly string[], outDirectory: string): Promise<Scan> {
   const out = await realpath(outDirectory).catch(() => resolve(outDirectory));
-  const scan: Scan = { files: [], problems: [], others: 0 };
+  const isOurs = (real: string) =>
+    setFolders.some((name) => real === join(out, name) || real.startsWith(join(out, name) + sep));
+  const scan: Scan = { files: [], problems: [], others: 0, ownFolders: [] };
   const seenFolders = new Set<string>();
   const seenFiles = new Set<string>();
-  const problem = (path: string, error: unknown) => {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const known = code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error";
-    scan.problems.push({ path, code: known, message });
+  const problem = async (path: string, error: unknown) => {
+    scan.problems.push({ path, ...(await accessProblem(path, error)) });
   };
   const addFile = async (path: string, kind: MediaKind, name: string) => {
     // A broken or circular link has no real path; opening it says what is wrong.
@@ -65,7 +97,11 @@ export async function scanSources(sources: readonly string[], outDirectory: stri
   const walk = async (root: string, folder: string): Promise<void> => {
     try {
       const real = await realpath(folder);
-      if (seenFolders.has(real) || real === out || real.startsWith(out + sep)) return;
+      if (isOurs(real)) {
+        scan.ownFolders.push(folder);
+        return;
+      }
+      if (seenFolders.has(real)) return;
       seenFolders.add(real);
       for (const name of (await readdir(folder)).sort(byCodePoint)) {
         if (name.startsWith(".")) continue;
@@ -78,21 +114,29 @@ export async function scanSources(sources: readonly string[], outDirectory: stri
           await walk(root, path);
           continue;
         }
-        const kind = mediaKind(name);
+        const kind = kindByName(name);
         if (kind) await addFile(path, kind, stem(relative(root, path)).split(sep).join("__"));
         else if (!name.toLowerCase().endsWith(".txt")) scan.others++;
       }
     } catch (error) {
-      problem(folder, error);
+      await problem(folder, error);
     }
   };
   for (const source of sources) {
     const path = resolve(source);
+    if (isOurs(await realpath(path).catch(() => path)))
+      throw new KinoraError(
+        "prepare.source-in-set",
+        `the source ${JSON.stringify(source)} lies where the set is written`,
+        {
+          hint: "choose another folder with --out",
+        },
+      );
     try {
       if ((await stat(path)).isDirectory()) await walk(path, path);
       else await addFile(path, await kindOfFile(path), stem(basename(path)));
     } catch (error) {
-      problem(path, error);
+      await problem(path, error);
     }
   }
   makeUnique(scan.files);

@@ -1,10 +1,10 @@
 // The hidden work folder of a preparation (DIR/.kinora): finished analyses and rendered files, by content and settings.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat, unlink, utimes } from "node:fs/promises";
+import { open, readdir, readFile, rename, rm, stat, unlink, utimes } from "node:fs/promises";
 import { join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { isPartial, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { isPartial, makeFolder, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
 
 /** Raised with every change that makes old analyses or renderings wrong. */
 const formatVersion = 1;
@@ -60,8 +60,9 @@ export class WorkStore implements AsyncDisposable {
    */
   static async open(directory: string): Promise<WorkStore> {
     const folder = join(directory, ".kinora");
+    await makeFolder(directory);
+    for (const name of ["results", "rendered", "strips"]) await makeFolder(join(folder, name));
     try {
-      for (const name of ["results", "rendered", "strips"]) await mkdir(join(folder, name), { recursive: true });
       await takeLock(join(folder, "lock"), directory);
     } catch (error) {
       throw error instanceof KinoraError ? error : writeError(error, directory);
@@ -107,7 +108,12 @@ export class WorkStore implements AsyncDisposable {
 
   /** Gives a finished film its name in the store. */
   async keepRendered(path: string, key: string, ending: string): Promise<RenderedFile> {
-    await rename(path, this.renderedPath(key, ending));
+    const target = this.renderedPath(key, ending);
+    try {
+      await rename(path, target);
+    } catch (error) {
+      throw writeError(error, target);
+    }
     return await this.noteRendered(key, ending);
   }
 

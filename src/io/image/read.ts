@@ -73,6 +73,22 @@ async function kindOf(path: string): Promise<ImageKind | undefined> {
   }
 }
 
+/** FFmpeg's bound on the pixels of one picture. */
+const mostPixels = 268_000_000;
+
+/** The size that a PNG's or JPEG's head gives, for a picture that was not decoded. */
+function declaredSize(bytes: Buffer, kind: ImageKind): { width: number; height: number } | undefined {
+  if (kind === "png" && bytes.length >= 24) return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20) };
+  if (kind !== "jpeg") return undefined;
+  for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; at += 2 + bytes.readUInt16BE(at + 2)) {
+    const marker = bytes[at + 1]!;
+    // Start of frame, of whatever process; the three in between are tables.
+    if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker))
+      return { width: bytes.readUInt16BE(at + 7), height: bytes.readUInt16BE(at + 5) };
+  }
+  return undefined;
+}
+
 /** Whole formats that are one packet to their decoder. */
 async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Frame> {
   const codec = Codec.findDecoder(codecs[kind]);
@@ -102,6 +118,13 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
   if (status >= 0 && frame.width > 0) return frame;
   frame.free();
   if (status === AVERROR_EAGAIN || isEndOfFile(status)) throw unreadable(path, `holds no whole ${kind} picture`);
+  const size = declaredSize(bytes, kind);
+  if (size && size.width * size.height > mostPixels)
+    throw new KinoraError(
+      "image.too-large",
+      `${JSON.stringify(path)} is ${size.width}×${size.height} pixels, more than can be decoded`,
+      { expected: `at most ${mostPixels / 1e6} million pixels`, hint: "make it smaller with a picture editor" },
+    );
   const { message } = mediaError(status, "decoding", path);
   throw unreadable(path, `could not be decoded as ${kind} (${message})`);
 }

@@ -1,5 +1,5 @@
 // The one door to FFmpeg (node-av, in process): its log kept silent, its status codes turned into our errors.
-
+import { constants } from "node:os";
 import {
   AV_LOG_QUIET,
   AV_NOPTS_VALUE,
@@ -19,7 +19,10 @@ const posix = {
   EACCES: ["media.no-permission", "the file or folder may not be opened by this user"],
   EPERM: ["media.no-permission", "the file or folder may not be opened by this user"],
   EISDIR: ["media.is-folder", "name a file, not a folder"],
+  EROFS: ["media.no-permission", "the disk is mounted read-only: choose another folder"],
   ENOSPC: ["media.disk-full", "free space on the disk and run the same command again: it goes on where it stopped"],
+  EDQUOT: ["media.disk-full", "your quota on this disk is used up"],
+  EFBIG: ["media.disk-full", "the file is larger than the system allows here: choose another disk"],
   ENOMEM: ["media.out-of-memory", "the picture or film needs more memory than there is"],
   EIO: ["media.io-error", "the disk or network gave an error while reading or writing"],
 } as const;
@@ -28,7 +31,8 @@ const posix = {
 export function mediaError(status: number, doing: string, path?: string): KinoraError {
   const where = path === undefined ? "" : ` ${JSON.stringify(path)}`;
   for (const [name, [code, hint]] of Object.entries(posix)) {
-    if (FFmpegError.is(status, FFmpegError.AVERROR(name as never)))
+    // AVERROR(e) is −e.
+    if (status === -constants.errno[name as keyof typeof posix])
       return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`, { hint });
   }
   if (status === AVERROR_DECODER_NOT_FOUND)

@@ -9,7 +9,7 @@ import {
 import { avGetCodecName, avGetPixFmtName, FormatContext, type Stream } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
 import { type ColorInfo, colorOf } from "./color.ts";
-import { check, fileUrl, mediaError, seconds } from "./ffmpeg.ts";
+import { check, fileUrl, isEndOfFile, mediaError, seconds } from "./ffmpeg.ts";
 import { type Orientation, orientationOfMatrix, upright } from "./orientation.ts";
 
 export interface VideoInfo {
@@ -116,7 +116,8 @@ export async function openInput(path: string): Promise<FormatContext> {
   const opened = await context.openInput(fileUrl(path));
   if (opened < 0) {
     const error = mediaError(opened, "opening", path);
-    if (error.code !== "media.invalid-data") throw error;
+    // A file that ends before its first frame is as unreadable as one of another kind.
+    if (error.code !== "media.invalid-data" && !isEndOfFile(opened)) throw error;
     throw new KinoraError("media.unreadable", `${JSON.stringify(path)} is no film or picture that FFmpeg can read`, {
       hint: "it may be cut off before its index was written, or be another kind of file under this name",
     });

@@ -43,6 +43,9 @@ export interface ReaderOptions {
   deinterlace?: boolean;
 }
 
+/** Seconds before the wanted time that are tried one after the other. Each step is a seek, only the last decodes much. */
+const seekBacks = [0, 2, 15, 60, 240, 960, 3840, Number.POSITIVE_INFINITY];
+
 /** A film open for reading; `frames` may be called again and again, one run at a time. */
 export class VideoReader implements AsyncDisposable {
   readonly media: MediaInfo;
@@ -178,7 +181,7 @@ export class VideoReader implements AsyncDisposable {
   /** Starts at the frame on screen at `start`: all frames before it are decoded and dropped. */
   async *#inRange({ start = 0, end = Number.POSITIVE_INFINITY, signal }: DecodeOptions): AsyncGenerator<DecodedFrame> {
     // Where an index is coarse or wrong a seek lands late: try again from further back, at last from the beginning.
-    for (const back of start > 0 ? [0, 2, 15, Number.POSITIVE_INFINITY] : [Number.POSITIVE_INFINITY]) {
+    for (const back of start > 0 ? seekBacks : [Number.POSITIVE_INFINITY]) {
       const target = start - back;
       const fromBeginning = target <= 0;
       if (!(await this.#rewindTo(fromBeginning ? 0 : target))) continue;
