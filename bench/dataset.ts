@@ -1,5 +1,6 @@
 // Dataset preparation against FFmpeg alone (decode, same scaling, same encoding), in one run; and its memory over a long film.
-//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [MINUTES]]
+//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [--minutes 20]]
+//   npm run bench:dataset -- --quick [--long]     small films made on the fly: does it all work, no figures to quote
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
 import { cpus, tmpdir } from "node:os";
@@ -22,8 +23,11 @@ const { values } = parseArgs({
     media: { type: "string", default: resolve(import.meta.dirname, "../../shared/media") },
     long: { type: "boolean", default: false },
     minutes: { type: "string", default: "20" },
+    quick: { type: "boolean", default: false },
   },
 });
+const full = { width: 1920, height: 1080 };
+const small = { width: 640, height: 360 };
 
 interface Spent {
   /** Seconds. */
@@ -60,7 +64,7 @@ async function alone(files: string[], manifest: DatasetManifest, out: string): P
   const { video } = manifest.settings as { video: { crf: number; preset: string } };
   await inParallel(files, width, async (input) => {
     const source = manifest.sources.findIndex(({ path }) => basename(path) === basename(input));
-    const { size } = manifest.items.find((item) => item.source === source)!;
+    const { size } = manifest.items.find((item) => item.source === source && item.size)!;
     const output = join(out, basename(input));
     if (mediaKind(input) === "image") {
       using reader = await ImageReader.open(input);
@@ -76,7 +80,7 @@ function middle(list: readonly Spent[], key: keyof Spent): number {
   return sorted[sorted.length >> 1]!;
 }
 
-async function benchMedia(folder: string, scratch: string): Promise<void> {
+async function benchMedia(folder: string, scratch: string, runs: number): Promise<void> {
   if (!existsSync(folder)) {
     console.log(`no folder ${folder}: nothing to time (name one with --media)`);
     return;
@@ -86,7 +90,7 @@ async function benchMedia(folder: string, scratch: string): Promise<void> {
   const frames = manifest.items.reduce((sum, item) => sum + item.frames, 0);
   const ours: Spent[] = [];
   const theirs: Spent[] = [];
-  for (let run = 0; run < Number(values.runs); run++) {
+  for (let run = 0; run < runs; run++) {
     // Side by side in time, so that a busy machine hits both.
     theirs.push(await timed(() => alone(files, manifest, join(scratch, `alone-${run}`))));
     ours.push(await timed(async () => void (await prepare(files, join(scratch, `set-${run}`)))));
@@ -113,11 +117,13 @@ async function peakMemory(work: () => Promise<void>): Promise<number> {
   return Math.round(peak / 1e6);
 }
 
-async function benchLong(scratch: string, minutes: number): Promise<void> {
+/** Films of two lengths: memory is flat where the tenfold one takes no more. */
+async function benchLong(scratch: string, minutes: number, size: { width: number; height: number }): Promise<void> {
+  const peaks: number[] = [];
   for (const length of [minutes / 10, minutes]) {
     const film = join(scratch, `film-${length}.mp4`);
-    console.log(`making a ${length}-minute 1920×1080 film…`);
-    await makeLongFilm(film, length * 60);
+    console.log(`making a ${length}-minute ${size.width}×${size.height} film…`);
+    await makeLongFilm(film, length * 60, size);
     let manifest: DatasetManifest | undefined;
     let spent: Spent | undefined;
     const peak = await peakMemory(async () => {
@@ -127,17 +133,29 @@ async function benchLong(scratch: string, minutes: number): Promise<void> {
         });
       });
     });
+    peaks.push(peak);
     const theirs = await timed(() => alone([film], manifest!, join(scratch, `long-alone-${length}`)));
     console.log(
       `${length} min: ${manifest!.items.length} clips, preparation ${spent!.wall.toFixed(1)} s, FFmpeg alone ${theirs.wall.toFixed(1)} s: ${(spent!.wall / theirs.wall).toFixed(3)} time, ${(spent!.cpu / theirs.cpu).toFixed(3)} CPU; peak memory ${peak} MB`,
     );
   }
+  console.log(`memory of the tenfold length: ${(peaks[1]! / peaks[0]!).toFixed(2)} times`);
+}
+
+/** Two short films and a picture. */
+async function quickMedia(folder: string): Promise<void> {
+  await mkdir(folder);
+  for (const [i, seconds] of [8, 5].entries()) await makeLongFilm(join(folder, `film-${i}.mp4`), seconds, small);
+  const data = Uint8Array.from({ length: 640 * 360 * 3 }, (_, i) => (i / 640) & 255);
+  await writePng(join(folder, "picture.png"), { ...small, data });
 }
 
 const scratch = await mkdtemp(join(tmpdir(), "kinora-bench-"));
 try {
-  await benchMedia(resolve(values.media), scratch);
-  if (values.long) await benchLong(scratch, Number(values.minutes));
+  const media = values.quick ? join(scratch, "media") : resolve(values.media);
+  if (values.quick) await quickMedia(media);
+  await benchMedia(media, scratch, values.quick ? 1 : Number(values.runs));
+  if (values.long) await benchLong(scratch, values.quick ? 1 : Number(values.minutes), values.quick ? small : full);
 } finally {
   await rm(scratch, { recursive: true, force: true });
 }

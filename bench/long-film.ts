@@ -3,8 +3,12 @@ import { AV_CODEC_FLAG_GLOBAL_HEADER } from "node-av/constants";
 import { Codec, CodecContext, Dictionary, FilterGraph, FormatContext, Frame, Packet } from "node-av/lib";
 import { check, fileUrl } from "../src/io/video/ffmpeg.ts";
 
-/** 1920×1080 at 25 frames a second with a cut every seven seconds. */
-export async function makeLongFilm(path: string, seconds: number): Promise<void> {
+/** 25 frames a second with a cut every seven seconds. */
+export async function makeLongFilm(
+  path: string,
+  seconds: number,
+  { width, height } = { width: 1920, height: 1080 },
+): Promise<void> {
   using graph = new FilterGraph();
   graph.alloc();
   // The pattern jumps to another place and another tone with every scene.
@@ -12,7 +16,7 @@ export async function makeLongFilm(path: string, seconds: number): Promise<void>
     `mandelbrot=s=480x270:r=25:end_scale=0.02:maxiter=200,trim=end=60,loop=loop=-1:size=1500:start=0,setpts=N/25/TB`,
     "hue=h='137*floor(t/7)'",
     "scroll=h=0.002:hpos=0",
-    "scale=1920:1080:flags=bilinear,format=yuv420p",
+    `scale=${width}:${height}:flags=bilinear,format=yuv420p`,
     `trim=end=${seconds}`,
   ].join(",");
   check(graph.parse2(`${chain},buffersink@out`), chain);

@@ -23,7 +23,7 @@ export const measurementSchema = z.strictObject({
 export type Measurement = z.infer<typeof measurementSchema>;
 
 export const reasonSchema = z.strictObject({
-  /** A measure's name with `-low` or `-high`, or `too-short`, `near-duplicate`, `damaged`, `bars-only`. */
+  /** A measure's name with `-low` or `-high`, or `too-short`, `too-small`, `near-duplicate`, `unreadable-again`. */
   code: z.string(),
   message: z.string(),
 });
