@@ -4,6 +4,7 @@ import { datasetCaption } from "./commands/dataset-caption.ts";
 import { datasetInspect } from "./commands/dataset-inspect.ts";
 import { datasetPrepare } from "./commands/dataset-prepare.ts";
 import { datasetSizes } from "./commands/dataset-sizes.ts";
+import { doctorCommand } from "./commands/doctor.ts";
 import { generateCommand } from "./commands/generate.ts";
 import { loraConvert } from "./commands/lora-convert.ts";
 import { loraInspect } from "./commands/lora-inspect.ts";
@@ -17,6 +18,7 @@ export const commands: readonly Command[] = [
   datasetInspect,
   datasetPrepare,
   datasetSizes,
+  doctorCommand,
   generateCommand,
   loraConvert,
   loraInspect,

@@ -1,5 +1,5 @@
 // Where oneDNN is on this machine, the entry points both major versions share, and the one check of their statuses.
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import koffi, { type LibraryHandle } from "koffi";
 import { KinoraError } from "../base/errors.ts";
@@ -29,13 +29,24 @@ export function check(status: Status, call: string): void {
   });
 }
 
-function installHint(): string {
+/** The command that installs oneDNN by the package manager that is here. */
+export function installCommand(): string {
+  const has = (program: string) => existsSync(join("/usr/bin", program));
+  if (process.platform === "darwin") return "brew install onednn";
   if (process.platform === "linux") {
-    return "run `apt-get install libdnnl2` (or your system's oneDNN package), or set KINORA_ONEDNN to the path of libdnnl.so";
+    // The package carries the version in its name: libdnnl2, libdnnl3, libdnnl3.6.
+    if (has("apt-get")) return "sudo apt-get install '^libdnnl[0-9.]+$'";
+    if (has("dnf")) return "sudo dnf install onednn";
+    if (has("pacman")) return "sudo pacman -S onednn";
   }
-  if (process.platform === "darwin")
-    return "run `brew install onednn`, or set KINORA_ONEDNN to the path of libdnnl.dylib";
-  return "install oneDNN (oneAPI) and set KINORA_ONEDNN to the path of dnnl.dll";
+  return "conda install -c conda-forge onednn";
+}
+
+const libraryName =
+  process.platform === "win32" ? "dnnl.dll" : process.platform === "darwin" ? "libdnnl.dylib" : "libdnnl.so";
+
+function installHint(): string {
+  return `run \`${installCommand()}\`, or set KINORA_ONEDNN to the path of ${libraryName}`;
 }
 
 /** File names in the order of preference, and the folders the system's loader does not search by itself. */
@@ -150,6 +161,15 @@ export interface Library {
   readonly handle: LibraryHandle;
   readonly calls: CommonCalls;
   readonly version: { readonly major: number; readonly minor: number; readonly patch: number };
+  /** As it was asked for: a path, or a name that the system's loader looked up. */
+  readonly name: string;
+}
+
+/** The file that was loaded for a library; its name where the system does not tell. */
+export function fileOf({ name }: Library): string {
+  if (process.platform !== "linux" || name.includes("/")) return name;
+  const maps = readFileSync("/proc/self/maps", "utf8");
+  return /^.* (\/.*libdnnl[^/\n]*)$/m.exec(maps)?.[1] ?? name;
 }
 
 /** Opens one file and looks whether it serves: its version, and an engine for CPUs (builds for SYCL may have none). */
@@ -166,7 +186,7 @@ function tryLibrary(path: string): Library {
   }
   const engines: number = handle.func("size_t dnnl_engine_get_count(int)")(CPU_ENGINE);
   if (Number(engines) === 0) throw new Error("oneDNN built without a CPU engine");
-  return { handle, calls: bind(handle), version: { major, minor, patch } };
+  return { handle, calls: bind(handle), version: { major, minor, patch }, name: path };
 }
 
 let loaded: Library | undefined;

@@ -1,0 +1,202 @@
+// What files tell of NVIDIA GPUs and the libraries a cuda device will need. Loads nothing and starts no program.
+import { type Dirent, readdirSync, readFileSync, realpathSync } from "node:fs";
+import { basename, join } from "node:path";
+
+/** Where to look. */
+export interface Place {
+  platform: NodeJS.Platform;
+  environment: Readonly<Record<string, string | undefined>>;
+  home: string;
+  /** The working folder, whose virtual environment counts. */
+  folder: string;
+  /** The root of the file system. */
+  root: string;
+}
+
+export interface NvidiaFindings {
+  /** `model` where the driver tells; without a driver only that there is one. */
+  gpus: { bus: string; model?: string }[];
+  /** libcuda or nvcuda.dll, and the version where it tells. */
+  driver?: { version?: string; library?: string };
+  /** CUDA toolkits. */
+  toolkits: { folder: string; version?: string }[];
+  /** pip's packages of NVIDIA's libraries, and PyTorch. */
+  packages: { name: string; version: string; folder: string }[];
+  /** The newest file of each library that was found in a toolkit, in pip's packages, in PyTorch or in the system. */
+  libraries: { name: CudaLibrary; file: string }[];
+}
+
+/** What a cuda device will call. */
+const libraryFiles = {
+  cuBLASLt: /^(?:libcublasLt\.so\.\d+|cublasLt64_\d+\.dll)$/,
+  cuDNN: /^(?:libcudnn\.so\.\d+|cudnn64_\d+\.dll)$/,
+  NVRTC: /^(?:libnvrtc\.so\.\d+|nvrtc64_\d+_\d+\.dll)$/,
+} as const;
+
+export type CudaLibrary = keyof typeof libraryFiles;
+
+function list(folder: string): Dirent[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true });
+  } catch {
+    return [];
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+/** Folders in `folder` whose names match, in order. */
+function matching(folder: string, name: RegExp): string[] {
+  const found = list(folder).filter((entry) => name.test(entry.name));
+  return found.map((entry) => join(folder, entry.name)).sort();
+}
+
+/** The driver describes each GPU; without one, the bus still knows NVIDIA's display adapters. */
+function gpus({ root }: Place): NvidiaFindings["gpus"] {
+  const described = list(join(root, "proc/driver/nvidia/gpus")).map(({ name }) => {
+    const text = read(join(root, "proc/driver/nvidia/gpus", name, "information")) ?? "";
+    const model = /^Model:\s*(.+)$/m.exec(text)?.[1]?.trim();
+    return { bus: name, ...(model ? { model } : {}) };
+  });
+  if (described.length > 0) return described;
+  const devices = join(root, "sys/bus/pci/devices");
+  return list(devices).flatMap(({ name }) => {
+    const vendor = read(join(devices, name, "vendor"))?.trim();
+    const kind = read(join(devices, name, "class"))?.trim();
+    // Class 03 is display controllers; the cards' sound devices have the same vendor.
+    return vendor === "0x10de" && kind?.startsWith("0x03") ? [{ bus: name }] : [];
+  });
+}
+
+function systemFolders({ root, platform, environment }: Place): string[] {
+  if (platform === "win32") return [join(environment.SystemRoot ?? join(root, "Windows"), "System32")];
+  const fixed = [
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu",
+    "usr/lib64",
+    "usr/lib",
+    "usr/local/nvidia/lib64",
+    "usr/lib/wsl/lib",
+  ].map((folder) => join(root, folder));
+  return [...(environment.LD_LIBRARY_PATH?.split(":").filter(Boolean) ?? []), ...fixed];
+}
+
+function driver(place: Place): NvidiaFindings["driver"] {
+  // "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar …", or "… Open Kernel Module for x86_64  570.…"
+  const text = read(join(place.root, "proc/driver/nvidia/version"));
+  const told = text && /^NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s/m.exec(text)?.[1];
+  const name = place.platform === "win32" ? /^nvcuda\.dll$/i : /^libcuda\.so\.1$/;
+  const [library] = systemFolders(place).flatMap((folder) => matching(folder, name));
+  if (library === undefined && told === undefined) return undefined;
+  // The file behind libcuda.so.1 carries the driver's version in its name.
+  const version = told ?? (library && /\.so\.(\d+\.[\d.]+)$/.exec(real(library))?.[1]);
+  return { ...(version ? { version } : {}), ...(library ? { library } : {}) };
+}
+
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+function toolkits({ root, platform, environment }: Place): NvidiaFindings["toolkits"] {
+  const installed =
+    platform === "win32"
+      ? matching(
+          join(environment.ProgramFiles ?? join(root, "Program Files"), "NVIDIA GPU Computing Toolkit/CUDA"),
+          /^v/,
+        )
+      : [...matching(join(root, "usr/local"), /^cuda(?:-\d+(?:\.\d+)?)?$/), ...matching(join(root, "opt"), /^cuda$/)];
+  const named = [environment.CUDA_HOME, environment.CUDA_PATH].filter((folder) => folder !== undefined);
+  // /usr/local/cuda is mostly a link to one of its neighbours.
+  const folders = [...new Set([...named, ...installed].map(real))].filter((folder) => list(folder).length > 0);
+  return folders.map((folder) => {
+    const version = toolkitVersion(folder);
+    return { folder, ...(version ? { version } : {}) };
+  });
+}
+
+function toolkitVersion(folder: string): string | undefined {
+  const json = read(join(folder, "version.json"));
+  if (json !== undefined) {
+    const told = /"cuda"\s*:\s*\{[^}]*"version"\s*:\s*"([\d.]+)"/.exec(json)?.[1];
+    if (told) return told;
+  }
+  const text = read(join(folder, "version.txt"));
+  return (text && /CUDA Version ([\d.]+)/.exec(text)?.[1]) || /(\d+\.\d+)$/.exec(basename(folder))?.[1];
+}
+
+/** Where Python's packages lie, of every environment that is at hand. */
+function sitePackages({ root, platform, environment, home, folder }: Place): string[] {
+  const prefixes = [
+    environment.VIRTUAL_ENV,
+    environment.CONDA_PREFIX,
+    join(folder, ".venv"),
+    join(folder, "venv"),
+    ...["miniconda3", "anaconda3", "miniforge3"].map((name) => join(home, name)),
+    join(home, ".local"),
+    ...["usr/local", "usr", "opt/conda"].map((name) => join(root, name)),
+  ].filter((prefix) => prefix !== undefined);
+  const found = prefixes.flatMap((prefix) =>
+    platform === "win32"
+      ? [join(prefix, "Lib", "site-packages")]
+      : matching(join(prefix, "lib"), /^python3(?:\.\d+)?$/).flatMap((python) =>
+          ["site-packages", "dist-packages"].map((name) => join(python, name)),
+        ),
+  );
+  return [...new Set(found.filter((packages) => list(packages).length > 0).map(real))];
+}
+
+/** `nvidia_cublas_cu12-12.4.5.8.dist-info` and `torch-2.5.1+cu124.dist-info`. */
+const distribution = /^(nvidia_(?:cublas|cudnn|cuda_nvrtc|cuda_runtime)(?:_cu\d+)?|torch)-([^-]+)\.dist-info$/;
+
+function packagesIn(folder: string): NvidiaFindings["packages"] {
+  return list(folder).flatMap(({ name }) => {
+    const [, found, version] = distribution.exec(name) ?? [];
+    return found !== undefined && version !== undefined ? [{ name: found.replaceAll("_", "-"), version, folder }] : [];
+  });
+}
+
+/** The folders of a Python environment that hold libraries: NVIDIA's own packages, then what PyTorch carries. */
+function libraryFolders(packages: string): string[] {
+  const nvidia = list(join(packages, "nvidia")).flatMap(({ name }) =>
+    ["lib", "bin"].map((place) => join(packages, "nvidia", name, place)),
+  );
+  return [...nvidia, join(packages, "torch", "lib")];
+}
+
+function libraries(folders: readonly string[]): NvidiaFindings["libraries"] {
+  const files = folders.flatMap((folder) => list(folder).map(({ name }) => ({ name, path: join(folder, name) })));
+  const major = (name: string) => Number(/(\d+)(?:\.dll)?$/.exec(name)?.[1] ?? 0);
+  return (Object.keys(libraryFiles) as CudaLibrary[]).flatMap((name) => {
+    const found = files.filter((file) => libraryFiles[name].test(file.name));
+    found.sort((a, b) => major(b.name) - major(a.name));
+    return found[0] ? [{ name, file: found[0].path }] : [];
+  });
+}
+
+export function findNvidia(place: Place): NvidiaFindings {
+  const kits = toolkits(place);
+  const packages = sitePackages(place);
+  const found = driver(place);
+  const folders = [
+    ...kits.flatMap(({ folder }) => ["lib64", "lib", "bin"].map((name) => join(folder, name))),
+    ...packages.flatMap(libraryFolders),
+    ...systemFolders(place),
+  ];
+  return {
+    gpus: gpus(place),
+    ...(found ? { driver: found } : {}),
+    toolkits: kits,
+    packages: packages.flatMap(packagesIn),
+    libraries: libraries(folders),
+  };
+}
