@@ -20,6 +20,16 @@ export interface RandomOptions {
 /** Elements drawn at a time, so that float32 values never stand beside a whole narrow weight. */
 const CHUNK = 1 << 20;
 
+/** What a parameter starts as: one value, or normal values with variance 1/fan-in. */
+export function initialValues(
+  name: string,
+  shape: Shape,
+): { constant: number; deviation?: undefined } | { constant?: undefined; deviation: number } {
+  if (/\.bias$/.test(name)) return { constant: 0 };
+  if (/gamma$|norm[^.]*\.weight$/.test(name)) return { constant: 1 };
+  return { deviation: 1 / Math.sqrt(Math.max(1, elementCount(shape.slice(1)))) };
+}
+
 /**
  * Normal values with variance 1/fan-in for products and convolutions, ones for norm gains, zeros for biases. Each
  * parameter has its own Philox stream by the order of asking.
@@ -44,9 +54,9 @@ export class RandomWeights implements WeightProvider {
     const stored = this.#options.trainable ? "f32" : dtype === "stored" ? "bf16" : dtype;
     const tensor = ownedEmpty(this.device, shape, stored, "weights");
     this.#owned.push(tensor);
-    if (/\.bias$/.test(name)) this.device.kernels.fill(tensor, 0);
-    else if (/gamma$|norm[^.]*\.weight$/.test(name)) this.device.kernels.fill(tensor, 1);
-    else this.#draw(tensor, 1 / Math.sqrt(Math.max(1, elementCount(shape.slice(1)))));
+    const { constant, deviation } = initialValues(name, shape);
+    if (deviation === undefined) this.device.kernels.fill(tensor, constant);
+    else this.#draw(tensor, deviation);
     return this.#trainable(name, tensor);
   }
 

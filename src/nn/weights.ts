@@ -115,6 +115,8 @@ export interface StoredWeight {
   bytes(): Uint8Array;
   /** Where the bytes are, if they are plain host memory that outlives the model: no copy is made then. */
   readonly address?: Address;
+  /** Says that the bytes will not be read again soon, so that a file's pages need not stay in memory. */
+  discard?(): void;
   /** Quantised weights: value = stored · scale; granularity by shape, see LinearWeight. */
   readonly scale?: { readonly values: Float32Array; readonly shape: Shape };
 }
@@ -190,7 +192,10 @@ export class WeightLoader implements WeightProvider {
     } else {
       weight = new FrozenWeight(this.#convert(stored, dtype));
     }
-    if (this.#options.pack) weight.pack();
+    if (this.#options.pack) {
+      weight.pack();
+      if (weight.packed) stored.discard?.();
+    }
     this.#owned.push(weight);
     return weight;
   }
@@ -244,6 +249,7 @@ export class WeightLoader implements WeightProvider {
     const scale = ownedEmpty(this.device, scales, "f32", "weights");
     using source = this.#plain(stored);
     this.device.kernels.quantize(source, data, scale);
+    stored.discard?.();
     return new FrozenWeight(data, scale);
   }
 
@@ -263,6 +269,7 @@ export class WeightLoader implements WeightProvider {
     } else {
       this.device.kernels.cast(source, target);
     }
+    stored.discard?.();
     return target;
   }
 

@@ -38,5 +38,7 @@ export type GenerateEvent =
       /** Kept latents, where asked for. */
       latents?: string;
       seconds: number;
+      /** Most bytes of the device at once. */
+      peakBytes: number;
       recipe: Recipe;
     };

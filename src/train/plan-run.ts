@@ -38,8 +38,9 @@ export interface BucketPlan {
   tokens: number;
   /** Batches of an epoch. */
   batches: number;
-  /** Most device bytes in a step that ends with such a batch. */
+  /** Most device bytes in a step that ends with such a batch; with the file pages that it reads in place. */
   peak: number;
+  resident: number;
   bytes: Record<MemoryCategory, number>;
   work: WorkCount;
 }
@@ -48,6 +49,8 @@ export interface PhasePlan {
   name: "latents" | "texts" | "training" | "previews";
   /** Most device bytes at once. */
   peak: number;
+  /** The same with the pages of files that are read in place, which the system may drop. */
+  resident: number;
   /** Of the whole phase, where everything has to be made; of one round of previews. */
   work: WorkCount;
 }
@@ -58,12 +61,12 @@ export interface RunPlan {
   batchesPerEpoch: number;
   /** Elements that train, in each expert. */
   trained: number;
-  /** Bytes of frozen weights that the device reads from the file's own pages, and holds no copy of. */
-  mapped: number;
   buckets: BucketPlan[];
   phases: PhasePlan[];
   /** Device bytes of the phase that needs the most. */
   peak: number;
+  /** With pages of files that are read in place. */
+  resident: number;
   /** A step on average over an epoch. */
   step: WorkCount;
   /** Host bytes beyond the device's, about: the process, a batch's arrays, the largest tensor that is saved. */
@@ -77,7 +80,7 @@ export type PlanRunEvent = DataEvent | { type: "planned"; done: number; of: numb
 /** Scratch of kernels, which the null device does not see; at the peak the cpu device has between none and twice this. */
 const SCRATCH = 2 ** 17;
 /** Of a process that has loaded Kinora, measured. */
-const PROCESS = 180e6;
+export const PROCESS = 180e6;
 
 function work(device: NullDevice): WorkCount {
   const count: WorkCount = { flops: 0, moved: 0, calls: 0 };
@@ -96,8 +99,13 @@ const plus = (a: WorkCount, b: WorkCount, times = 1): WorkCount => ({
 });
 const none: WorkCount = { flops: 0, moved: 0, calls: 0 };
 
+const peaks = (device: NullDevice): { peak: number; resident: number } => ({
+  peak: device.memory().peak + SCRATCH,
+  resident: device.resident().peak + SCRATCH,
+});
+
 /** A transformer as the official files have it (float32), for where there is none on this disk. */
-function assumedDit({ dit }: TrainSettings["model"]): DitSource {
+export function assumedDit({ dit }: TrainSettings["model"]): DitSource {
   const shapes = ditShapes(dit);
   const reader: WeightReader = {
     names: () => shapes.keys(),
@@ -128,11 +136,6 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
   using model = openExpert(device, settings, expert, source, { train: true, dropout });
   const { parameters } = model.training!;
   const trained = [...parameters.values()].reduce((sum, { size }) => sum + size, 0);
-  const stored = [...ditShapes(settings.model.dit).values()].reduce(
-    (sum, shape) => sum + shape.reduce((product, size) => product * size, 1),
-    0,
-  );
-  const heldWeights = device.memory().byCategory.weights.live;
 
   const groups = bucketsOf(items.train);
   const buckets: BucketPlan[] = [];
@@ -149,6 +152,7 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
   const training: PhasePlan = {
     name: "training",
     peak: Math.max(...buckets.map(({ peak }) => peak)),
+    resident: Math.max(...buckets.map(({ resident }) => resident)),
     work: plus(none, step, steps),
   };
   const all = [...items.train, ...items.heldOut];
@@ -165,21 +169,14 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
     steps,
     batchesPerEpoch,
     trained,
-    mapped: path !== undefined && heldWeights < stored ? mappedBytes(source, heldWeights, settings) : 0,
     buckets,
     phases,
     peak: Math.max(...phases.map(({ peak }) => peak)),
+    resident: Math.max(...phases.map(({ resident }) => resident)),
     step,
     host: PROCESS + largest + arrays,
     assumed,
   };
-}
-
-/** Frozen weights that are not copied: the file's pages. */
-function mappedBytes({ reader }: DitSource, held: number, { model }: TrainSettings): number {
-  let bytes = 0;
-  for (const name of ditShapes(model.dit).keys()) bytes += reader.find(name)?.bytes().byteLength ?? 0;
-  return Math.max(0, bytes - held);
 }
 
 /** Host arrays of a batch: latents, noise, what is joined for the model, and the target. */
@@ -228,14 +225,13 @@ async function planBucket(
   if (settings.optimizer.accumulation > 1) await gather();
   await optimizer.gradientNorm();
   optimizer.update(1e-4);
-  const { peak, byCategory } = device.memory();
-  const categories = Object.entries(byCategory).map(([name, bytes]) => [name, bytes.peak]);
+  const categories = Object.entries(device.memory().byCategory).map(([name, bytes]) => [name, bytes.peak]);
   return {
     ...bucket,
     batch,
     tokens: latentSize(settings.model, bucket).tokens,
     batches,
-    peak: peak + SCRATCH,
+    ...peaks(device),
     bytes: Object.fromEntries(categories) as BucketPlan["bytes"],
     work: count,
   };
@@ -287,7 +283,7 @@ function planLatents(
     if (rest >= 2) clip = plus(clip, chunk(4), rest - 1);
     total = plus(total, clip, members.length);
   }
-  return { name: "latents", peak: device.memory().peak + SCRATCH, work: total };
+  return { name: "latents", ...peaks(device), work: total };
 }
 
 function planTexts(
@@ -313,7 +309,7 @@ function planTexts(
     encoder.encode(new Int32Array(tokens(text)));
     total = plus(total, work(device));
   }
-  return { name: "texts", peak: device.memory().peak + SCRATCH, work: total };
+  return { name: "texts", ...peaks(device), work: total };
 }
 
 /** A preview while a transformer is set up for training: a forward pass, then the decoder beside it. */
@@ -358,5 +354,5 @@ function planPreviews(
     for (let frame = 0; frame < shape[1]; frame++) chunk();
     total = plus(total, work(device));
   }
-  return { name: "previews", peak: device.memory().peak + SCRATCH, work: total };
+  return { name: "previews", ...peaks(device), work: total };
 }

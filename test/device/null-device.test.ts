@@ -98,6 +98,27 @@ describe("null device", () => {
     device.free(block);
   });
 
+  test("counts mapped memory as resident from its first use on, but not a table that is only looked up", () => {
+    const own = createNullDevice();
+    const mapped = (shape: number[]) => {
+      const block = own.mapHost(4096n as Address, 4 * elementCount(shape))!;
+      return { block, offset: 0, dtype: "f32" as const, shape };
+    };
+    const [weight, table] = [mapped([10, 10]), mapped([1000, 10])];
+    const [x, y] = [tensor([5, 10], "f32", own), tensor([5, 10], "f32", own)];
+    const ids = { ...tensor([5], "f32", own), dtype: "i32" as const };
+    own.kernels.embedding(table, ids, x);
+    expect(own.resident().live).toBe(own.memory().live);
+    own.kernels.linear(x, { dtype: "f32", shape: [10, 10], plain: weight }, y);
+    own.kernels.linear(x, { dtype: "f32", shape: [10, 10], plain: weight }, y);
+    expect(own.resident().live).toBe(own.memory().live + 400);
+    own.free(weight.block);
+    own.free(table.block);
+    expect(own.resident()).toEqual({ live: own.memory().live, peak: own.memory().live + 400 });
+    own.resetPeak();
+    expect(own.resident().peak).toBe(own.memory().live);
+  });
+
   test("misuse is the same coded error as on a device with memory", async () => {
     const block = device.alloc(16, "activations");
     expect(codeOf(() => device.upload(block, 8, new Uint8Array(9)))).toBe("memory.out-of-range");

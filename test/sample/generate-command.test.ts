@@ -70,9 +70,9 @@ describe("kinora generate", () => {
   it("draws a seed for -1, says it, and gives the same film for that seed", async () => {
     const [one, two] = [path("drawn.mp4"), path("drawn-again.mp4")];
     const rest = [...tiny, "--sample_steps", "1", "--ckpt_dir", folder, "--keep-latents"];
-    const drawn = await kinora(...rest, "--seed", "-1", "--out", one, "--json");
-    const { seed } = JSON.parse(drawn.data).recipe;
-    expect(drawn.notes).toContain(`seed ${seed}`);
+    const drawn = await kinora(...rest, "--seed", "-1", "--out", one);
+    const seed = /seed (\d+)/.exec(drawn.notes)![1]!;
+    expect(JSON.parse((await kinora("show", one, "--json")).data).seed).toBe(seed);
     await kinora(...rest, "--base_seed", seed, "--out", two);
     expect(latentsOf(two)).toEqual(latentsOf(one));
   });
@@ -85,6 +85,14 @@ describe("kinora generate", () => {
     const other = await kinora("generate", "--from", one, "--out", three, "--keep-latents", "--noise", "torch-cpu");
     expect(other.notes).toContain("differs from the recipe that is repeated: noise");
     expect(latentsOf(three)).not.toEqual(latentsOf(one));
+  });
+
+  it("tells machines every event as a line of JSON", async () => {
+    const made = await kinora(...quick, "--ckpt_dir", folder, "--out", path("events.mp4"), "--json");
+    const events = made.notes.split("\n").flatMap((line) => (line.startsWith("{") ? [JSON.parse(line)] : []));
+    const stages = events.flatMap(({ type, stage }) => (type === "stage" ? [stage] : []));
+    expect(new Set(stages)).toEqual(new Set(["check", "hash", "text", "load", "sample", "decode"]));
+    expect(events.at(-1)).toMatchObject({ type: "finished", frames: JSON.parse(made.data).frames });
   });
 
   it("names a film that has no name after what it is", async () => {

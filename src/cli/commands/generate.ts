@@ -261,6 +261,13 @@ function tell(event: GenerateEvent, since: number, out: Output): void {
   }
 }
 
+/** Pictures stay in the preview's file. */
+function jsonEvent(event: GenerateEvent): unknown {
+  if (event.type !== "preview") return event;
+  const { frames: _frames, ...rest } = event;
+  return rest;
+}
+
 function headline(recipe: Recipe): string {
   const { task, video, frames, fps, steps, sampler, shift, guidance, seed, noise, dtype, device } = recipe;
   const scale = guidance.low === guidance.high ? guidance.low : `${guidance.low} low, ${guidance.high} high`;
@@ -338,7 +345,8 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
         since = Date.now();
         loadedBytes = 0;
       }
-      tell(event, since, out);
+      if (given.json) out.note(JSON.stringify(jsonEvent(event)));
+      else tell(event, since, out);
       if (event.type === "step") interrupt.afterStep(event.seconds);
       if (event.type === "preview") await writePreview(event, request.out);
       if (event.type === "interrupted") return stoppedEarly(event, request.out, given.json, out);
@@ -371,7 +379,10 @@ function finish(event: Extract<GenerateEvent, { type: "finished" }>, json: boole
   const { type: _type, ...result } = event;
   if (json) out.data(JSON.stringify(result));
   else {
-    out.data(`${result.path}: ${result.frames} frames, ${formatBytes(result.bytes)}, ${formatSeconds(result.seconds)}`);
+    const { path, frames, bytes, seconds, peakBytes } = result;
+    out.data(
+      `${path}: ${frames} frames, ${formatBytes(bytes)}, ${formatSeconds(seconds)}, peak memory ${formatBytes(peakBytes)}`,
+    );
     if (result.latents) out.data(result.latents);
   }
 }

@@ -172,11 +172,13 @@ function describeRun(
     "device memory",
     `  at most        ${formatBytes(plan.peak)}`,
     `  in training    ${categories.join(", ")} (each at its own most)`,
-    ...(plan.mapped > 0
-      ? [`  read in place   ${formatBytes(plan.mapped)} of frozen weights from the file's own pages, not copied`]
-      : []),
     ...phases,
     `host memory beside it: about ${formatBytes(plan.host)}`,
+    ...(plan.resident > plan.peak
+      ? [
+          `with the pages of weight files that are read in place, which the system may drop: ${formatBytes(plan.resident + plan.host)} resident`,
+        ]
+      : []),
     "",
     `arithmetic of a step: ${formatFlops(plan.step.flops)} on average`,
     `time on ${device} (${formatFlops(speed.flopsPerSecond)}/s in products): about ${formatSeconds(seconds.step)} a step, ${formatSeconds(seconds.total)} in all`,

@@ -5,6 +5,7 @@ import { lastOf, rowsOf } from "../check-operands.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
 import type { DeviceModel } from "../null/null-device.ts";
 import { isFast } from "./context.ts";
+import { SMALLEST_PACKED } from "./products.ts";
 import { SHORTEST_TABLE_SPAN, wideRows } from "./quantized-weight.ts";
 
 /** The widened rows of a weight that oneDNN does not multiply as it is. */
@@ -18,6 +19,9 @@ function wideBytes(x: Operand, { dtype, shape, packed, scale }: LinearWeight): n
 }
 
 export const cpuMemoryModel: DeviceModel = {
+  // Blocked layouts pad to whole blocks, which the published widths are multiples of.
+  packedBytes: ({ dtype, shape }) =>
+    isFast(dtype) && elementCount(shape) >= SMALLEST_PACKED ? elementCount(shape) * bytesOf(dtype) : undefined,
   workspace: {
     linear: (x, weight) => wideBytes(x, weight),
     linearBackwardData(dy, weight, dx) {

@@ -29,7 +29,7 @@ interface PackedLayout {
 const ROWS_WORTH_PACKING = 1024;
 
 /** Smaller weights gain nothing from packing. */
-const SMALLEST_PACKED = 1 << 14;
+export const SMALLEST_PACKED = 1 << 14;
 
 /** The format a product runs in: bf16 where x is, or where the run is bf16 and either operand is. */
 function computeType(x: Operand, weight: Operand | LinearWeight, out: Operand): "f32" | "bf16" {

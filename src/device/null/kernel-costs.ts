@@ -73,16 +73,23 @@ const work: WorkTable = {
   dequantize: elements,
 };
 
-/** Bytes of every operand an argument holds, each operand once. */
-function operandBytes(value: unknown, seen: Set<unknown>): number {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || seen.has(value)) return 0;
+/** Every operand and packed weight that an argument holds, each once. */
+function* operandsIn(value: unknown, seen: Set<unknown>): Generator<Operand | PackedWeight> {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || seen.has(value)) return;
   seen.add(value);
   if ("block" in value) {
-    return "dtype" in value ? operandSize(value as Operand) : (value as PackedWeight).block.size;
+    yield value as Operand | PackedWeight;
+    return;
   }
   // A LinearWeight may be a class with accessors; everything else that holds operands is a plain record of options.
   const parts = "plain" in value || "packed" in value ? weightParts(value as LinearWeight) : Object.values(value);
-  return parts.reduce((sum: number, part) => sum + operandBytes(part, seen), 0);
+  for (const part of parts) yield* operandsIn(part, seen);
+}
+
+/** The operands of a call, each once. */
+export function* operandsOf(args: readonly unknown[]): Generator<Operand | PackedWeight> {
+  const seen = new Set<unknown>();
+  for (const argument of args) yield* operandsIn(argument, seen);
 }
 
 const operandSize = (operand: Operand): number => size(operand) * bytesOf(operand.dtype);
@@ -96,8 +103,9 @@ const partialBytes: { readonly [K in keyof Kernels]?: (...args: Parameters<Kerne
 };
 
 function allBytes(args: readonly unknown[]): number {
-  const seen = new Set<unknown>();
-  return args.reduce((sum: number, argument) => sum + operandBytes(argument, seen), 0);
+  let bytes = 0;
+  for (const operand of operandsOf(args)) bytes += "dtype" in operand ? operandSize(operand) : operand.block.size;
+  return bytes;
 }
 
 /** The cost of one call. Accumulation and in-place results count their operand once. */

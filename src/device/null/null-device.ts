@@ -5,7 +5,7 @@ import { type AnyKernel, checkedKernels, type KernelName, kernelNames } from "..
 import type { Block, Device, MemoryCategory } from "../device.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { MemoryCounter } from "../memory-counter.ts";
-import { type KernelCost, kernelCost } from "./kernel-costs.ts";
+import { type KernelCost, kernelCost, operandsOf } from "./kernel-costs.ts";
 
 export interface CallCount extends KernelCost {
   calls: number;
@@ -56,19 +56,28 @@ export interface DeviceModel {
 export interface NullDevice extends Device {
   readonly name: "null";
   readonly counters: KernelCounters;
+  /**
+   * Bytes of `memory()` and, beside them, of the file pages that kernels have read in place: what a process on the host
+   * holds for it. A mapped weight counts from its first use on; a table whose rows are looked up does not.
+   */
+  resident(): { live: number; peak: number };
 }
 
 /** Bytes that are only counted. `size` is what every use of a block asks for, so it is what reports a use after free. */
 class NullBlock implements Block {
   category: MemoryCategory;
-  readonly counted: boolean;
+  /** Over host memory that is someone else's. */
+  readonly mapped: boolean;
+  /** Counted as resident. */
+  touched: boolean;
   readonly #size: number;
   #live = true;
 
-  constructor(size: number, category: MemoryCategory, counted: boolean) {
+  constructor(size: number, category: MemoryCategory, { mapped }: { mapped: boolean }) {
     this.#size = size;
     this.category = category;
-    this.counted = counted;
+    this.mapped = mapped;
+    this.touched = !mapped;
   }
 
   get size(): number {
@@ -105,24 +114,39 @@ function inside(block: Block, offset: number, bytes: number): void {
 /** A device without memory or arithmetic. `model` makes it count what another device would need beside the operands. */
 export function createNullDevice(model: DeviceModel = {}): NullDevice {
   const memory = new MemoryCounter();
+  const resident = new MemoryCounter();
   const counters = new KernelCounters();
 
+  const take = (bytes: number, category: MemoryCategory): void => {
+    memory.add(bytes, category);
+    resident.add(bytes, category);
+  };
+  const give = (bytes: number, category: MemoryCategory): void => {
+    memory.remove(bytes, category);
+    resident.remove(bytes, category);
+  };
   const alloc = (bytes: number, category: MemoryCategory): Block => {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
       throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
     }
-    memory.add(bytes, category);
-    return new NullBlock(bytes, category, true);
+    take(bytes, category);
+    return new NullBlock(bytes, category, { mapped: false });
+  };
+  const touch = (block: NullBlock): void => {
+    if (block.touched) return;
+    block.touched = true;
+    resident.add(block.size, block.category);
   };
 
   const count = (name: KernelName): AnyKernel => {
     const workspace = model.workspace?.[name] as AnyKernel | undefined;
     return (...args) => {
       counters.add(name, kernelCost(name, args));
+      if (name !== "embedding") for (const { block } of operandsOf(args)) touch(own(block));
       if (workspace) {
         const bytes = workspace(...args) as number;
-        memory.add(bytes, "workspace");
-        memory.remove(bytes, "workspace");
+        take(bytes, "workspace");
+        give(bytes, "workspace");
       }
     };
   };
@@ -142,15 +166,20 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
     }),
     alloc,
     free(block) {
+      const { mapped, touched } = own(block);
       const size = own(block).retire();
-      if (own(block).counted) memory.remove(size, block.category);
+      if (!mapped) give(size, block.category);
+      else if (touched) resident.remove(size, block.category);
     },
     recategorize(block, category) {
       const ours = own(block);
-      if (ours.counted) memory.move(ours.size, ours.category, category);
+      if (!ours.mapped) {
+        memory.move(ours.size, ours.category, category);
+        resident.move(ours.size, ours.category, category);
+      }
       ours.category = category;
     },
-    mapHost: (_address, bytes) => new NullBlock(bytes, "weights", false),
+    mapHost: (_address, bytes) => new NullBlock(bytes, "weights", { mapped: true }),
     upload: (target, offset, source) => inside(target, offset, source.byteLength),
     async download(source, offset, bytes) {
       inside(source, offset, bytes);
@@ -162,7 +191,14 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
     },
     synchronize: async () => {},
     memory: () => memory.report(),
-    resetPeak: () => memory.resetPeak(),
+    resident() {
+      const { live, peak } = resident.report();
+      return { live, peak };
+    },
+    resetPeak() {
+      memory.resetPeak();
+      resident.resetPeak();
+    },
     [Symbol.dispose]() {},
   };
 }

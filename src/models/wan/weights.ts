@@ -270,6 +270,9 @@ export function readWeights(source: TensorSource, component: Component, expected
         dtype,
         shape: expected.get(name) ?? tensor.shape,
         bytes: () => logicalBytes(source, tensor),
+        discard() {
+          for (const part of parts) source.discard(part);
+        },
         ...(address === undefined ? {} : { address }),
         ...(scale ? { scale: { values: scaleValues(source, scale), shape: scale.shape } } : {}),
       };
