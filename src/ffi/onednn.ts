@@ -1,6 +1,7 @@
 // oneDNN through koffi: primitives cached by what they compute, their memory objects made once, executed in order.
 // It knows addresses, not blocks: who owns the memory is the caller's concern.
 import koffi from "koffi";
+import { DescriptionCache, DescriptionKey } from "./description-cache.ts";
 import { CPU_ENGINE, check, type Handle, loadLibrary, UNIMPLEMENTED } from "./onednn-library.ts";
 import type {
   Layout,
@@ -128,26 +129,53 @@ function setAddress(argument: Argument, address: Handle): void {
   argument.address = address;
 }
 
-function describeKey(tensor: TensorDescription): string {
-  const { dtype, dims, strides } = tensor;
-  if (strides === "any") return `${dtype}[${dims}]any`;
-  return "id" in strides ? `${dtype}[${dims}]#${strides.id}` : `${dtype}[${dims}]${strides}`;
+function writeTensor(key: DescriptionKey, { dtype, dims, strides }: TensorDescription): void {
+  key.word(dtype);
+  key.list(dims);
+  if (strides === "any") key.number(-1);
+  else if ("id" in strides) {
+    key.number(-2);
+    key.number(strides.id);
+  } else key.list(strides);
 }
 
-function keyOf(operation: Operation<TensorDescription>, post: readonly PostOperation<TensorDescription>[]): string {
-  let key: string = operation.kind;
-  for (const [name, value] of Object.entries(operation)) {
-    if (name !== "tensors" && name !== "kind") key += `;${typeof value === "object" ? JSON.stringify(value) : value}`;
+function writeValue(key: DescriptionKey, value: unknown): void {
+  if (typeof value === "number") key.number(value);
+  else if (typeof value === "string") key.word(value);
+  else for (const list of Object.values(value as Record<string, readonly number[]>)) key.list(list);
+}
+
+/** Everything a primitive depends on. Fields are named: operations of a kind may list theirs in any order. */
+function writeKey(
+  key: DescriptionKey,
+  operation: Operation<TensorDescription>,
+  post: readonly PostOperation<TensorDescription>[],
+): void {
+  key.clear();
+  key.word(operation.kind);
+  for (const name in operation) {
+    if (name === "tensors" || name === "kind") continue;
+    key.word(name);
+    writeValue(key, operation[name as keyof typeof operation]);
   }
-  for (const [name, tensor] of Object.entries(operation.tensors)) {
-    if (tensor !== undefined) key += `|${name}:${describeKey(tensor as TensorDescription)}`;
+  for (const name in operation.tensors) {
+    const tensor = tensorOf(operation, name as TensorName);
+    if (tensor === undefined) continue;
+    key.word(name);
+    writeTensor(key, tensor);
   }
   for (const item of post) {
-    if (item.kind === "sum") key += `+sum${item.scale}`;
-    else if (item.kind === "eltwise") key += `+${item.algorithm},${item.alpha},${item.beta}`;
-    else key += `+${item.algorithm}:${describeKey(item.operand)}`;
+    key.word(item.kind);
+    if (item.kind === "sum") key.number(item.scale);
+    else {
+      key.word(item.algorithm);
+      if (item.kind === "binary") writeTensor(key, item.operand);
+      else {
+        key.number(item.alpha);
+        key.number(item.beta);
+      }
+    }
   }
-  return key;
 }
 
 let lastLayoutId = 0;
@@ -165,16 +193,16 @@ export class OneDnn {
   #nextDims = 0;
   readonly #engine: Handle;
   readonly #stream: Handle;
-  readonly #primitives = new Map<string, CachedPrimitive | undefined>();
+  readonly #key = new DescriptionKey();
+  readonly #primitives: DescriptionCache<CachedPrimitive | undefined>;
   /** Layouts by their size in bytes. */
   readonly #layouts = new Map<number, Layout[]>();
-  readonly #capacity: number;
 
   /** `capacity`: how many primitives are kept; the least recently used goes first. */
   constructor(capacity = 512) {
     const { calls, version } = this.#library;
     this.version = `${version.major}.${version.minor}.${version.patch}`;
-    this.#capacity = capacity;
+    this.#primitives = new DescriptionCache(capacity);
     this.#engine = this.#create("an engine", (out) => calls.engineCreate(out, CPU_ENGINE, 0));
     this.#stream = this.#create("a stream", (out) => calls.streamCreate(out, this.#engine, STREAM_IN_ORDER));
   }
@@ -185,7 +213,7 @@ export class OneDnn {
     post: readonly PostOperation<TensorDescription>[] = [],
   ): Primitive {
     const primitive = this.tryPrimitive(operation, post);
-    if (primitive === undefined) check(UNIMPLEMENTED, `a ${operation.kind} ${keyOf(operation, post)}`);
+    if (primitive === undefined) check(UNIMPLEMENTED, `a ${operation.kind} ${JSON.stringify({ operation, post })}`);
     return primitive!;
   }
 
@@ -194,20 +222,11 @@ export class OneDnn {
     operation: Operation<TensorDescription>,
     post: readonly PostOperation<TensorDescription>[] = [],
   ): Primitive | undefined {
-    const key = keyOf(operation, post);
-    const known = this.#primitives.get(key);
-    if (known !== undefined || this.#primitives.has(key)) {
-      this.#primitives.delete(key);
-      this.#primitives.set(key, known);
-      return known;
-    }
+    writeKey(this.#key, operation, post);
+    const known = this.#primitives.find(this.#key);
+    if (known) return known.value;
     const made = this.#make(operation, post);
-    this.#primitives.set(key, made);
-    if (this.#primitives.size > this.#capacity) {
-      const [oldest, primitive] = this.#primitives.entries().next().value!;
-      primitive?.destroy();
-      this.#primitives.delete(oldest);
-    }
+    this.#primitives.add(this.#key, made)?.destroy();
     return made;
   }
 
@@ -285,7 +304,7 @@ export class OneDnn {
       const inner = { ...operation, tensors: handles } as Operation<Handle>;
       const status = this.#versioned.describe(inner, attributes, this.#engine, this.#slotAddress, this.#writeDims);
       if (status === UNIMPLEMENTED) return undefined;
-      check(status, `a ${operation.kind} ${keyOf(operation, post)}`);
+      check(status, `a ${operation.kind} ${JSON.stringify({ operation, post })}`);
       const descriptor = Number(this.#slotView[0]);
       const memory = (from: Handle): Handle =>
         this.#create("a memory object", (out) => calls.memoryCreate(out, from, this.#engine, 0));
