@@ -30,7 +30,9 @@ export function bytesOf(dtype: DType): number {
 
 /** Product of the dimensions; 1 for a scalar's empty shape. */
 export function elementCount(shape: readonly number[]): number {
-  return shape.reduce((product, size) => product * size, 1);
+  let product = 1;
+  for (let axis = 0; axis < shape.length; axis++) product *= shape[axis]!;
+  return product;
 }
 
 export function dtypeFromSafetensors(name: string): DType | undefined {

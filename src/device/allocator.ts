@@ -225,7 +225,7 @@ export class HostAllocator {
     const slab = open.at(-1)!;
     const slot = slab.freeSlots.pop()!;
     if (slab.freeSlots.length === 0) open.pop();
-    const address = (slab.region.address + BigInt(slot * slotBytes)) as Address;
+    const address = (slab.region.address + slot * slotBytes) as Address;
     return new HostBlock(this, bytes, category, address, { kind: "slot", slab, slot });
   }
 

@@ -7,24 +7,29 @@ import type { Operand } from "./kernels.ts";
 
 export type HostView = ReturnType<typeof typedArray>;
 
-function hostBytes(operand: Operand): { bytes: Uint8Array; count: number } {
-  const bytes = operand.block.bytes;
-  if (bytes === undefined) throw new KinoraError("kernel.no-host-memory", "an operand's block is not in host memory");
-  const count = elementCount(operand.shape);
-  const end = operand.offset + count * bytesOf(operand.dtype);
-  if (operand.offset < 0 || end > operand.block.size) {
+/** What is there on devices with host memory. */
+function present<T>(inHostMemory: T | undefined): T {
+  if (inHostMemory !== undefined) return inHostMemory;
+  throw new KinoraError("kernel.no-host-memory", "an operand's block is not in host memory");
+}
+
+/** The number of elements, which must lie in the block. */
+function countWithin({ block, offset, dtype, shape }: Operand): number {
+  const count = elementCount(shape);
+  const end = offset + count * bytesOf(dtype);
+  if (offset < 0 || end > block.size) {
     throw new KinoraError("kernel.out-of-block", "an operand reaches beyond its block", {
-      expected: `at most ${operand.block.size} bytes`,
-      actual: `${operand.offset} to ${end}`,
+      expected: `at most ${block.size} bytes`,
+      actual: `${offset} to ${end}`,
     });
   }
-  return { bytes, count };
+  return count;
 }
 
 /** An operand's elements, narrow floats as their bit patterns. */
 export function view(operand: Operand): HostView {
-  const { bytes, count } = hostBytes(operand);
-  return typedArray(operand.dtype, bytes.buffer, bytes.byteOffset + operand.offset, count);
+  const bytes = present(operand.block.bytes);
+  return typedArray(operand.dtype, bytes.buffer, bytes.byteOffset + operand.offset, countWithin(operand));
 }
 
 function viewAs(operand: Operand, dtype: DType): HostView {
@@ -49,6 +54,6 @@ export const u16View = (operand: Operand): Uint16Array => {
 
 /** Where an operand's first element lies, for a foreign function. */
 export function operandAddress(operand: Operand): Address {
-  hostBytes(operand);
-  return (operand.block.address! + BigInt(operand.offset)) as Address;
+  countWithin(operand);
+  return (present(operand.block.address) + operand.offset) as Address;
 }

@@ -56,7 +56,7 @@ export class SafetensorsFile implements TensorSource {
   }
 
   address(name: string): Address {
-    return (this.#map.address + BigInt(this.range(name).start)) as Address;
+    return (this.#map.address + this.range(name).start) as Address;
   }
 
   discard(name: string): void {

@@ -179,7 +179,7 @@ export class TorchZipFile implements TensorSource {
 
   address(name: string): Address | undefined {
     const range = this.#range(this.#tensor(name));
-    return range && ((this.#map.address + BigInt(range.start)) as Address);
+    return range && ((this.#map.address + range.start) as Address);
   }
 
   discard(name: string): void {

@@ -48,7 +48,7 @@ describe("host allocator", () => {
             memory.free(item!.block);
           } else {
             const block = memory.alloc(size, "activations");
-            expect(block.address % 64n).toBe(0n);
+            expect(block.address % 64).toBe(0);
             mark = (mark + 1) % 256;
             block.bytes.fill(mark);
             live.push({ block, mark });
@@ -163,7 +163,7 @@ describe("host allocator", () => {
     const memory = new HostAllocator();
     const owner = memory.alloc(64, "weights");
     owner.bytes.set([1, 2, 3]);
-    const window = memory.wrap((owner.address + 1n) as Address, 2);
+    const window = memory.wrap((owner.address + 1) as Address, 2);
     expect([...window.bytes]).toEqual([2, 3]);
     expect(memory.memory().live).toBe(64);
     memory.free(window);

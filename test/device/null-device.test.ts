@@ -91,7 +91,7 @@ describe("null device", () => {
     const block = device.alloc(16, "activations");
     device.upload(block, 0, new Uint8Array(16).fill(7));
     expect(await device.download(block, 4, 8)).toEqual(new Uint8Array(8));
-    const mapped = device.mapHost(4096n as Address, 1000)!;
+    const mapped = device.mapHost(4096 as Address, 1000)!;
     expect(mapped.size).toBe(1000);
     expect(device.memory().live).toBe(16);
     device.free(mapped);
@@ -101,7 +101,7 @@ describe("null device", () => {
   test("counts mapped memory as resident from its first use on, but not a table that is only looked up", () => {
     const own = createNullDevice();
     const mapped = (shape: number[]) => {
-      const block = own.mapHost(4096n as Address, 4 * elementCount(shape))!;
+      const block = own.mapHost(4096 as Address, 4 * elementCount(shape))!;
       return { block, offset: 0, dtype: "f32" as const, shape };
     };
     const [weight, table] = [mapped([10, 10]), mapped([1000, 10])];

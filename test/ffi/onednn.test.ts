@@ -47,7 +47,7 @@ describe.skipIf(!dnn)("oneDNN", () => {
     const again = scaled(10);
     expect(again).not.toBe(first);
     floats.set([1, 2, 3]);
-    again.execute({ source: Number(address), target: Number(address) });
+    again.execute({ source: address, target: address });
     expect(Array.from(floats.subarray(0, 3))).toEqual([3, 5, 7]);
   });
 
@@ -69,10 +69,10 @@ describe.skipIf(!dnn)("oneDNN", () => {
     const values = Float32Array.from({ length: 2800 }, (_, i) => i);
     floats.set(values);
     const there = dnn!.primitive({ kind: "reorder", tensors: { source: plain, target: blocked } });
-    there.execute({ source: Number(address), target: Number(address) + 16_384 });
+    there.execute({ source: address, target: address + 16_384 });
     floats.fill(0, 0, 2800);
     const back = dnn!.primitive({ kind: "reorder", tensors: { source: blocked, target: plain } });
-    back.execute({ source: Number(address) + 16_384, target: Number(address) });
+    back.execute({ source: address + 16_384, target: address });
     expect(floats.subarray(0, 2800)).toEqual(values);
     expect(layout.bytes).toBeGreaterThanOrEqual(2800 * 4);
   });

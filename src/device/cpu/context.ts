@@ -3,7 +3,6 @@ import { bytesOf, type DType, elementCount } from "../../base/dtype.ts";
 import type { OneDnn, Primitive } from "../../ffi/onednn.ts";
 import type { OneDnnType, TensorDescription, TensorName } from "../../ffi/onednn-operations.ts";
 import type { HostAllocator, HostBlock } from "../allocator.ts";
-import { operandAddress } from "../host-views.ts";
 import type { Operand } from "../kernels.ts";
 
 /** An operand in scratch memory, given back at the end of its `using` block. */
@@ -45,15 +44,14 @@ export class CpuContext {
     }
     const scratch = this.memory.alloc(primitive.scratchpadBytes, "workspace");
     try {
-      primitive.execute(tensors, post, Number(scratch.address));
+      primitive.execute(tensors, post, scratch.address);
     } finally {
       this.memory.free(scratch);
     }
   }
 }
 
-/** Where an operand's first element lies, as oneDNN's calls take it. */
-export const addressOf = (operand: Operand): number => Number(operandAddress(operand));
+export { operandAddress as addressOf } from "../host-views.ts";
 
 export function denseStrides(shape: readonly number[]): number[] {
   const strides = new Array<number>(shape.length);

@@ -234,7 +234,7 @@ const matrixOf = (x: Operand): Factor => ({
 
 function packedFactor(packed: PackedWeight, [outputs, inputs]: readonly [number, number]): Factor {
   const { layout, dtype } = packed.layout as PackedLayout;
-  return { address: Number(packed.block.address), tensor: { dtype, dims: [inputs, outputs], strides: layout } };
+  return { address: packed.block.address!, tensor: { dtype, dims: [inputs, outputs], strides: layout } };
 }
 
 /** Whether a packed weight can be used as it is for this many rows; the layout was chosen for some other number. */
@@ -337,7 +337,7 @@ function packWeight(ctx: CpuContext, plain: Operand, rows = USUAL_ROWS): PackedW
   const source = transposedRows(plain);
   const { layout, pack } = rightFactor(ctx, rows, source.tensor, dtype);
   const block = ctx.memory.alloc(layout.bytes, "weights");
-  ctx.run(pack, { source: source.address, target: Number(block.address) });
+  ctx.run(pack, { source: source.address, target: block.address });
   return { block, layout: { layout, dtype } satisfies PackedLayout };
 }
 
@@ -355,7 +355,7 @@ function unpackWeight(ctx: CpuContext, packed: PackedWeight, out: Operand): void
     kind: "reorder",
     tensors: { source: { dtype, dims, strides: layout }, target: { dtype, dims, strides: [1, inputs] } },
   });
-  ctx.run(reorder, { source: Number(packed.block.address), target: addressOf(out) });
+  ctx.run(reorder, { source: packed.block.address!, target: addressOf(out) });
 }
 
 export const productKernels = (ctx: CpuContext) =>
