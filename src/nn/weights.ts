@@ -234,7 +234,7 @@ export class WeightLoader implements WeightProvider {
 
   /** As stored: mapped where the bytes outlive us, else copied. */
   #plain(stored: StoredWeight): Tensor {
-    if (stored.address !== undefined && Number(stored.address) % bytesOf(stored.dtype) === 0) {
+    if (stored.address !== undefined && stored.address % bytesOf(stored.dtype) === 0) {
       const tensor = mapped(this.device, stored.address, stored.shape, stored.dtype);
       if (tensor) return tensor;
     }
