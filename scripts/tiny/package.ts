@@ -28,16 +28,23 @@ if (!flags.runs || !flags.out) {
 }
 const { runs, out } = flags;
 
-/** Writes the named parameters of a run as bf16. */
-async function pack(run: string, shapes: Shapes, path: string, metadata: Record<string, string> = {}): Promise<void> {
-  using file = SafetensorsFile.open(run);
+/** Writes parameters as bf16; those that the run `later` has come from there. */
+async function pack(
+  run: string,
+  shapes: Shapes,
+  path: string,
+  { metadata = {}, later }: { metadata?: Record<string, string>; later?: string } = {},
+): Promise<void> {
+  using first = SafetensorsFile.open(run);
+  using second = later === undefined ? undefined : SafetensorsFile.open(later);
   const tensors = [...shapes].map(([name, shape]) => {
+    const file = second?.has(name) ? second : first;
     const bytes = file.bytes(file.has(`average:${name}`) ? `average:${name}` : name);
     const values = new Float32Array(bytes.slice().buffer);
     return { name, dtype: "bf16" as const, shape, bytes: fromFloat32(values, "bf16") };
   });
-  await writeSafetensors(path, tensors, { format: "pt", steps: file.metadata.step ?? "", ...metadata });
-  console.log(`${path}: from step ${file.metadata.step}`);
+  await writeSafetensors(path, tensors, { format: "pt", ...metadata });
+  console.log(`${path}: from step ${first.metadata.step}${second ? ` and ${second.metadata.step}` : ""}`);
 }
 
 /** Clips the statistics are taken from. */
@@ -84,9 +91,11 @@ for (const name of ["tiny-t2v", "tiny-ti2v"] as const) {
   const vaeFile = join(folder, "vae.safetensors");
   if (existsSync(vaeRun)) {
     const shapes = vaeShapes(tinyVaes[model.vae.kind]);
-    await pack(vaeRun, shapes, vaeFile);
-    const statistics = await latentStatistics(vaeFile, model.defaults);
-    await pack(vaeRun, shapes, vaeFile, { [LATENT_STATISTICS]: JSON.stringify(statistics) });
+    const decoder = join(runs, `${model.vae.kind}-decoder.safetensors`);
+    const later = existsSync(decoder) ? { later: decoder } : {};
+    await pack(vaeRun, shapes, vaeFile, later);
+    const statistics = JSON.stringify(await latentStatistics(vaeFile, model.defaults));
+    await pack(vaeRun, shapes, vaeFile, { ...later, metadata: { [LATENT_STATISTICS]: statistics } });
   }
   const textRun = join(runs, "text-encoder.safetensors");
   if (existsSync(textRun)) {

@@ -1,8 +1,12 @@
 // Trains kinora-tiny's autoencoders on drawn clips: npx tsx scripts/tiny/train-vae.ts --kind vae21 --out DIR [--minutes M]
-// Stops by time or steps, keeps its state, and goes on from it when called again.
+// Stops by time or steps, keeps its state, and goes on from it when called again. --decoder-of FILE trains the decoder
+// alone, on from a packaged autoencoder whose latents stay what they are.
 import { parseArgs } from "node:util";
+import { toFloat32 } from "../../src/base/float-formats.ts";
 import { PhiloxRng } from "../../src/base/rng/philox-rng.ts";
 import { openDevice } from "../../src/device/open-device.ts";
+import { SafetensorsFile } from "../../src/io/safetensors.ts";
+import { loadVae } from "../../src/models/wan/load.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { WanVae } from "../../src/models/wan/vae/vae.ts";
 import { RandomWeights } from "../../src/nn/random-weights.ts";
@@ -29,6 +33,7 @@ const { values: flags } = parseArgs({
     batch: { type: "string", default: "2" },
     rate: { type: "string", default: "0.002" },
     seed: { type: "string", default: "1" },
+    "decoder-of": { type: "string" },
   },
 });
 const { kind, out } = flags;
@@ -97,9 +102,17 @@ const LATENT_NOISE = 0.05;
 const LATENT_PULL = 1e-4;
 
 const { device } = openDevice("auto");
+const packaged = flags["decoder-of"];
+const frozen = packaged ? loadVae(device, packaged, { dtype: "f32", half: "encoder" }) : undefined;
 const weights = new RandomWeights(device, { seed: BigInt(seed), trainable: true });
 // Its latents are used as they come while it trains; their statistics are measured when it is packaged.
-using vae = new WanVae(weights, tinyVaes[kind], { dtype: "f32" });
+using vae = new WanVae(weights, tinyVaes[kind], { dtype: "f32", ...(packaged ? { half: "decoder" } : {}) });
+if (packaged) {
+  using file = SafetensorsFile.open(packaged);
+  for (const [name, parameter] of weights.parameters) {
+    await parameter.write(toFloat32(file.bytes(name), file.info(name).dtype));
+  }
+}
 using optimizer = new Muon(device, weights.parameters, {
   momentum: 0.95,
   exclude: /^(?:encoder\.conv1|decoder\.head\.2)\./,
@@ -113,7 +126,7 @@ async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
   using tape = new Tape(device);
   const video = fromValues(device, planes(clip), [3, clip.frames, height, width]);
   // The whole clip in one piece: the same result as chunk by chunk, with a third of the calls.
-  using encoder = vae.encoder({ height, width }, { normalized: false });
+  using encoder = (frozen ?? vae).encoder({ height, width }, { normalized: false });
   const latents = encoder.push(video);
   const jitter = new Float32Array(latents.size);
   noise.fillNormal(jitter);
@@ -130,7 +143,7 @@ async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
 await trainRun(
   {
     folder: out,
-    name: kind,
+    name: packaged ? `${kind}-decoder` : kind,
     steps,
     minutes: Number(flags.minutes),
     rate: Number(flags.rate),
