@@ -97,6 +97,24 @@ describe("VideoWriter and openVideo", () => {
 });
 
 describe("times", () => {
+  it("comes back to the first frame where a container has no index", async () => {
+    for (const [name, encoder] of [
+      ["no-index.ts", "mpeg2video"],
+      ["no-index.mpg", "mpeg2video"],
+      ["h264.ts", "libx264"],
+    ] as const) {
+      await makeFilm(at(name), { graph: "testsrc2=s=64x48:r=25:d=2,format=yuv420p", encoder });
+      await using reader = await VideoReader.open(at(name));
+      (await reader.glimpse(1))?.free();
+      for (const start of [0, 0.02, 0.2, 1.9]) {
+        const times: number[] = [];
+        for await (const { time } of reader.frames({ start })) times.push(time);
+        expect(times[0]!, `${name} from ${start}`).toBeCloseTo(Math.floor(start * 25 + 1e-6) / 25, 3);
+        expect(times.length, `${name} from ${start}`).toBe(50 - Math.floor(start * 25 + 1e-6));
+      }
+    }
+  });
+
   it("reads exactly the frames of a range, wherever the key frames are", async () => {
     await countingFilm(at("count.mp4"), 90, 30);
     const all = await read(at("count.mp4"));

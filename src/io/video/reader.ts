@@ -45,6 +45,8 @@ export interface ReaderOptions {
 
 /** Seconds before the wanted time that are tried one after the other. Each step is a seek, only the last decodes much. */
 const seekBacks = [0, 2, 15, 60, 240, 960, 3840, Number.POSITIVE_INFINITY];
+/** A first frame later than this many frames' time says that a seek to the start has missed it (MPEG streams without an index). */
+const lateStart = 1.5;
 
 /** A film open for reading; `frames` may be called again and again, one run at a time. */
 export class VideoReader implements AsyncDisposable {
@@ -54,8 +56,8 @@ export class VideoReader implements AsyncDisposable {
   errors = 0;
   /** True where the file ended before its headers said: a read error or missing packets at the end. */
   brokenEnd = false;
-  readonly #context: FormatContext;
-  readonly #stream: Stream;
+  #context: FormatContext;
+  #stream: Stream;
   readonly #decoder: CodecContext;
   readonly #origin: number | undefined;
   readonly #deinterlace: boolean;
@@ -181,19 +183,24 @@ export class VideoReader implements AsyncDisposable {
   /** Starts at the frame on screen at `start`: all frames before it are decoded and dropped. */
   async *#inRange({ start = 0, end = Number.POSITIVE_INFINITY, signal }: DecodeOptions): AsyncGenerator<DecodedFrame> {
     // Where an index is coarse or wrong a seek lands late: try again from further back, at last from the beginning.
-    for (const back of start > 0 ? seekBacks : [Number.POSITIVE_INFINITY]) {
-      const target = start - back;
+    const earliest = Math.max(start, lateStart / (this.video.fps || 25));
+    for (const back of [...(start > 0 ? seekBacks : [Number.POSITIVE_INFINITY]), "anew" as const]) {
+      const target = back === "anew" ? 0 : start - back;
       const fromBeginning = target <= 0;
-      if (!(await this.#rewindTo(fromBeginning ? 0 : target))) continue;
+      const certain = back === "anew" || (fromBeginning && this.#atStart);
+      if (back === "anew") await this.#openAnew();
+      else if (!(await this.#rewindTo(fromBeginning ? 0 : target))) continue;
       let late = false;
+      let first = true;
       let before: DecodedFrame | undefined;
       let passed = false;
       try {
         for await (const item of this.#decode(signal)) {
-          if (!passed && item.time > start && !before && !fromBeginning) {
+          if (first && !certain && item.time > (fromBeginning ? earliest : start)) {
             late = true;
             break;
           }
+          first = false;
           if (item.time >= end) break;
           if (!passed && item.time <= start) {
             before?.frame.free();
@@ -209,7 +216,7 @@ export class VideoReader implements AsyncDisposable {
           yield item;
         }
         // A seek behind the last indexed frame gives nothing at all.
-        late ||= !passed && !before && !fromBeginning;
+        late ||= !passed && !before && !certain;
         if (before && !late) yield before;
       } finally {
         before?.frame.free();
@@ -218,15 +225,24 @@ export class VideoReader implements AsyncDisposable {
     }
   }
 
+  /** The one way back to the start that never fails. */
+  async #openAnew(): Promise<void> {
+    await this.#context.closeInput();
+    this.#context = await openInput(this.media.path);
+    const stream = videoStream(this.#context.streams);
+    if (!stream)
+      throw new KinoraError("media.no-video", `${JSON.stringify(this.media.path)} holds no picture any more`);
+    this.#stream = stream;
+    this.#decoder.flushBuffers();
+  }
+
   async #rewindTo(time: number): Promise<boolean> {
     if (time <= 0 && this.#atStart) return true;
     const { num, den } = this.#stream.timeBase;
     const timestamp = BigInt(Math.floor(((time + (this.#origin ?? 0)) * den) / num));
     const status = await this.#context.seekFrame(this.#stream.index, timestamp, AVSEEK_FLAG_BACKWARD);
     this.#decoder.flushBuffers();
-    if (status >= 0) return true;
-    if (time > 0) return false;
-    throw mediaError(status, "going back to the start of", this.media.path);
+    return status >= 0;
   }
 
   async *#decode(signal: AbortSignal | undefined): AsyncGenerator<DecodedFrame> {
