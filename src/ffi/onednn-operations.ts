@@ -18,7 +18,7 @@ export interface TensorDescription {
   readonly strides: readonly number[] | "any" | Layout;
 }
 
-export type EltwiseAlgorithm = "linear" | "gelu-tanh" | "gelu-erf" | "swish" | "exp";
+export type EltwiseAlgorithm = "linear" | "gelu-tanh" | "gelu-erf" | "swish" | "exp" | "sqrt";
 export type BinaryAlgorithm = "add" | "multiply" | "divide" | "subtract";
 export type ReductionAlgorithm = "sum" | "max";
 

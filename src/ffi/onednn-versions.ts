@@ -48,8 +48,8 @@ const binaryCodes: Record<BinaryAlgorithm, number> = {
 const reductionCodes: Record<ReductionAlgorithm, number> = { max: 0x2fff2, sum: 0x2fff4 };
 
 const eltwiseCodes: Record<2 | 3, Record<EltwiseAlgorithm, number>> = {
-  2: { linear: 0x7f, "gelu-tanh": 0xcf, "gelu-erf": 0x30, swish: 0xdf, exp: 0xbf },
-  3: { linear: 38, "gelu-tanh": 43, "gelu-erf": 49, swish: 44, exp: 42 },
+  2: { linear: 0x7f, "gelu-tanh": 0xcf, "gelu-erf": 0x30, swish: 0xdf, exp: 0xbf, sqrt: 0x6f },
+  3: { linear: 38, "gelu-tanh": 43, "gelu-erf": 49, swish: 44, exp: 42, sqrt: 37 },
 };
 
 /** Declares `name` with `u` for an address, `i` for an int, `w` for an unsigned and `f` for a float. */

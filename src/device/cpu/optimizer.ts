@@ -1,10 +1,46 @@
-// AdamW in one loop over memory, with float32 states and with 8-bit states. The arithmetic is the reference's.
+// AdamW with float32 states on oneDNN, and with 8-bit states in one loop over memory.
+import { elementCount } from "../../base/dtype.ts";
+import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { DYNAMIC_BLOCK, type DynamicCode, signedCode, unsignedCode } from "../dynamic-code.ts";
 import { f32View, view } from "../host-views.ts";
 import type { AdamWOptions, Kernels, Operand } from "../kernels.ts";
 import { asFloat32 } from "./cast.ts";
-import type { CpuContext } from "./context.ts";
+import { addressOf, type CpuContext, slice, tensor } from "./context.ts";
+import { eachRowChunk } from "./row-chunks.ts";
 
+/** A second factor or a term: one number, or as many as there are elements. */
+interface Term {
+  readonly address: number;
+  readonly count: number;
+}
+
+const multiplied = (operand: Term): PostOperation<Term> => ({ kind: "binary", algorithm: "multiply", operand });
+const plus = (operand: Term): PostOperation<Term> => ({ kind: "binary", algorithm: "add", operand });
+const rooted: PostOperation<Term> = { kind: "eltwise", algorithm: "sqrt", alpha: 0, beta: 0 };
+/** Adds what the target held, so many times. */
+const plusTarget = (scale: number): PostOperation<Term> => ({ kind: "sum", scale });
+
+/** target = after(source · or ÷ other), float32 elements; target may be either. */
+function pass(
+  ctx: CpuContext,
+  source: Term,
+  algorithm: "multiply" | "divide",
+  other: Term,
+  target: Term,
+  ...after: PostOperation<Term>[]
+): void {
+  const describe = ({ count }: Term): TensorDescription => tensor("f32", [count]);
+  const tensors = { source: describe(source), source1: describe(other), target: describe(target) };
+  const post = after.map((item) => (item.kind === "binary" ? { ...item, operand: describe(item.operand) } : item));
+  const operands = after.flatMap((item) => (item.kind === "binary" ? item.operand.address : []));
+  const addresses = { source: source.address, source1: other.address, target: target.address };
+  ctx.run(ctx.dnn.primitive({ kind: "binary", tensors, algorithm }, post), addresses, operands);
+}
+
+/**
+ * In float32, in passes over a chunk that stays in the cache. What changes from step to step is an operand: a primitive
+ * with such a number built in would have to be made anew each time.
+ */
 function adamw(
   ctx: CpuContext,
   parameter: Operand,
@@ -14,19 +50,32 @@ function adamw(
   options: AdamWOptions,
 ): void {
   const { learningRate, beta1, beta2, eps, weightDecay, step, gradientScale } = options;
-  using wide = asFloat32(ctx, gradient);
-  const [p, g, first, second] = [f32View(parameter), f32View(wide.operand), f32View(m), f32View(v)];
-  const rate = learningRate / (1 - beta1 ** step);
-  const root = Math.sqrt(1 - beta2 ** step);
-  const keep = 1 - learningRate * weightDecay;
-  for (let i = 0; i < p.length; i++) {
-    const slope = g[i]! * gradientScale;
-    const mean = beta1 * first[i]! + (1 - beta1) * slope;
-    const square = beta2 * second[i]! + (1 - beta2) * slope * slope;
-    p[i] = p[i]! * keep - (rate * mean) / (Math.sqrt(square) / root + eps);
-    first[i] = mean;
-    second[i] = square;
-  }
+  using numbers = ctx.temporary("f32", [6]);
+  const values = f32View(numbers);
+  const number = (index: number, value: number): Term => {
+    values[index] = value;
+    return { address: addressOf(numbers) + 4 * index, count: 1 };
+  };
+  const newShare = number(0, (1 - beta1) * gradientScale);
+  const newSquareShare = number(1, (1 - beta2) * gradientScale ** 2);
+  const correction = number(2, 1 / (1 - beta2 ** step));
+  const floor = number(3, eps);
+  const rate = number(4, -learningRate / (1 - beta1 ** step));
+  const decay = number(5, -learningRate * weightDecay);
+  eachRowChunk(0, elementCount(parameter.shape), 1, (start, count) => {
+    const term = (operand: Operand): Term => ({ address: addressOf(operand), count });
+    const part = (operand: Operand): Operand => slice(operand, start, [count]);
+    using wide = asFloat32(ctx, part(gradient));
+    using scratch = ctx.temporary("f32", [count]);
+    const [g, change] = [term(wide.operand), term(scratch)];
+    const [p, mean, square] = [term(part(parameter)), term(part(m)), term(part(v))];
+    pass(ctx, g, "multiply", newShare, mean, plusTarget(beta1));
+    pass(ctx, g, "multiply", g, square, multiplied(newSquareShare), plusTarget(beta2));
+    pass(ctx, square, "multiply", correction, change, rooted, plus(floor));
+    pass(ctx, mean, "divide", change, change, multiplied(rate));
+    // The two changes are far smaller than p: added to each other first.
+    pass(ctx, p, "multiply", decay, p, plus(change), plusTarget(1));
+  });
 }
 
 /** Finds the nearest value of a code: a table by the upper half of a float32 comes close, a step or two remain. */
