@@ -118,7 +118,9 @@ export function freshLora(
     if (!select(name)) continue;
     const tensors = adapterTensors(linear, rank);
     const bound = 1 / Math.sqrt(linear.inputs);
-    tensors.down.write(uniform(rank * linear.inputs, index).map((value) => (2 * value - 1) * bound));
+    // The null device keeps no values, and a plan of a large model would spend its time drawing them.
+    if (linear.device.name !== "null")
+      tensors.down.write(uniform(rank * linear.inputs, index).map((value) => (2 * value - 1) * bound));
     linear.device.kernels.fill(tensors.up, 0);
     tensors.down.requireGradient();
     tensors.up.requireGradient();

@@ -1,24 +1,28 @@
 // LoRA files as adapter values, whatever tool wrote them. Not names (key-formats.ts), not layers (attach.ts).
 import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
-import { openTensorSource } from "../io/tensor-source.ts";
+import { openTensorSource, type TensorSource } from "../io/tensor-source.ts";
 import type { AdapterValues } from "./attach.ts";
-import { alphaOfMetadata, type LoraFormat, type OtherAdapter, type ParsedLora, parseLoraNames } from "./key-formats.ts";
+import { type LoraFormat, type OtherAdapter, type ParsedLora, parseLoraNames } from "./key-formats.ts";
+import { type AdapterTensors, sizesOf } from "./module-sizes.ts";
 
-/** Named float tensors, from a file or from memory. */
-export interface AdapterSource {
+export interface AdapterSource extends AdapterTensors {
   names: Iterable<string>;
-  shape(name: string): readonly number[];
-  values(name: string): Float32Array;
-  /** Of all modules whose file names none: α; the rank where absent. */
-  alpha?: number | undefined;
-  metadata?: Readonly<Record<string, string>> | undefined;
 }
 
 export interface LoraFile {
   formats: readonly LoraFormat[];
   adapters: AdapterValues[];
   metadata: Readonly<Record<string, string>>;
+}
+
+/** The tensors of an opened file, widened as they are asked for. */
+export function tensorsOf(source: TensorSource): AdapterTensors {
+  return {
+    shape: (name) => source.info(name).shape,
+    values: (name) => toFloat32(source.bytes(name), source.info(name).dtype),
+    metadata: source.metadata,
+  };
 }
 
 /** Reads a LoRA file. Throws `lora.*` naming every tensor that is not understood: nothing is skipped in silence. */
@@ -32,12 +36,7 @@ export function readLoraFile(path: string): LoraFile {
       hint: "kinora models inspect FILE tells what it is",
     });
   }
-  const adapters = adaptersOf(parsed, {
-    names: source.names,
-    shape: (name) => source.info(name).shape,
-    values: (name) => toFloat32(source.bytes(name), source.info(name).dtype),
-    metadata: source.metadata,
-  });
+  const adapters = adaptersOf(parsed, tensorsOf(source));
   return { formats: parsed.formats, adapters, metadata: { ...source.metadata } };
 }
 
@@ -48,38 +47,20 @@ export function adaptersFrom(source: AdapterSource): AdapterValues[] {
   return adaptersOf(parseLoraNames(source.names), source);
 }
 
-function adaptersOf(parsed: ParsedLora, source: AdapterSource): AdapterValues[] {
+function adaptersOf(parsed: ParsedLora, source: AdapterTensors): AdapterValues[] {
   refuseOthers(parsed);
-  return parsed.modules.map(({ module, down, up, alpha }) => {
-    const [rank, inputs] = matrix(source, down);
-    const [outputs, width] = matrix(source, up);
-    if (rank !== width) {
-      throw new KinoraError("lora.rank", `${module}: its two matrices have different ranks`, {
-        expected: `[*, ${rank}]`,
-        actual: `[${outputs}, ${width}]`,
+  return parsed.modules.map((entry) => {
+    const { module, down, up } = entry;
+    const sizes = sizesOf(entry, source);
+    if (!sizes) {
+      throw new KinoraError("lora.shape", `the matrices of ${module} do not go together`, {
+        expected: "[rank, inputs] and [outputs, rank]",
+        actual: `[${source.shape(down)}] and [${source.shape(up)}]`,
       });
     }
-    const scale = alpha === undefined ? undefined : source.values(alpha)[0]!;
-    return {
-      module,
-      rank,
-      inputs,
-      outputs,
-      alpha: scale ?? source.alpha ?? alphaOfMetadata(source.metadata ?? {}, rank) ?? rank,
-      down: source.values(down),
-      up: source.values(up),
-    };
+    const { alphaValue, ...rest } = sizes;
+    return { module, ...rest, alpha: alphaValue, down: source.values(down), up: source.values(up) };
   });
-}
-
-/** [rows, columns]; convolution LoRAs of the patch embedding carry trailing ones. */
-function matrix(source: AdapterSource, name: string): [number, number] {
-  const shape = source.shape(name);
-  const [rows, ...rest] = shape;
-  if (rows === undefined || rest.length === 0 || rows === 0) {
-    throw new KinoraError("lora.shape", `${name} is no matrix`, { actual: `[${shape}]` });
-  }
-  return [rows, rest.reduce((product, size) => product * size, 1)];
 }
 
 const otherHelp: Partial<Record<OtherAdapter, string>> = {

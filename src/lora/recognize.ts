@@ -1,13 +1,11 @@
 // Tells what a LoRA file is: its format, ranks and scales, and which Wan models and expert it is made for.
 // Reads the few scalars a LoRA has, not its matrices.
 import { elementCount } from "../base/dtype.ts";
-import { toFloat32 } from "../base/float-formats.ts";
 import type { TensorSource } from "../io/tensor-source.ts";
 import { type WanModelName, wanModels } from "../models/wan/params.ts";
 import { type Expert, expertOfPath } from "../models/wan/recognize.ts";
 import { ditShapes, type Shapes } from "../models/wan/weight-shapes.ts";
 import {
-  alphaOfMetadata,
   isAdapterName,
   type LoraFormat,
   type LoraModule,
@@ -15,14 +13,10 @@ import {
   type ParsedLora,
   parseLoraNames,
 } from "./key-formats.ts";
+import { type ModuleSizes, sizesOf } from "./module-sizes.ts";
+import { tensorsOf } from "./read.ts";
 
-export interface RecognizedModule extends LoraModule {
-  readonly rank: number;
-  readonly inputs: number;
-  readonly outputs: number;
-  /** α of α/rank; the rank itself where the file has none, so that the scale is 1. */
-  readonly alphaValue: number;
-}
+export interface RecognizedModule extends LoraModule, ModuleSizes {}
 
 export interface RecognizedLora {
   readonly kind: "lora";
@@ -45,18 +39,6 @@ export interface RecognizedLora {
 /** True where a file's names are an adapter's rather than a model's. */
 export function looksLikeLora(names: readonly string[]): boolean {
   return names.length > 0 && names.filter(isAdapterName).length > names.length / 2;
-}
-
-function recognizeModule(source: TensorSource, module: LoraModule): RecognizedModule | undefined {
-  const down = source.info(module.down).shape;
-  const up = source.info(module.up).shape;
-  const rank = down[0];
-  // A convolution's down matrix has its kernel behind; the up matrix then ends in ones.
-  if (!rank || down.length < 2 || up.length < 2 || up[1] !== rank) return undefined;
-  const stored =
-    module.alpha === undefined ? undefined : toFloat32(source.bytes(module.alpha), source.info(module.alpha).dtype)[0];
-  const alphaValue = stored ?? alphaOfMetadata(source.metadata, rank) ?? rank;
-  return { ...module, rank, inputs: elementCount(down.slice(1)), outputs: elementCount(up) / rank, alphaValue };
 }
 
 function fits(shapes: Shapes, { module, inputs, outputs }: RecognizedModule): boolean {
@@ -114,11 +96,12 @@ function label(
 /** Describes a LoRA file. Throws `lora.bad-metadata` for metadata that cannot be read. */
 export function recognizeLora(source: TensorSource): RecognizedLora {
   const parsed = parseLoraNames(source.names);
+  const tensors = tensorsOf(source);
   const unmatched = [...parsed.unmatched];
   const modules: RecognizedModule[] = [];
   for (const module of parsed.modules) {
-    const found = recognizeModule(source, module);
-    if (found) modules.push(found);
+    const sizes = sizesOf(module, tensors);
+    if (sizes) modules.push({ ...module, ...sizes });
     else
       for (const name of [module.down, module.up])
         unmatched.push({ name, why: `the matrices of ${module.module} do not go together` });
