@@ -11,6 +11,15 @@ export interface ErrorDetail {
   cause?: unknown;
 }
 
+/** Names from a file may be as long as the file: what a person reads is cut here. */
+const READABLE = 2000;
+
+function readable(text: string): string;
+function readable(text: string | undefined): string | undefined;
+function readable(text: string | undefined): string | undefined {
+  return text !== undefined && text.length > READABLE ? `${text.slice(0, READABLE)}…` : text;
+}
+
 /** Every failure Kinora foresees. `code` is stable (`area.what`, e.g. `safetensors.truncated`). */
 export class KinoraError extends Error {
   readonly code: string;
@@ -19,15 +28,16 @@ export class KinoraError extends Error {
   readonly hint: string | undefined;
 
   constructor(code: string, message: string, detail: ErrorDetail = {}) {
-    const parts = [message];
-    if (detail.expected !== undefined) parts.push(`expected ${detail.expected}`);
-    if (detail.actual !== undefined) parts.push(`got ${detail.actual}`);
+    const [expected, actual] = [readable(detail.expected), readable(detail.actual)];
+    const parts = [readable(message)];
+    if (expected !== undefined) parts.push(`expected ${expected}`);
+    if (actual !== undefined) parts.push(`got ${actual}`);
     super(parts.join("; "), detail.cause === undefined ? undefined : { cause: detail.cause });
     this.name = "KinoraError";
     this.code = code;
-    this.expected = detail.expected;
-    this.actual = detail.actual;
-    this.hint = detail.hint;
+    this.expected = expected;
+    this.actual = actual;
+    this.hint = readable(detail.hint);
   }
 }
 

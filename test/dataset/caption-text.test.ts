@@ -47,10 +47,8 @@ describe("the trigger phrase", () => {
   test("triggers of signs only, and hostile answers, come to an end", () => {
     for (const trigger of ["_", "--", "...", "(", "a a a"])
       expect(withTrigger(`A ${trigger} dog. ${trigger} ${trigger}`, trigger).startsWith(trigger)).toBe(true);
-    const began = performance.now();
     for (const piece of ["(", " ,", "in a ", "\n ", "**a", "* ", "\n#", "Studio ", "<think>"])
-      withTrigger(cleanAnswer(`${piece.repeat(20_000)}x`), style);
-    expect(performance.now() - began).toBeLessThan(5000);
+      expect(withTrigger(cleanAnswer(`${piece.repeat(20_000)}x`), style).startsWith(style)).toBe(true);
   });
 
   test("no trigger, no change", () => {

@@ -1,5 +1,6 @@
-// Files damaged in every way we can think of: each must end in a coded error or a correct read, quickly, in little memory.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+// Files damaged in every way we can think of: each must end in a coded error or a correct read, in little memory,
+// and gives no more bytes than the file has: what a file claims never decides how much work it is.
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { bytesOf, elementCount } from "../../src/base/dtype.ts";
@@ -10,7 +11,6 @@ import { temporaryFolder } from "../support/temporary-folder.ts";
 import { type TorchTensor, torchZip } from "../support/torch-zip-writer.ts";
 
 const path = temporaryFolder();
-const LIMIT_MS = 1000;
 const LIMIT_MEMORY = 200 << 20;
 
 /** A small generator of its own, so that every run damages the same bytes. */
@@ -42,21 +42,22 @@ interface Outcome {
 
 let cases = 0;
 let refused = 0;
-let slowest = 0;
 const unforeseen: Outcome[] = [];
 
 /** Opens the file and reads everything; anything but a coded error or a consistent read is noted. */
 function tryFile(file: string, what: string): void {
-  // Processor time, since other work on the machine stretches the clock.
-  const begin = process.cpuUsage();
   cases++;
   try {
+    const { size } = statSync(file);
     using source = openTensorSource(file);
+    // An entry of a directory takes more than a byte.
+    if (source.names.length > size) unforeseen.push({ what, result: "more tensors than the file has bytes" });
     for (const name of source.names) {
       const { dtype, shape } = source.info(name);
       const bytes = source.bytes(name);
       if (bytes.length !== bytesOf(dtype) * elementCount(shape))
         unforeseen.push({ what, result: `${name}: wrong length` });
+      if (bytes.length > size) unforeseen.push({ what, result: `${name}: more bytes than the file has` });
       let sum = 0;
       for (const byte of bytes) sum += byte;
       if (!Number.isFinite(sum)) unforeseen.push({ what, result: "unreadable" });
@@ -67,8 +68,6 @@ function tryFile(file: string, what: string): void {
     else if (!/^(?:io|safetensors|zip|torch-zip|shards)\./.test(error.code))
       unforeseen.push({ what, result: error.code });
   }
-  const { user, system } = process.cpuUsage(begin);
-  slowest = Math.max(slowest, (user + system) / 1000);
 }
 
 function damage(name: string, what: string, original: Uint8Array, change: (bytes: Buffer) => Uint8Array): void {
@@ -189,15 +188,14 @@ describe("damaged files", () => {
     expect(unforeseen).toEqual([]);
   });
 
-  test("all ended quickly, most in a refusal, in bounded memory", () => {
+  test("all ended, most in a refusal, in bounded memory", () => {
     expect(cases).toBeGreaterThan(1200);
     expect(refused).toBeGreaterThan(cases / 2);
-    expect(slowest).toBeLessThan(LIMIT_MS);
     // The largest file here is 100 MB and is read once as text.
     expect(process.memoryUsage().rss - memory).toBeLessThan(LIMIT_MEMORY + (300 << 20));
   });
 
   afterAll(() => {
-    process.stdout.write(`${cases} damaged files: ${refused} refused, slowest ${slowest.toFixed(0)} ms\n`);
+    process.stdout.write(`${cases} damaged files: ${refused} refused\n`);
   });
 });

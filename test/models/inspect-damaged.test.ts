@@ -1,7 +1,7 @@
 // Models and LoRAs whose names, shapes and dtypes are spoiled in ways that the file formats allow: inspecting them and
-// asking for their weights ends in an answer or a coded error, quickly.
+// asking for their weights ends in an answer that holds what it says, or in a coded error that a person can read.
 import { describe, expect, test } from "vitest";
-import { type DType, dtypes, elementCount } from "../../src/base/dtype.ts";
+import { bytesOf, type DType, dtypes, elementCount } from "../../src/base/dtype.ts";
 import { isKinoraError } from "../../src/base/errors.ts";
 import { openTensorSource } from "../../src/io/tensor-source.ts";
 import { inspectWeights } from "../../src/lora/inspect.ts";
@@ -23,7 +23,7 @@ import {
 } from "../support/wan-files.ts";
 
 const path = temporaryFolder();
-const LIMIT_MS = 1000;
+const READABLE = 10_000;
 
 function randomNumbers(seed: number): (below: number) => number {
   let state = seed;
@@ -80,7 +80,6 @@ async function tryOut(
 ): Promise<"answer" | "refusal"> {
   const unique = [...new Map(tensors.map((tensor) => [tensor.name, tensor])).values()];
   const file = await writeFile(path("spoiled.safetensors"), unique, metadata);
-  const begin = process.cpuUsage();
   let outcome: "answer" | "refusal" = "answer";
   try {
     using source = openTensorSource(file);
@@ -88,14 +87,16 @@ async function tryOut(
     for (const component of findComponents(source.names)) {
       if (component.kind !== "dit") continue;
       using reader = readWeights(source, component, ditShapes(tinyDit));
-      for (const name of reader.names()) reader.find(name)!.bytes();
+      for (const name of reader.names()) {
+        const weight = reader.find(name)!;
+        expect(weight.bytes().length).toBe(elementCount(weight.shape) * bytesOf(weight.dtype));
+      }
     }
   } catch (error) {
     if (!isKinoraError(error)) throw error;
+    expect(`${error.message}${error.hint}`.length).toBeLessThan(READABLE);
     outcome = "refusal";
   }
-  const { user, system } = process.cpuUsage(begin);
-  expect((user + system) / 1000).toBeLessThan(LIMIT_MS);
   return outcome;
 }
 
