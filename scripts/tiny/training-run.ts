@@ -2,6 +2,7 @@
 // keeps its curve.
 import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { formatSeconds } from "../../src/base/units.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
@@ -71,6 +72,8 @@ export async function trainRun(
   let smoothed: number | undefined;
   let saved = 0;
   while (optimizer.step < steps && minutes() < options.minutes && !stopped && !options.signal?.aborted) {
+    // Signals arrive only between turns of the event loop, and a step on the cpu device takes none.
+    await nextTurn();
     const index = optimizer.step;
     const report = await step(index);
     const norm = await optimizer.gradientNorm();
