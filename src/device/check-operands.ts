@@ -22,25 +22,36 @@ function fail(code: string, what: string, expected: string, actual: string): nev
 }
 
 function agree(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((size, axis) => size === b[axis]);
+  if (a.length !== b.length) return false;
+  for (let axis = 0; axis < a.length; axis++) if (a[axis] !== b[axis]) return false;
+  return true;
 }
 
 /** Rows of a matrix with any leading shape, and the size of the last axis. */
-export const rowsOf = (operand: Operand): number => elementCount(operand.shape.slice(0, -1));
+export function rowsOf({ shape }: Operand): number {
+  let rows = 1;
+  for (let axis = 0; axis < shape.length - 1; axis++) rows *= shape[axis]!;
+  return rows;
+}
 export const lastOf = (operand: Operand): number => operand.shape.at(-1) ?? 1;
 
 /** Inside its block, at a whole element. */
 function placed(what: string, operand: Operand): void {
+  const { block, offset, shape } = operand;
   const size = bytesOf(operand.dtype);
-  const end = operand.offset + elementCount(operand.shape) * size;
-  if (operand.shape.some((extent) => !Number.isInteger(extent) || extent < 0)) {
-    fail("kernel.shape", `${what} has an impossible shape`, "whole sizes", show(operand.shape));
+  let count = 1;
+  for (const extent of shape) {
+    if (!Number.isInteger(extent) || extent < 0) {
+      fail("kernel.shape", `${what} has an impossible shape`, "whole sizes", show(shape));
+    }
+    count *= extent;
   }
-  if (operand.offset < 0 || operand.offset % size !== 0) {
-    fail("kernel.out-of-block", `${what} starts inside an element`, `a multiple of ${size}`, String(operand.offset));
+  if (offset < 0 || offset % size !== 0) {
+    fail("kernel.out-of-block", `${what} starts inside an element`, `a multiple of ${size}`, String(offset));
   }
-  if (end > operand.block.size) {
-    fail("kernel.out-of-block", `${what} reaches beyond its block`, `≤ ${operand.block.size} bytes`, `${end}`);
+  const end = offset + count * size;
+  if (end > block.size) {
+    fail("kernel.out-of-block", `${what} reaches beyond its block`, `≤ ${block.size} bytes`, `${end}`);
   }
 }
 

@@ -1,6 +1,6 @@
 // y = epilogue(x·Wᵀ): the products a transformer is made of. The LoRA seam stands above it, in nn/linear.ts.
 import type { DType } from "../../base/dtype.ts";
-import type { Activation, LinearWeight, RowRuns } from "../../device/kernels.ts";
+import type { Activation, LinearWeight, Operand, RowRuns } from "../../device/kernels.ts";
 import { checkShape } from "../shape.ts";
 import { isRecorded, record } from "../tape.ts";
 import { empty, Tensor } from "../tensor.ts";
@@ -38,12 +38,7 @@ export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {
   const inputs = [x, trainable, bias, addend, gate?.table, residual];
   if ((activation || gate) && isRecorded(x.device, inputs)) {
     // Recorded: the steps one by one, so that each keeps what its own gradient needs.
-    const product = linear(x, weight, {
-      bias,
-      ...(scale !== undefined ? { scale } : {}),
-      ...(addend ? { residual: addend } : {}),
-      dtype: x.dtype,
-    });
+    const product = linear(x, weight, { bias, scale, residual: addend, dtype: x.dtype });
     const activated = activation ? activate(activation, product) : product;
     if (gate) return gatedAdd(residual, activated, gate.table, gate.runs, options.dtype);
     return activated;
@@ -58,27 +53,23 @@ export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {
   const output = reuse ? addend.alias(shape) : empty(x.device, shape, dtype);
   if (addend && !reuse) x.device.kernels.cast(addend, output);
   x.device.kernels.linear(flat(x, rows, width), packed, flat(output, rows, outputs), {
-    ...(scale !== undefined ? { scale } : {}),
-    ...(bias ? { bias } : {}),
-    ...(addend ? { accumulate: true } : {}),
-    ...(activation ? { activation } : {}),
-    ...(gate ? { gate } : {}),
-    ...(residual ? { residual: flat(residual, rows, outputs) } : {}),
+    scale,
+    bias,
+    accumulate: addend !== undefined,
+    activation,
+    gate,
+    residual: residual && flat(residual, rows, outputs),
   });
   // A frozen weight is its module's; a tensor may be a temporary (a cast of a master copy) and must be kept.
-  const saved = [...(trainable ? [trainable] : []), ...(trainable?.requiresGrad ? [x] : [])];
+  const saved = trainable ? (trainable.requiresGrad ? [trainable, x] : [trainable]) : [];
   return record("linear", output, inputs, saved, (dy, needs, kept) => {
     const frozen = trainable ? asLinearWeight(kept[0]!) : packed;
     const { kernels } = dy.device;
-    const dyFlat = flat(dy, rows, outputs);
-    const factor = scale ?? 1;
-    const scaled = (): Tensor => {
-      if (factor === 1) return dy;
-      const result = empty(dy.device, dy.shape, dy.dtype);
-      kernels.affine(dy, factor, undefined, 0, result);
-      return result;
-    };
-    const dz = needs[0] || needs[1] ? scaled() : dy;
+    let dz = dy;
+    if ((needs[0] || needs[1]) && scale !== undefined && scale !== 1) {
+      dz = empty(dy.device, dy.shape, dy.dtype);
+      kernels.affine(dy, scale, undefined, 0, dz);
+    }
     let dx: Tensor | undefined;
     if (needs[0]) {
       dx = empty(dy.device, x.shape, x.dtype);
@@ -92,7 +83,7 @@ export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {
     let db: Tensor | undefined;
     if (needs[2]) {
       db = empty(dy.device, bias!.shape, bias!.dtype);
-      kernels.sum(dyFlat, [0], { ...operand(db), shape: [1, outputs] });
+      kernels.sum(flat(dy, rows, outputs), [0], flat(db, 1, outputs));
     }
     return [
       dx,
@@ -105,8 +96,10 @@ export function linear(x: Tensor, weight: WeightLike, options: LinearOptions = {
   });
 }
 
-const operand = (tensor: Tensor) => ({ block: tensor.block, offset: tensor.offset, dtype: tensor.dtype });
-const flat = (tensor: Tensor, rows: number, width: number) => ({ ...operand(tensor), shape: [rows, width] });
+/** A tensor's elements as a matrix. */
+function flat({ block, offset, dtype }: Tensor, rows: number, width: number): Operand {
+  return { block, offset, dtype, shape: [rows, width] };
+}
 
 /** The gradient itself, in the dtype of the input it belongs to. */
 function matching(dy: Tensor, input: Tensor): Tensor {
