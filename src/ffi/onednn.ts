@@ -57,6 +57,8 @@ class CachedPrimitive implements Primitive {
   readonly scratchpadBytes: number;
   readonly implementation: string;
   readonly descriptor: Handle;
+  /** The layouts it chose that have been asked for. */
+  readonly layouts = new Map<TensorName, Layout>();
   readonly #primitive: Handle;
   readonly #tensors: readonly (readonly [TensorName, Argument])[];
   readonly #post: readonly Argument[];
@@ -232,8 +234,18 @@ export class OneDnn {
 
   /** The layout a primitive chose for a tensor given as "any": one object per layout, valid as long as this engine. */
   layoutOf(primitive: Primitive, name: TensorName, rank: number): Layout {
+    const { layouts } = primitive as CachedPrimitive;
+    let layout = layouts.get(name);
+    if (!layout) {
+      layout = this.#sharedLayout(primitive as CachedPrimitive, name, rank);
+      layouts.set(name, layout);
+    }
+    return layout;
+  }
+
+  #sharedLayout(primitive: CachedPrimitive, name: TensorName, rank: number): Layout {
     const { calls } = this.#library;
-    const descriptor = calls.queryDescriptor((primitive as CachedPrimitive).descriptor, argumentOf[name].query!, 0);
+    const descriptor = calls.queryDescriptor(primitive.descriptor, argumentOf[name].query!, 0);
     const bytes = Number(calls.descriptorBytes(descriptor));
     const alike = this.#layouts.get(bytes) ?? [];
     const known = alike.find((layout) => calls.descriptorsEqual(layout.descriptor, descriptor) !== 0);
