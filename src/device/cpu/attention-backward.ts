@@ -17,7 +17,7 @@ import {
   tileRows,
   turned,
 } from "./attention.ts";
-import { converted, type Float32Result, float32Result } from "./cast.ts";
+import { converted, float32Result, Result } from "./cast.ts";
 import { addressOf, type CpuContext, isFast, slice, tensor, turnedStrides } from "./context.ts";
 import { type RightFactor, rightFactor } from "./right-factor.ts";
 
@@ -113,16 +113,14 @@ function sharedPart(
 }
 
 /** A gradient in a format oneDNN writes; zeroed, so that keys that take no part have none. */
-function openGradient(ctx: CpuContext, gradient: Operand | undefined): Float32Result | undefined {
+function openGradient(ctx: CpuContext, gradient: Operand | undefined): Result | undefined {
   if (!gradient) return undefined;
-  const result: Float32Result = isFast(gradient.dtype)
-    ? { operand: gradient, store() {}, [Symbol.dispose]() {} }
-    : float32Result(ctx, gradient);
+  const result = isFast(gradient.dtype) ? new Result(ctx, gradient) : float32Result(ctx, gradient);
   clear(result.operand);
   return result;
 }
 
-const formatOf = (result: Float32Result | undefined): Fast => (result?.operand.dtype === "bf16" ? "bf16" : "f32");
+const formatOf = (result: Result | undefined): Fast => (result?.operand.dtype === "bf16" ? "bf16" : "f32");
 
 /** Rows of bias [H, Lq, Lk] for some keys, turned: [keys, queries]. */
 function turnedBias(ctx: CpuContext, bias: Operand, head: number, from: number, rows: number, target: Operand): number {

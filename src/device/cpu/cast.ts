@@ -67,28 +67,48 @@ function narrow(ctx: CpuContext, x: Operand, out: Operand, count: number): void 
 }
 
 /** An operand in another dtype: itself where it has it, else converted in scratch memory. */
-export interface Converted extends Disposable {
+export class Converted implements Disposable {
   readonly operand: Operand;
+  readonly #scratch: Temporary | undefined;
+
+  constructor(operand: Operand, scratch?: Temporary) {
+    this.operand = operand;
+    this.#scratch = scratch;
+  }
+
+  [Symbol.dispose](): void {
+    this.#scratch?.[Symbol.dispose]();
+  }
 }
 
 export function converted(ctx: CpuContext, operand: Operand, dtype: "f32" | "bf16"): Converted {
-  if (operand.dtype === dtype) return { operand, [Symbol.dispose]() {} };
-  const temporary = ctx.temporary(dtype, operand.shape);
+  if (operand.dtype === dtype) return new Converted(operand);
+  const scratch = ctx.temporary(dtype, operand.shape);
   try {
-    cast(ctx, operand, temporary);
+    cast(ctx, operand, scratch);
   } catch (error) {
-    temporary[Symbol.dispose]();
+    scratch[Symbol.dispose]();
     throw error;
   }
-  return { operand: temporary, [Symbol.dispose]: () => temporary[Symbol.dispose]() };
+  return new Converted(scratch, scratch);
 }
 
 export const asFloat32 = (ctx: CpuContext, operand: Operand): Converted => converted(ctx, operand, "f32");
 
-/** A place to compute a float32 result: `out` itself where it is float32, else scratch that `store` rounds into out. */
-export interface Float32Result extends Disposable {
-  readonly operand: Operand;
-  store(): void;
+/** A place to compute a result: `out` itself where it has the right format, else scratch that `store` rounds into out. */
+export class Result extends Converted {
+  readonly #ctx: CpuContext;
+  readonly #out: Operand;
+
+  constructor(ctx: CpuContext, out: Operand, scratch?: Temporary) {
+    super(scratch ?? out, scratch);
+    this.#ctx = ctx;
+    this.#out = out;
+  }
+
+  store(): void {
+    if (this.operand !== this.#out) cast(this.#ctx, this.operand, this.#out);
+  }
 }
 
 /** `keep`: starts with what `out` holds. `apart`: not in out's own memory even where it is float32. */
@@ -96,13 +116,9 @@ export function float32Result(
   ctx: CpuContext,
   out: Operand,
   { keep = false, apart = false }: { keep?: boolean; apart?: boolean } = {},
-): Float32Result {
-  if (out.dtype === "f32" && !apart) return { operand: out, store() {}, [Symbol.dispose]() {} };
-  const temporary: Temporary = ctx.temporary("f32", out.shape);
-  if (keep) cast(ctx, out, temporary);
-  return {
-    operand: temporary,
-    store: () => cast(ctx, temporary, out),
-    [Symbol.dispose]: () => temporary[Symbol.dispose](),
-  };
+): Result {
+  if (out.dtype === "f32" && !apart) return new Result(ctx, out);
+  const scratch = ctx.temporary("f32", out.shape);
+  if (keep) cast(ctx, out, scratch);
+  return new Result(ctx, out, scratch);
 }

@@ -9,7 +9,7 @@ import { lastOf, rowsOf } from "../check-operands.ts";
 import type { ConvolutionOptions, Kernels, LinearWeight, Operand } from "../kernels.ts";
 import { convolutionKernels as reference } from "../reference/convolution.ts";
 import { clear } from "./attention.ts";
-import { asFloat32, converted, float32Result } from "./cast.ts";
+import { asFloat32, converted, float32Result, Result } from "./cast.ts";
 import { addressOf, type CpuContext, denseStrides, slice, tensor } from "./context.ts";
 import { sumRuns } from "./modulation.ts";
 import { linear, linearBackwardData, matmul } from "./products.ts";
@@ -55,7 +55,7 @@ function runWithWeight(
 
 /** `out` where the product can be stored as its dtype, else a float32 place that `store` rounds from. */
 function resultIn(ctx: CpuContext, out: Operand, compute: Fast) {
-  return out.dtype === compute ? { operand: out, store() {}, [Symbol.dispose]() {} } : float32Result(ctx, out);
+  return out.dtype === compute ? new Result(ctx, out) : float32Result(ctx, out);
 }
 
 /** Whether some outputs see nothing but padding. No model asks for that, and oneDNN 3.6 crashes on it. */

@@ -5,7 +5,7 @@ import { lastOf, rowsOf } from "../check-operands.ts";
 import { f32View } from "../host-views.ts";
 import type { Kernels, Operand, RmsNormOptions } from "../kernels.ts";
 import { normKernels as reference } from "../reference/norms.ts";
-import { asFloat32, float32Result } from "./cast.ts";
+import { asFloat32, Converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, slice } from "./context.ts";
 import { onePlus } from "./norms.ts";
 import { eachRowChunk } from "./row-chunks.ts";
@@ -134,11 +134,11 @@ function layerNormBackward(ctx: CpuContext): Kernels["layerNormBackward"] {
 }
 
 /** The weight in float32, or ones. */
-function gainOf(ctx: CpuContext, weight: Operand | undefined, columns: number) {
+function gainOf(ctx: CpuContext, weight: Operand | undefined, columns: number): Converted {
   if (weight) return asFloat32(ctx, weight);
   const ones = ctx.temporary("f32", [columns]);
   f32View(ones).fill(1);
-  return { operand: ones, [Symbol.dispose]: () => ones[Symbol.dispose]() };
+  return new Converted(ones, ones);
 }
 
 /** The gradient of y = activation(x·factor(x)·weight); see the reference's `rms` for the terms. */

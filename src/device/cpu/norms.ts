@@ -6,7 +6,7 @@ import { lastOf, rowsOf } from "../check-operands.ts";
 import { f32View } from "../host-views.ts";
 import type { Kernels, ModulatedNorm, Operand, RmsNormOptions } from "../kernels.ts";
 import { normKernels as reference } from "../reference/norms.ts";
-import { asFloat32, type Converted, converted, float32Result } from "./cast.ts";
+import { asFloat32, Converted, converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, slice, tensor } from "./context.ts";
 import { applyActivation } from "./elementwise.ts";
 import { eachRowChunk } from "./row-chunks.ts";
@@ -44,7 +44,7 @@ export function onePlus(ctx: CpuContext, scale: Operand, row: number): Converted
   const result = ctx.temporary("f32", [columns]);
   const [from, to] = [f32View(slice(scale, row * columns, [columns])), f32View(result)];
   for (let c = 0; c < columns; c++) to[c] = 1 + from[c]!;
-  return { operand: result, [Symbol.dispose]: () => result[Symbol.dispose]() };
+  return new Converted(result, result);
 }
 
 /** (x − mean)/√(variance + eps)·scale + shift, over rows. scale and shift are float32 [C]. */
