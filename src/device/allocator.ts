@@ -18,7 +18,7 @@ const SMALLEST_SLOT = 64;
 const LARGEST_SLOT = 16 * 1024;
 const SLAB_BYTES = 256 * 1024;
 const PAGE = 4096;
-const IDLE_FLOOR = 256 * 2 ** 20;
+export const IDLE_FLOOR = 256 * 2 ** 20;
 /** Large requests after which a peak begins to be forgotten; it is gone after twice as many. */
 const PEAK_WINDOW = 4096;
 
@@ -199,8 +199,11 @@ export class HostAllocator {
     return { bytes: this.#heldBytes, idle: this.#idleBytes };
   }
 
-  /** Returns all idle memory to the system. */
+  /** Returns all idle memory to the system, and forgets the recent peak that it was kept for. */
   trim(): void {
+    this.#windowRequests = 0;
+    this.#previousPeak = 0;
+    this.#windowPeak = this.#transientBytes;
     this.#evictDownTo(0);
   }
 

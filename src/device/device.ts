@@ -38,6 +38,8 @@ export interface Device {
   download(source: Block, offset: number, bytes: number): Promise<Uint8Array>;
   copy(source: Block, sourceOffset: number, target: Block, targetOffset: number, bytes: number): void;
   synchronize(): Promise<void>;
+  /** Gives freed memory that is kept for reuse back to the system: where a network goes, what it computed with goes too. */
+  trim(): void;
   memory(): MemoryReport;
   resetPeak(): void;
   [Symbol.dispose](): void;

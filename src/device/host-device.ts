@@ -43,6 +43,7 @@ export function createHostDevice(
     copy: (source, sourceOffset, target, targetOffset, bytes) =>
       range(target, targetOffset, bytes).set(range(source, sourceOffset, bytes)),
     synchronize: async () => {},
+    trim: () => allocator.trim(),
     memory: () => allocator.memory(),
     resetPeak: () => allocator.resetPeak(),
     [Symbol.dispose]() {

@@ -240,6 +240,7 @@ export class WeightLoader implements WeightProvider {
     }
     const tensor = ownedEmpty(this.device, stored.shape, stored.dtype, "weights");
     tensor.writeBytes(stored.bytes());
+    stored.discard?.();
     return tensor;
   }
 
@@ -277,6 +278,7 @@ export class WeightLoader implements WeightProvider {
     for (const item of this.#owned.splice(0)) item[Symbol.dispose]();
     for (const parameter of this.parameters.values()) parameter.clearGradient();
     this.#reader[Symbol.dispose]();
+    this.device.trim();
   }
 }
 

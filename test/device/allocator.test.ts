@@ -108,6 +108,19 @@ describe("host allocator", () => {
     memory.dispose();
   });
 
+  test("after a trim the peak before it keeps nothing any more", () => {
+    const memory = new HostAllocator();
+    const work = (count: number, size: number) => {
+      const blocks = Array.from({ length: count }, () => memory.alloc(size * MiB, "activations"));
+      for (const block of blocks) memory.free(block);
+    };
+    work(16, 64);
+    memory.trim();
+    for (let size = 32; size < 64; size++) work(1, size);
+    expect(memory.held().idle).toBeLessThanOrEqual((256 + 64) * MiB);
+    memory.dispose();
+  });
+
   test("weights go back to the system at once", () => {
     const memory = new HostAllocator();
     memory.free(memory.alloc(100 * MiB, "weights"));

@@ -119,6 +119,15 @@ describe("null device", () => {
     expect(own.resident().peak).toBe(own.memory().live);
   });
 
+  test("counts what a device keeps for reuse, up to what it freed", () => {
+    const keeping = createNullDevice({ idleBytes: 1000 });
+    keeping.free(keeping.alloc(300, "activations"));
+    keeping.free(keeping.alloc(5000, "weights"));
+    expect(keeping.resident().peak).toBe(5300);
+    keeping.free(keeping.alloc(4000, "workspace"));
+    expect(keeping.resident().peak).toBe(6000);
+  });
+
   test("misuse is the same coded error as on a device with memory", async () => {
     const block = device.alloc(16, "activations");
     expect(codeOf(() => device.upload(block, 8, new Uint8Array(9)))).toBe("memory.out-of-range");

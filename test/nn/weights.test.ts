@@ -1,8 +1,10 @@
 // Weights from readers: converted once, quantised ones kept or widened, missing and misshapen ones named.
 import { afterAll, describe, expect, it } from "vitest";
 import { relativeError } from "../../scripts/golden/fixture.ts";
+import { elementCount } from "../../src/base/dtype.ts";
 import { f32ToF8e4m3, fromFloat32 } from "../../src/base/float-formats.ts";
 import { openDevice } from "../../src/device/open-device.ts";
+import { releaseMemory, reserveMemory } from "../../src/ffi/host-memory.ts";
 import { Linear } from "../../src/nn/linear.ts";
 import { FrozenWeight, readerFrom, type StoredWeight, WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
@@ -103,6 +105,33 @@ describe.each(["auto", "reference"] as const)("weights on the %s device", (name)
     const weight = weights.linear("layer.weight", [outputs, inputs], "bf16");
     expect(weight).toBeInstanceOf(FrozenWeight);
     expect(device.memory().live - before).toBe(outputs * inputs + (outputs * inputs * 4) / 64);
+  });
+
+  it("that were copied or packed give their file's pages back; those read in place keep them", () => {
+    const shape = [256, 128] as const;
+    const address = reserveMemory(2 * elementCount(shape));
+    const given: string[] = [];
+    const reader: WeightReader = {
+      names: () => ["table", "layer"],
+      find: (name) => ({
+        dtype: "bf16",
+        shape,
+        bytes: () => new Uint8Array(2 * elementCount(shape)),
+        address,
+        discard: () => void given.push(name),
+      }),
+      [Symbol.dispose]() {},
+    };
+    {
+      using weights = new WeightLoader(device, reader, { pack: true });
+      weights.tensor("table", shape, "bf16");
+      expect(given).toEqual([]);
+      weights.tensor("table", shape, "f32");
+      expect(given).toEqual(["table"]);
+      const { packed } = weights.linear("layer", shape, "bf16") as FrozenWeight;
+      expect(given).toEqual(packed ? ["table", "layer"] : ["table"]);
+    }
+    releaseMemory(address, 2 * elementCount(shape));
   });
 
   it("missing or misshapen are named with what was expected", () => {

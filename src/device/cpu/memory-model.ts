@@ -1,6 +1,7 @@
 // What the cpu device's kernels hold beside their operands, for plans on the null device: quantised weights, widened a
 // block of rows at a time. What the other kernels hold is bounded by a chunk of rows and small beside a model.
 import { bytesOf, elementCount } from "../../base/dtype.ts";
+import { IDLE_FLOOR } from "../allocator.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
 import type { DeviceModel } from "../null/null-device.ts";
@@ -19,6 +20,7 @@ function wideBytes(x: Operand, { dtype, shape, packed, scale }: LinearWeight): n
 }
 
 export const cpuMemoryModel: DeviceModel = {
+  idleBytes: IDLE_FLOOR,
   // Blocked layouts pad to whole blocks, which the published widths are multiples of.
   packedBytes: ({ dtype, shape }) =>
     isFast(dtype) && elementCount(shape) >= SMALLEST_PACKED ? elementCount(shape) * bytesOf(dtype) : undefined,

@@ -49,6 +49,8 @@ export class KernelCounters {
 export interface DeviceModel {
   /** Bytes a kernel holds while it runs. */
   readonly workspace?: { readonly [K in keyof Kernels]?: (...args: Parameters<Kernels[K]>) => number };
+  /** Freed memory that the device keeps for reuse, at most. */
+  readonly idleBytes?: number;
   /** Bytes of the device's own form of a weight, or undefined where it keeps it plain. */
   packedBytes?(plain: Operand, rows?: number): number | undefined;
 }
@@ -58,7 +60,8 @@ export interface NullDevice extends Device {
   readonly counters: KernelCounters;
   /**
    * Bytes of `memory()` and, beside them, of the file pages that kernels have read in place: what a process on the host
-   * holds for it. A mapped weight counts from its first use on; a table whose rows are looked up does not.
+   * holds for it. A mapped weight counts from its first use on; a table whose rows are looked up does not. The peak
+   * counts the memory that the device keeps for reuse, which it takes as full.
    */
   resident(): { live: number; peak: number };
 }
@@ -190,10 +193,13 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
       inside(target, targetOffset, bytes);
     },
     synchronize: async () => {},
+    trim() {},
     memory: () => memory.report(),
     resident() {
-      const { live, peak } = resident.report();
-      return { live, peak };
+      const { live, peak, byCategory } = resident.report();
+      const { activations, gradients, workspace } = byCategory;
+      const idle = Math.min(model.idleBytes ?? 0, activations.peak + gradients.peak + workspace.peak);
+      return { live, peak: peak + idle };
     },
     resetPeak() {
       memory.resetPeak();
