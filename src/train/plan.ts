@@ -2,16 +2,21 @@
 import { createNullDevice } from "../device/null/null-device.ts";
 import { defaultTargets, freshLora } from "../lora/attach.ts";
 import { WanDit } from "../models/wan/dit/dit.ts";
+import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { clipShape, type ForwardPlan, latentSize, peakBytes, type VideoSize } from "../models/wan/plan.ts";
 import { RandomWeights } from "../nn/random-weights.ts";
+import { WeightLoader } from "../nn/weights.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { gatherGradients } from "./gradients.ts";
+import { assumedDit } from "./plan-run.ts";
 
 export interface StepPlanOptions {
   dtype: "f32" | "bf16";
+  /** The blocks' frozen matrices are held in 8 bits. */
+  fp8?: boolean;
   rank: number;
   checkpointed: boolean;
 }
@@ -28,7 +33,10 @@ export interface StepPlan {
 export async function planLoraStep(model: WanModel, size: VideoSize, options: StepPlanOptions): Promise<StepPlan> {
   const { shape, tokens } = latentSize(model, size);
   const device = createNullDevice();
-  using transformer = new WanDit(new RandomWeights(device), model.dit, { dtype: options.dtype });
+  const weights = options.fp8
+    ? new WeightLoader(device, assumedDit(model).reader, { keepQuantized: true, quantize: fp8BlockScale })
+    : new RandomWeights(device);
+  using transformer = new WanDit(weights, model.dit, { dtype: options.dtype });
   using lora = freshLora(
     transformer.linears(),
     { rank: options.rank, select: (name) => defaultTargets.test(name), seed: 0n },

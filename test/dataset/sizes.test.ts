@@ -85,9 +85,25 @@ describe("kinora dataset sizes", () => {
     expect(row.relativeCost).toBeGreaterThan(0);
     expect(row.relativeCost).toBeLessThan(3744 / 32760);
     for (const size of data.sizes) expect(size.tokens).toBeLessThanOrEqual(3800);
-    const shown = await sizes(...words);
-    expect(shown.text).toMatch(/384x208x45 +3,744 /);
-    expect(shown.text).toMatch(/80 GB: the most is /);
+    const narrow = JSON.parse((await sizes(...words, "--json", "--dtype", "fp8")).text);
+    const light = narrow.sizes.find(
+      (size: { width: number; frames: number }) => size.width === 384 && size.frames === 45,
+    );
+    // 1.3 G parameters in the blocks take a byte less each.
+    expect(row.peakBytes - light.peakBytes).toBeGreaterThan(1e9);
+    expect(row.peakBytes - light.peakBytes).toBeLessThan(1.5e9);
+  });
+
+  it("says it in a list, and in a table of the longest clips, which --summary gives alone", async () => {
+    const words = ["--source", "1920x1040", "--model", "tiny-t2v", "--frames", "5,45", "--max-tokens", "3800"];
+    const { text } = await sizes(...words);
+    expect(text).toMatch(/384x208x45 +0\.0 % +3,744 /);
+    // 49 frames would be 13·24·13 = 4,056 tokens: of the two lengths asked for 45 is the longest, on every card here.
+    expect(text).toMatch(/\n384x208 +0\.0 % +45 +[\d.]+ +45 +45 +45 +45\n/);
+    expect(text).toMatch(/80 GB: the most is /);
+    const brief = await sizes(...words, "--summary");
+    expect(brief.text).not.toContain("384x208x45 ");
+    expect(brief.text).toMatch(/\n384x208 +0\.0 % +45 /);
   });
 
   it.each([
@@ -96,6 +112,7 @@ describe("kinora dataset sizes", () => {
     [["--source", "1920x1040", "--model", "t2v-1.3"], "model.unknown"],
     [["--source", "1920x1040", "--model", "t2v-1.3B", "--frames", "20"], "size.frames"],
     [["--source", "1920x1040", "--model", "t2v-1.3B", "--tolerance", "x"], "cli.bad-number"],
+    [["--source", "1920x1040", "--model", "t2v-1.3B", "--dtype", "int8"], "cli.bad-value"],
     [["--source", "100x100", "--model", "t2v-1.3B"], "dataset.no-size"],
     [["--source", "1920x1040", "--model", "t2v-1.3B", "--max-tokens", "10"], "dataset.no-size"],
   ])("refuses %j", async (words, code) => {

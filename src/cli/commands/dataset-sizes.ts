@@ -40,15 +40,18 @@ export const datasetSizes = command({
     tolerance: { type: "string", value: "PERCENT", help: "how far the aspect may be off", default: "1" },
     "min-side": { type: "string", value: "PIXELS", help: "the shorter side is at least this", default: "128" },
     rank: { type: "string", value: "N", help: "of the LoRA that trains", default: "32" },
-    dtype: { type: "string", value: "bf16|f32", help: "of the frozen weights", default: "bf16" },
+    dtype: { type: "string", value: "bf16|fp8|f32", help: "what the frozen weights are held in", default: "bf16" },
+    summary: { type: "boolean", help: "leave out the list: only the longest clip of each size on each card" },
   },
   details: `
 Memory is the planner's peak of a LoRA step with batch 1 and gradient checkpointing: transformer (one expert, where
 there are two), LoRA, optimizer, activations. Text encoder and autoencoder are not needed while training from a cache.
-The last columns say what is left on a card of that many GB, or is missing (−), after 1 GB for the driver.
+The card columns say what is left on a card of that many GB, or is missing (−), after 1 GB for the driver. fp8 is the
+trainer's base = "fp8". Sizes are never larger than the source; "cut" is the share of it that the crop takes away.
 
-Example:
-  kinora dataset sizes --source 1920x1040 --model t2v-A14B --frames 1,21,45 --max-tokens 20000`,
+Examples:
+  kinora dataset sizes --source 1920x1040 --model t2v-A14B --summary
+  kinora dataset sizes --source 1920x1040 --model t2v-A14B --frames 1,21,45 --max-tokens 20000 --dtype fp8`,
   async run(values, positionals, out) {
     if (values.source === undefined || values.model === undefined || positionals.length > 0)
       throw new KinoraError("cli.missing-option", "dataset sizes needs --source and --model", {
@@ -61,8 +64,8 @@ Example:
       values["max-tokens"] === undefined ? usual : parseWholeNumber("--max-tokens", values["max-tokens"]);
     const rank = parseWholeNumber("--rank", values.rank);
     const { dtype } = values;
-    if (dtype !== "bf16" && dtype !== "f32")
-      throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "bf16 or f32", actual: dtype });
+    if (dtype !== "bf16" && dtype !== "fp8" && dtype !== "f32")
+      throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "bf16, fp8 or f32", actual: dtype });
     const step = model.vae.stride[2] * model.dit.patchSize[2];
     const sizes = sizesNear(source, {
       step,
@@ -86,7 +89,15 @@ Example:
     const rows = candidates.map(({ size, tokens }) => rowOf(size, tokens, cost(tokens), reference));
     const header = { source, model: model.name, step, maxTokens, rank, dtype, usual: usualText(model) };
     if (values.json) out.data(JSON.stringify({ ...header, sizes: rows }, null, 2));
-    else out.data([...table(rows), "", ...largest(rows), "", footer(header, rows.length)].join("\n"));
+    else
+      out.data(
+        [
+          ...(values.summary ? [] : [...list(rows), ""]),
+          ...longest(rows),
+          "",
+          ...ending(header, rows, values.summary),
+        ].join("\n"),
+      );
     return 0;
   },
 });
@@ -94,10 +105,17 @@ Example:
 async function planned(
   sizes: readonly CountedSize[],
   model: WanModel,
-  { rank, dtype }: { rank: number; dtype: "bf16" | "f32" },
+  { rank, dtype }: { rank: number; dtype: "bf16" | "fp8" | "f32" },
   out: Output,
 ): Promise<(tokens: number) => StepCost> {
-  const run = stepCosts(sizes, (size) => planLoraStep(model, size, { dtype, rank, checkpointed: true }));
+  const run = stepCosts(sizes, (size) =>
+    planLoraStep(model, size, {
+      dtype: dtype === "f32" ? "f32" : "bf16",
+      fp8: dtype === "fp8",
+      rank,
+      checkpointed: true,
+    }),
+  );
   const started = Date.now();
   for (;;) {
     const next = await run.next();
@@ -149,47 +167,87 @@ function parseLengths(text: string): number[] {
 const usualText = ({ defaults }: WanModel): string => `${defaults.width}x${defaults.height}x${defaults.frames}`;
 const signed = (bytes: number): string => `${bytes < 0 ? "−" : ""}${Math.abs(bytes / 1e9).toFixed(1)}`;
 
-/** Sizes under each other, their lengths below each. */
-function table(rows: readonly Row[]): string[] {
-  const lines = [["size", "tokens", "cost", "memory", ...cards.map((gigabytes) => `${gigabytes} GB`)]];
-  for (const row of rows) {
-    lines.push([
-      `${row.width}x${row.height}x${row.frames}`,
-      row.tokens.toLocaleString("en-US"),
-      row.relativeCost.toPrecision(3),
-      `${(row.peakBytes / 1e9).toFixed(1)} GB`,
-      ...row.cards.map(({ spareBytes }) => signed(spareBytes)),
-    ]);
-  }
+/** Cells in columns: the first flush left, numbers flush right. */
+function columns(lines: readonly (readonly string[])[]): string[] {
   const widths = lines[0]!.map((_, i) => Math.max(...lines.map((line) => line[i]!.length)));
   return lines.map((line) =>
     line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  "),
   );
 }
 
-function largest(rows: readonly Row[]): string[] {
-  return cards.map((gigabytes, i) => {
-    const fitting = rows.filter((row) => row.cards[i]!.fits);
-    const best = fitting.reduce<Row | undefined>(
-      (most, row) => (most && most.tokens >= row.tokens ? most : row),
-      undefined,
-    );
-    const least = Math.min(...rows.map((row) => row.peakBytes));
-    return best
-      ? `${gigabytes} GB: the most is ${best.width}x${best.height}x${best.frames} (${best.tokens.toLocaleString("en-US")} tokens)`
-      : `${gigabytes} GB: none fits as it is; the least needs ${(least / 1e9).toFixed(1)} GB`;
-  });
+const cutText = ({ cropped }: Row): string => `${(100 * cropped).toFixed(1)} %`;
+
+/** Every size with every length. */
+function list(rows: readonly Row[]): string[] {
+  const lines = [["size", "cut", "tokens", "cost", "memory", ...cards.map((gigabytes) => `${gigabytes} GB`)]];
+  for (const row of rows) {
+    lines.push([
+      `${row.width}x${row.height}x${row.frames}`,
+      cutText(row),
+      row.tokens.toLocaleString("en-US"),
+      row.relativeCost.toPrecision(3),
+      `${(row.peakBytes / 1e9).toFixed(1)} GB`,
+      ...row.cards.map(({ spareBytes }) => signed(spareBytes)),
+    ]);
+  }
+  return columns(lines);
 }
 
-function footer(
+/** For each width and height the most frames: in all, and on each card. */
+function longest(rows: readonly Row[]): string[] {
+  const sizes = new Map<string, Row[]>();
+  for (const row of rows) {
+    const name = `${row.width}x${row.height}`;
+    sizes.set(name, [...(sizes.get(name) ?? []), row]);
+  }
+  const lines = [["most frames", "cut", "by tokens", "cost", ...cards.map((gigabytes) => `${gigabytes} GB`)]];
+  for (const [name, lengths] of sizes) {
+    const most = lengths.at(-1)!;
+    lines.push([
+      name,
+      cutText(most),
+      String(most.frames),
+      most.relativeCost.toPrecision(3),
+      ...cards.map((_, i) => String(lengths.findLast((row) => row.cards[i]!.fits)?.frames ?? "–")),
+    ]);
+  }
+  return columns(lines);
+}
+
+/** What a card takes at most, and how to read the tables. */
+function ending(
   {
     model,
     source,
     usual,
     rank,
     dtype,
-  }: { model: string; source: { width: number; height: number }; usual: string; rank: number; dtype: string },
-  count: number,
-): string {
-  return `${count} sizes of ${model} near ${source.width}x${source.height}. cost: a LoRA step (rank ${rank}, ${dtype}) against one of ${usual}; card columns: GB left, or missing (−)`;
+    maxTokens,
+  }: {
+    model: string;
+    source: { width: number; height: number };
+    usual: string;
+    rank: number;
+    dtype: string;
+    maxTokens: number;
+  },
+  rows: readonly Row[],
+  summary: boolean,
+): string[] {
+  const least = Math.min(...rows.map((row) => row.peakBytes));
+  const lines = cards.map((gigabytes, i) => {
+    const fitting = rows.filter((row) => row.cards[i]!.fits);
+    const best = fitting.reduce<Row | undefined>(
+      (most, row) => (most && most.tokens >= row.tokens ? most : row),
+      undefined,
+    );
+    if (best)
+      return `${gigabytes} GB: the most is ${best.width}x${best.height}x${best.frames} (${best.tokens.toLocaleString("en-US")} tokens)`;
+    const other = dtype === "fp8" ? "" : "; --dtype fp8 needs less";
+    return `${gigabytes} GB: none fits as it is, the least needs ${(least / 1e9).toFixed(1)} GB${other}`;
+  });
+  const count = `${rows.length} sizes of ${model} near ${source.width}x${source.height}, of at most ${maxTokens.toLocaleString("en-US")} tokens.`;
+  const cost = `cost: a LoRA step (rank ${rank}, ${dtype}) against one of ${usual}`;
+  const listed = "in the list the card columns are the GB left, or missing (−); --summary leaves the list out";
+  return [...lines, "", count, summary ? cost : `${cost}; ${listed}`];
 }
