@@ -74,6 +74,9 @@ export function outputMatrix(color: ColorInfo, wanted?: "bt601" | "bt709"): "bt6
 const swscaleMatrix = { bt601: "smpte170m", bt709: "bt709" } as const;
 const zscaleMatrix = { bt601: "170m", bt709: "709" } as const;
 
+/** Formats with fewer colours than pixels, which can be cropped between colours only. */
+const halfColors = /^(yuva?j?4(20|22|40|11|10)p|nv12|nv16|nv21|p[02][0-9]+)/;
+
 /** The filters that turn stored frames like `frame` into pictures as `conversion` wants them. YUV comes out in limited range. */
 export function conversionChain(frame: Frame, geometry: Geometry, conversion: Conversion): string {
   const { width: storedWidth, height: storedHeight } = frame;
@@ -81,15 +84,20 @@ export function conversionChain(frame: Frame, geometry: Geometry, conversion: Co
   const crop = conversion.crop ?? { x: 0, y: 0, ...shown };
   const width = conversion.width ?? crop.width;
   const height = conversion.height ?? crop.height;
-  const color = colorOf(frame, storedWidth, storedHeight, avGetPixFmtName(frame.format as never) ?? "");
+  const pixelFormat = avGetPixFmtName(frame.format as never) ?? "";
+  const color = colorOf(frame, storedWidth, storedHeight, pixelFormat);
   const filters: string[] = [];
   if (geometry.orientation.filter) filters.push(geometry.orientation.filter);
   if (crop.x !== 0 || crop.y !== 0 || crop.width !== shown.width || crop.height !== shown.height) {
     // Crop in stored pixels; the later scaling makes them square.
     const [across, down] = geometry.orientation.swapsSides ? [1, geometry.pixelAspect] : [geometry.pixelAspect, 1];
-    const [x, y] = [Math.round(crop.x / across), Math.round(crop.y / down)];
-    const w = Math.max(1, Math.round(crop.width / across));
-    const h = Math.max(1, Math.round(crop.height / down));
+    // Where colours have half the size FFmpeg floors to whole ones of them: the nearest is better.
+    const grid = halfColors.test(pixelFormat) ? 2 : 1;
+    const whole = (value: number) => grid * Math.round(value / grid);
+    const [x, y] = [whole(crop.x / across), whole(crop.y / down)];
+    const [right, bottom] = geometry.orientation.swapsSides ? [storedHeight, storedWidth] : [storedWidth, storedHeight];
+    const w = Math.max(1, Math.min(whole(crop.width / across), right - x));
+    const h = Math.max(1, Math.min(whole(crop.height / down), bottom - y));
     filters.push(`crop=${w}:${h}:${x}:${y}`);
   }
   const scaler = conversion.scaler ?? "lanczos";
