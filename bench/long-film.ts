@@ -13,7 +13,7 @@ export async function makeLongFilm(
   graph.alloc();
   // The pattern jumps to another place and another tone with every scene.
   const chain = [
-    `mandelbrot=s=480x270:r=25:end_scale=0.02:maxiter=200,trim=end=60,loop=loop=-1:size=1500:start=0,setpts=N/25/TB`,
+    `mandelbrot=s=480x270:r=25:end_scale=0.02:maxiter=200,trim=end=60,loop=loop=-1:size=1500:start=0,settb=1/25,setpts=N`,
     "hue=h='137*floor(t/7)'",
     "scroll=h=0.002:hpos=0",
     `scale=${width}:${height}:flags=bilinear,format=yuv420p`,
