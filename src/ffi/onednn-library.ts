@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import koffi, { type LibraryHandle } from "koffi";
 import { KinoraError } from "../base/errors.ts";
+import { openMpThreads, type Threads } from "./onednn-threads.ts";
 
 export type Status = number;
 /** Addresses are plain numbers here: user-space addresses fit in 53 bits, and numbers are the cheapest argument. */
@@ -163,6 +164,7 @@ export interface Library {
   readonly version: { readonly major: number; readonly minor: number; readonly patch: number };
   /** As it was asked for: a path, or a name that the system's loader looked up. */
   readonly name: string;
+  readonly threads: Threads | undefined;
 }
 
 /** The file that was loaded for a library; its name where the system does not tell. */
@@ -186,7 +188,7 @@ function tryLibrary(path: string): Library {
   }
   const engines: number = handle.func("size_t dnnl_engine_get_count(int)")(CPU_ENGINE);
   if (Number(engines) === 0) throw new Error("oneDNN built without a CPU engine");
-  return { handle, calls: bind(handle), version: { major, minor, patch }, name: path };
+  return { handle, calls: bind(handle), version: { major, minor, patch }, name: path, threads: openMpThreads(handle) };
 }
 
 let loaded: Library | undefined;

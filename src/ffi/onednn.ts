@@ -11,6 +11,7 @@ import type {
   TensorDescription,
   TensorName,
 } from "./onednn-operations.ts";
+import { isWorthSharing } from "./onednn-threads.ts";
 import { versioned } from "./onednn-versions.ts";
 
 const STREAM_IN_ORDER = 1;
@@ -67,6 +68,7 @@ class CachedPrimitive implements Primitive {
   readonly #listAddress: Handle;
   readonly #count: number;
   readonly #stream: Handle;
+  readonly #threads: number;
 
   constructor(
     kind: OperationKind,
@@ -76,6 +78,7 @@ class CachedPrimitive implements Primitive {
       implementation: string;
       scratchpadBytes: number;
       stream: Handle;
+      threads: number;
       tensors: (readonly [TensorName, Handle])[];
       post: readonly { argument: number; memory: Handle }[];
       scratchpad: Handle | undefined;
@@ -87,6 +90,7 @@ class CachedPrimitive implements Primitive {
     this.implementation = made.implementation;
     this.#primitive = made.primitive;
     this.#stream = made.stream;
+    this.#threads = made.threads;
     this.#tensors = made.tensors.map(([name, memory]) => [name, { memory, address: 0 }] as const);
     this.#post = made.post.map(({ memory }) => ({ memory, address: 0 }));
     this.#scratchpad = made.scratchpad === undefined ? undefined : { memory: made.scratchpad, address: 0 };
@@ -110,7 +114,8 @@ class CachedPrimitive implements Primitive {
     for (const [name, argument] of this.#tensors) setAddress(argument, tensors[name]!);
     for (let index = 0; index < this.#post.length; index++) setAddress(this.#post[index]!, post[index]!);
     if (this.#scratchpad) setAddress(this.#scratchpad, scratchpad);
-    const { calls } = loadLibrary();
+    const { calls, threads } = loadLibrary();
+    threads?.use(this.#threads);
     check(calls.primitiveExecute(this.#primitive, this.#stream, this.#count, this.#listAddress), this.kind);
   }
 
@@ -289,7 +294,10 @@ export class OneDnn {
     operation: Operation<TensorDescription>,
     post: readonly PostOperation<TensorDescription>[],
   ): CachedPrimitive | undefined {
-    const { calls } = this.#library;
+    const { calls, threads } = this.#library;
+    const count = isWorthSharing(operation) ? (threads?.most ?? 1) : 1;
+    // A primitive divides its work when it is made, among as many threads as there are then.
+    threads?.use(count);
     const temporary: Handle[] = [];
     const describe = (tensor: TensorDescription): Handle => {
       const descriptor = this.#descriptor(tensor);
@@ -329,6 +337,7 @@ export class OneDnn {
         implementation,
         scratchpadBytes,
         stream: this.#stream,
+        threads: count,
         primitive: this.#create(operation.kind, (out) => calls.primitiveCreate(out, descriptor)),
         tensors: names.map((name) => {
           const any = tensorOf(operation, name)!.strides === "any";
