@@ -81,16 +81,16 @@ export class CheckpointSearch {
     const single = this.model.boundary === undefined;
     const what = missing.map((role) => (role === "low" && single ? "the transformer" : roleNames[role])).join(", ");
     const own = bundledFolder(this.model);
-    const where =
-      this.#folder !== undefined
-        ? `not in ${this.#folder}`
-        : own === undefined
-          ? "no folder and no file was given"
-          : `they ship with Kinora, and this copy of it has no ${own}`;
+    const ships = own !== undefined && (this.#folder ?? own) === own;
+    const where = ships
+      ? `they ship with Kinora, and this copy of it lacks them in ${own}`
+      : this.#folder === undefined
+        ? "no folder and no file was given"
+        : `not in ${this.#folder}`;
     const verb = missing.length === 1 ? "is" : "are";
     throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} ${verb} missing: ${where}`, {
       ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
-      hint: `${own === undefined ? "" : "install Kinora again; or "}name a checkpoint folder (--ckpt_dir; model.checkpoint in a configuration), or the files one by one`,
+      hint: `${ships ? "install Kinora again; or " : ""}name a checkpoint folder (--ckpt_dir; model.checkpoint in a configuration), or the files one by one`,
     });
   }
 }
@@ -204,7 +204,9 @@ export function searchCheckpoint(model: WanModel, asked: FileChoices): Checkpoin
     }
     if (candidates[0] !== undefined) paths[role] = candidates[0];
   }
-  const tokenizer = paths.tokenizer ?? findTokenizer(folder, paths.textEncoder);
+  // A text encoder of one's own goes with its own tokenizer, not with the one that ships with Kinora.
+  const places = asked.folder === undefined && asked.textEncoder !== undefined ? undefined : folder;
+  const tokenizer = paths.tokenizer ?? findTokenizer(places, paths.textEncoder);
   if (tokenizer !== undefined) paths.tokenizer = tokenizer;
   return new CheckpointSearch(model, paths, folder, notes);
 }
