@@ -1,13 +1,14 @@
 // The whole demo: its stages one after the other, each of which takes what is there already.
 import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
 import { KinoraError } from "../../src/base/errors.ts";
 import { formatSeconds } from "../../src/base/units.ts";
 import type { Output } from "../../src/cli/command.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { cacheFolder, finished, HashCache } from "../../src/io/content-hash.ts";
+import { FileLock } from "../../src/io/file-lock.ts";
 import { type CheckpointFiles, findCheckpointFiles } from "../../src/models/wan/checkpoint-files.ts";
 import { tokenizerFile } from "../../src/models/wan/prompt.ts";
-import { RunLock } from "../../src/train/run-lock.ts";
 import { scoreTable } from "../tiny/analyser/score.ts";
 import { drawClips } from "./draw.ts";
 import { generateVideos } from "./generate.ts";
@@ -29,7 +30,11 @@ export async function runDemo(
   const { folder, checkpoint } = settings;
   const files = findCheckpointFiles(model, { folder: checkpoint });
   await mkdir(folder, { recursive: true });
-  using _lock = RunLock.take(folder);
+  using _lock = FileLock.take(join(folder, ".lock"), {
+    code: "demo.locked",
+    message: `another demo is at work in ${folder}`,
+    instead: "choose another folder",
+  });
   const hashes = new HashCache(cacheFolder(process.env));
   const weights = await contentOf(files, hashes);
   const opened = openDevice("auto");

@@ -19,6 +19,11 @@ export function formatCount(count: number): string {
   return count.toLocaleString("en-US");
 }
 
+/** `1 step`, `2 steps`; `many` where it does not just end in s. */
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
 /** 517 TFLOP, 12.3 GFLOP. */
 export function formatFlops(flops: number): string {
   for (const [unit, size] of [
@@ -31,11 +36,13 @@ export function formatFlops(flops: number): string {
   return `${(flops / 1e6).toPrecision(3)} MFLOP`;
 }
 
-/** 42 s, 3 min 5 s, 2 h 10 min. */
+/** 12 ms, 4.2 s, 42 s, 3 min 5 s, 2 h 10 min. */
 export function formatSeconds(seconds: number): string {
+  if (seconds > 0 && seconds < 0.0995) return `${Number((seconds * 1000).toPrecision(2))} ms`;
   if (seconds < 10) return `${seconds.toFixed(1)} s`;
   if (seconds < 100) return `${Math.round(seconds)} s`;
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(seconds - minutes * 60)} s`;
+  const whole = Math.round(seconds);
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole - minutes * 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }

@@ -2,11 +2,10 @@
 // appear whole or not at all, and nothing is removed: several data sets and runs share one folder.
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isKinoraError } from "../base/errors.ts";
 import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
-import { writeError } from "../io/atomic.ts";
+import { makeFolder } from "../io/atomic.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 
@@ -78,11 +77,7 @@ export class CacheStore {
     facts: KeyFacts,
   ): Promise<void> {
     const path = this.path(kind, key);
-    try {
-      await mkdir(dirname(path), { recursive: true });
-    } catch (error) {
-      throw writeError(error, dirname(path));
-    }
+    await makeFolder(dirname(path));
     const entries = Object.entries(tensors).map(([name, { values, shape }]) => ({
       name,
       dtype,

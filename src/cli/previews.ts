@@ -1,6 +1,6 @@
 // Previews during training: the trainer's request, answered by the same sampling that generates videos.
-import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
+import { makeFolder } from "../io/atomic.ts";
 import { loadVae } from "../models/wan/load.ts";
 import { denoise } from "../sample/denoise.ts";
 import { drawNoise } from "../sample/noise.ts";
@@ -44,7 +44,7 @@ export const makePreview: PreviewMaker = async function* (request) {
     await new Promise(setImmediate);
     signal?.throwIfAborted();
   }
-  await mkdir(dirname(out), { recursive: true });
+  await makeFolder(dirname(out));
   using vae = loadVae(device, files.file("vae"), { dtype: vaeDtype, half: "decoder" });
   const film = writeFilm(out, vae, latents, shape, {
     ...size,

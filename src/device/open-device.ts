@@ -24,7 +24,10 @@ const automatic: readonly DeviceName[] = ["cpu", "reference"];
 function create(name: DeviceName): Device {
   const creator = creators[name];
   if (creator) return creator();
-  throw new KinoraError("device.unavailable", `the ${name} device is not in this build`);
+  throw new KinoraError("device.unavailable", `there is no ${name} device in this version`, {
+    expected: ["auto", ...automatic].join(", "),
+    hint: "kinora doctor says which devices this machine has",
+  });
 }
 
 /** `auto` takes the fastest device that opens. A device asked for by name opens or throws. */

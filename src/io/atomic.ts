@@ -1,6 +1,6 @@
 // Files that are there whole or not at all: written under another name in the same folder, then renamed.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 
@@ -39,19 +39,16 @@ export function writeError(error: unknown, path: string): KinoraError {
 
 /** Makes a folder and those above it where they are missing. @throws KinoraError `io.*`. */
 export async function makeFolder(path: string): Promise<void> {
+  const there = async (folder: string) => (await stat(folder).catch(() => undefined))?.isDirectory() === true;
+  if (await there(path)) return;
+  const parent = dirname(path);
+  // One at a time: Node's recursive form never ends where a folder is there and refuses to hold another, as /proc does.
+  if (parent !== path && !(await there(parent))) await makeFolder(parent);
   try {
-    await mkdir(path, { recursive: true });
+    await mkdir(path);
   } catch (error) {
-    const { code, path: at = path } = error as NodeJS.ErrnoException;
-    // Node's recursive form says ENOENT where the true reason is another, such as a read-only disk.
-    const reason: unknown =
-      code === "ENOENT"
-        ? await mkdir(at).then(
-            () => error,
-            (actual: unknown) => actual,
-          )
-        : error;
-    throw writeError(reason, at);
+    // Another process may have been first.
+    if (!(await there(path))) throw writeError(error, path);
   }
 }
 

@@ -1,11 +1,11 @@
 // What a file holds, as a hash; computed once and remembered for as long as the file's size and time stay the same.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, readFile, realpath, stat } from "node:fs/promises";
+import { readFile, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
-import { writeFileAtomic } from "./atomic.ts";
+import { makeFolder, writeFileAtomic } from "./atomic.ts";
 import { fileError } from "./files.ts";
 import { readIndex } from "./sharded.ts";
 import { findModels } from "./tensor-source.ts";
@@ -173,7 +173,7 @@ export class HashCache {
     const newest = <T>(all: Record<string, T>) => Object.fromEntries(Object.entries(all).slice(-KEPT));
     const kept: Remembered = { version: 1, files: newest(files), places: newest(places) };
     try {
-      await mkdir(dirname(this.#path), { recursive: true });
+      await makeFolder(dirname(this.#path));
       await writeFileAtomic(this.#path, JSON.stringify(kept));
       this.#changed = false;
     } catch {

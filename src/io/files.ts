@@ -4,18 +4,18 @@ import { KinoraError } from "../base/errors.ts";
 import { FileMap } from "../ffi/host-memory.ts";
 
 /** What goes wrong while reading; failures of writing are atomic.ts's. */
-const codes: Record<string, readonly [code: string, what: string]> = {
-  ENOENT: ["io.not-found", "there is no such file or folder"],
-  ENOTDIR: ["io.not-found", "there is no such file or folder"],
-  EACCES: ["io.no-permission", "permission was denied"],
-  EPERM: ["io.no-permission", "permission was denied"],
+const codes: Record<string, readonly [code: string, what: string, hint: string]> = {
+  ENOENT: ["io.not-found", "there is no such file or folder", "check the path"],
+  ENOTDIR: ["io.not-found", "there is no such file or folder", "check the path"],
+  EACCES: ["io.no-permission", "permission was denied", "this user may not read it"],
+  EPERM: ["io.no-permission", "permission was denied", "this user may not read it"],
 };
 
 /** The coded error for a failure of the file system; other errors come back as they are. */
 export function fileError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("code" in error) || error instanceof KinoraError) return error;
-  const [code, what] = codes[String(error.code)] ?? ["io.failed", error.message];
-  return new KinoraError(code, `${path}: ${what}`, { cause: error });
+  const [code, what, hint] = codes[String(error.code)] ?? ["io.failed", error.message];
+  return new KinoraError(code, `${path}: ${what}`, { ...(hint ? { hint } : {}), cause: error });
 }
 
 /** What stands at `path`. Throws `io.not-found`, or `io.not-a-file` for a device, pipe or socket. */

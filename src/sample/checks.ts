@@ -1,7 +1,8 @@
 // What is looked at before a long run begins: that the files are the model's, and that the result can be written.
 import { accessSync, constants, existsSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import { FileLock } from "../io/file-lock.ts";
 import { fileError } from "../io/files.ts";
 import { openNetwork } from "../models/wan/load.ts";
 import type { Recognized } from "../models/wan/recognize.ts";
@@ -81,6 +82,15 @@ export function checkOutput(out: string): void {
     const cause = fileError(error, out);
     throw bad(cause instanceof Error ? cause.message : String(cause), "choose a folder this user may write to");
   }
+}
+
+/** Keeps others from making the same film at the same time. Throws `generate.locked`, `io.*`. */
+export function lockOutput(out: string): FileLock {
+  return FileLock.take(join(dirname(out), `.${basename(out)}.lock`), {
+    code: "generate.locked",
+    message: `another run is making ${out}`,
+    instead: "choose another --out",
+  });
 }
 
 /** Throws `generate.unfinished` where a run that has not made its film yet lies at this place. */

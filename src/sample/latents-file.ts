@@ -1,4 +1,5 @@
 // Latents on disk with their recipe: finished ones before they are decoded, and unfinished ones to go on from.
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
@@ -84,6 +85,16 @@ export function loadLatents(path: string): SavedLatents {
       tensors: Object.fromEntries(names.map((name) => [name.slice(PREFIX.length), values(name)])),
     },
   };
+}
+
+/** Throws `generate.nothing-to-resume` where no run that could go on lies beside `out`. */
+export function checkResumable(out: string): void {
+  const path = latentsPath(out);
+  if (existsSync(path)) return;
+  const film = existsSync(out);
+  throw new KinoraError("generate.nothing-to-resume", `there is no ${path}`, {
+    hint: film ? `${out} is there: that run is finished` : "leave out --resume to begin",
+  });
 }
 
 export async function removeLatents(path: string): Promise<void> {

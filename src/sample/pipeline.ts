@@ -11,11 +11,19 @@ import type { VaeConfig } from "../models/wan/vae/config.ts";
 import type { GenerateEvent } from "../protocol/generate-events.ts";
 import { RECIPE_KEY, type Recipe } from "../protocol/recipe.ts";
 import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";
-import { checkFiles, checkNothingUnfinished, checkOutput } from "./checks.ts";
+import { checkFiles, checkNothingUnfinished, checkOutput, lockOutput } from "./checks.ts";
 import type { LatentShape, PreparedImage } from "./conditions.ts";
 import { type DenoiseStep, denoise, expertAt, guide } from "./denoise.ts";
 import { Experts } from "./experts.ts";
-import { isFinished, latentsPath, loadLatents, removeLatents, type SavedLatents, saveLatents } from "./latents-file.ts";
+import {
+  checkResumable,
+  isFinished,
+  latentsPath,
+  loadLatents,
+  removeLatents,
+  type SavedLatents,
+  saveLatents,
+} from "./latents-file.ts";
 import { type ResolvedLora, resolveLoras } from "./lora-files.ts";
 import { drawNoise, parseNoise } from "./noise.ts";
 import { encodePicture, latentShape, type PictureCondition, preparePicture } from "./picture.ts";
@@ -62,6 +70,8 @@ export async function* generate(
 ): AsyncGenerator<GenerateEvent, void> {
   const started = performance.now();
   device.resetPeak();
+  checkOutput(request.out);
+  using _lock = lockOutput(request.out);
   const plan = yield* prepare(request, device, options);
   if (!plan) {
     yield { type: "interrupted", step: 0, steps: request.steps };
@@ -105,7 +115,6 @@ async function* prepare(
   const request = { ...asked, files: { ...asked.files, tokenizer: await tokenizerFile(asked.files.tokenizer) } };
   const { model, image, out, size, frames } = request;
   const latentsFile = latentsPath(out);
-  checkOutput(out);
   if (!resume) checkNothingUnfinished(latentsFile, out);
   yield { type: "stage", stage: "check", detail: `looking at the files of ${model.name}` };
   const { vae, notes } = checkFiles(request);
@@ -145,12 +154,8 @@ async function* prepare(
 }
 
 /** Throws `generate.nothing-to-resume`, `generate.resume-mismatch`. */
-function resumable({ latentsFile, recipe, shape }: Plan): SavedLatents {
-  if (!existsSync(latentsFile)) {
-    throw new KinoraError("generate.nothing-to-resume", `there is no ${latentsFile}`, {
-      hint: "leave out --resume to begin",
-    });
-  }
+function resumable({ request, latentsFile, recipe, shape }: Plan): SavedLatents {
+  checkResumable(request.out);
   const saved = loadLatents(latentsFile);
   const differs = recipeDifferences(saved.recipe, recipe);
   if (String(saved.shape) !== String(shape)) differs.push("shape");

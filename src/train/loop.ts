@@ -4,7 +4,9 @@
 import { join } from "node:path";
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
+import { makeFolder } from "../io/atomic.ts";
 import type { HashCache } from "../io/content-hash.ts";
+import { FileLock } from "../io/file-lock.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import type { Expert } from "../models/wan/recognize.ts";
@@ -18,7 +20,6 @@ import { type OutputMoment, type RunFacts, writeOutputs } from "./outputs.ts";
 import type { PreviewMaker } from "./preview.ts";
 import { fixedFacts } from "./resume.ts";
 import { prune } from "./retention.ts";
-import { RunLock } from "./run-lock.ts";
 import { RunLog } from "./run-log.ts";
 import { writeRunPage } from "./run-page.ts";
 import { learningRateAt, scheduleOf } from "./schedule.ts";
@@ -56,7 +57,12 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       settings.model.boundary === undefined ? settings.model.name : `the ${expert}-noise expert`,
     );
   }
-  using _lock = RunLock.take(settings.output);
+  await makeFolder(settings.output);
+  using _lock = FileLock.take(join(settings.output, ".lock"), {
+    code: "train.locked",
+    message: `another run is at work in ${settings.output}`,
+    instead: "choose another output",
+  });
   const before = await readState(settings.output);
   const files = searchCheckpoint(settings.model, settings.files);
   for (const expert of settings.experts.train) files.file(expert);

@@ -1,8 +1,7 @@
 // A run's log on disk: log.jsonl, TensorBoard events, and all lines so far for the run page.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { writeError, writeFileAtomic } from "../io/atomic.ts";
+import { makeFolder, writeError, writeFileAtomic } from "../io/atomic.ts";
 import { EventWriter } from "../io/tensorboard.ts";
 import { type LogLine, logLineSchema } from "../protocol/train-log.ts";
 
@@ -44,11 +43,7 @@ export class RunLog implements Disposable {
    */
   static async open(output: string, step: number, keep: (line: LogLine) => boolean, experts: boolean): Promise<RunLog> {
     const folder = join(output, "tensorboard");
-    try {
-      await mkdir(folder, { recursive: true });
-    } catch (error) {
-      throw writeError(error, folder);
-    }
+    await makeFolder(folder);
     const isKept = (line: LogLine) => line.step < step || (line.step === step && keep(line));
     const lines = step === 0 ? [] : readLog(output).filter(isKept);
     const path = join(output, logName);

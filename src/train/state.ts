@@ -2,12 +2,12 @@
 // ones. state.json is replaced in one piece, last: a kill at any moment leaves the state before or after, never a mix.
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, readdir, readFile, rm } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
-import { writeError, writeFileAtomic } from "../io/atomic.ts";
+import { makeFolder, writeFileAtomic } from "../io/atomic.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
@@ -108,11 +108,7 @@ export async function saveExpert(
 ): Promise<SavedExpert> {
   const { parameters, optimizer } = training!;
   const file = `${folderName}/${expert}-${String(step).padStart(8, "0")}.safetensors`;
-  try {
-    await mkdir(join(output, folderName), { recursive: true });
-  } catch (error) {
-    throw writeError(error, join(output, folderName));
-  }
+  await makeFolder(join(output, folderName));
   const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
     [...tensors].map(([name, tensor]) => ({
       name: prefix + name,

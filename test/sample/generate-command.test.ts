@@ -117,6 +117,8 @@ describe("kinora generate", () => {
     [["--use_prompt_extend"], "generate.no-prompt-extension"],
     [["moves", "right"], "cli.bad-arguments"],
     [["--resume"], "cli.missing-option"],
+    [["--resume", "--out", "nothing.mp4"], "generate.nothing-to-resume"],
+    [["--device", "cuda", "--ckpt_dir", folder, "--out", path("cuda.mp4")], "device.unavailable"],
     [["--from", "/no/such.mp4"], "media.not-found"],
     [["--smaple_steps", "3"], "cli.unknown-option"],
   ])("refuses %j with %s", async (more, code) => {
@@ -227,6 +229,7 @@ describe("as a process", () => {
       const resumed = await kinora("generate", "--resume", "--out", film, "--keep-latents");
       expect(resumed.code, resumed.notes).toBe(0);
       expect(latentsOf(film)).toEqual(latentsOf(unbroken));
+      expect(readdirSync(path(".")).filter((name) => name.endsWith(".lock"))).toEqual([]);
     }
   });
 

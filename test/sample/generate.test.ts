@@ -297,6 +297,20 @@ describe("interrupting", () => {
     for (const live of [...at("high"), ...at("low")]) expect(live).toBe(one);
   });
 
+  it("two at once for one film are refused, until the first is done or given up", async () => {
+    const { generate } = await import("../../src/sample/pipeline.ts");
+    const out = film();
+    for await (const _event of generate(resolved(tinyOptions(t2v, out)), device, { hashes })) {
+      await expect(run({ out })).rejects.toMatchObject({
+        code: "generate.locked",
+        message: expect.stringContaining(out),
+        hint: expect.stringContaining("another --out"),
+      });
+      break;
+    }
+    expect((await run({ out, steps: 1 })).last.type).toBe("finished");
+  });
+
   it("a consumer that walks away leaves the device as it was", async () => {
     const before = device.memory().live;
     const { generate } = await import("../../src/sample/pipeline.ts");

@@ -1,7 +1,7 @@
 // `kinora generate`: reads generate.py's flags and Kinora's own, runs the generation, draws its progress.
 import { existsSync } from "node:fs";
 import { KinoraError } from "../../base/errors.ts";
-import { formatBytes, formatSeconds } from "../../base/units.ts";
+import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
 import type { DeviceName } from "../../device/device.ts";
 import type { GenerateEvent } from "../../protocol/generate-events.ts";
 import { type ModelName, modelNames } from "../../protocol/model-media.ts";
@@ -230,8 +230,8 @@ function left(seconds: number): string {
   return seconds >= 1 ? `, about ${formatSeconds(seconds)} left` : "";
 }
 
-/** What a person reads of an event; progress is counted from `since`. */
-function tell(event: GenerateEvent, since: number, out: Output): void {
+/** What a person reads of an event; progress is counted from `since`, and of two `experts` the one at work is named. */
+function tell(event: GenerateEvent, { since, experts }: { since: number; experts: boolean }, out: Output): void {
   switch (event.type) {
     case "note":
       out.note(event.text);
@@ -248,7 +248,8 @@ function tell(event: GenerateEvent, since: number, out: Output): void {
     }
     case "step": {
       const { step, steps, expert, secondsPerStep, etaSeconds } = event;
-      out.progress(`step ${step} of ${steps} (${expert}), ${secondsPerStep.toFixed(2)} s a step${left(etaSeconds)}`);
+      const which = experts ? ` (${expert} noise)` : "";
+      out.progress(`step ${step} of ${steps}${which}, ${secondsPerStep.toFixed(2)} s a step${left(etaSeconds)}`);
       break;
     }
     case "recipe":
@@ -271,7 +272,7 @@ function jsonEvent(event: GenerateEvent): unknown {
 function headline(recipe: Recipe): string {
   const { task, video, frames, fps, steps, sampler, shift, guidance, seed, noise, dtype, device } = recipe;
   const scale = guidance.low === guidance.high ? guidance.low : `${guidance.low} low, ${guidance.high} high`;
-  return `${task}: ${video.width}×${video.height}, ${frames} frames at ${fps} a second, ${steps} steps of ${sampler} at shift ${shift}, guidance ${scale}, seed ${seed}${noise === "kinora" ? "" : ` (${noise})`}, ${dtype} on ${device}`;
+  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} a second, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${scale}, seed ${seed}${noise === "kinora" ? "" : ` (${noise})`}, ${dtype} on ${device}`;
 }
 
 async function writePreview(event: Extract<GenerateEvent, { type: "preview" }>, out: string): Promise<void> {
@@ -299,7 +300,7 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
   }
   const { named, ...asked } = readOptions(given, second);
   // Everything heavy is loaded only now, so that help and errors come at once.
-  const [{ generate }, { resolveRequest }, { latentsPath }, recipes, hashing, { openDevice }] = await Promise.all([
+  const [{ generate }, { resolveRequest }, saved, recipes, hashing, { openDevice }] = await Promise.all([
     import("../../sample/pipeline.ts"),
     import("../../sample/request.ts"),
     import("../../sample/latents-file.ts"),
@@ -315,7 +316,10 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
     throw new KinoraError("cli.missing-option", "--resume needs to know which run", { hint: "give its --out" });
   }
   let source = given.from;
-  if (given.resume && source === undefined && existsSync(latentsPath(asked.out))) source = latentsPath(asked.out);
+  if (given.resume) {
+    saved.checkResumable(asked.out);
+    source ??= saved.latentsPath(asked.out);
+  }
   const repeats = source === undefined ? undefined : await recipes.readRecipe(source);
   const complete = repeats ? await recipes.repeatOptions(repeats, asked, hashes) : asked;
   const { request, notes } = resolveRequest(complete);
@@ -346,7 +350,7 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
         loadedBytes = 0;
       }
       if (given.json) out.note(JSON.stringify(jsonEvent(event)));
-      else tell(event, since, out);
+      else tell(event, { since, experts: request.model.boundary !== undefined }, out);
       if (event.type === "step") interrupt.afterStep(event.seconds);
       if (event.type === "preview") await writePreview(event, request.out);
       if (event.type === "interrupted") return stoppedEarly(event, request.out, given.json, out);

@@ -1,10 +1,9 @@
-// One process at a time in a run's folder. A lock whose process is gone is taken over.
+// A file that only one process at a time holds. A lock whose process is gone is taken over.
 import { randomBytes } from "node:crypto";
-import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
 import { KinoraError } from "../base/errors.ts";
-import { writeError } from "../io/atomic.ts";
+import { writeError } from "./atomic.ts";
 
 interface Holder {
   pid: number;
@@ -12,6 +11,18 @@ interface Holder {
   token: string;
   since: string;
 }
+
+/** How a refusal reads. */
+export interface LockedWords {
+  code: string;
+  /** e.g. `another run is at work in runs/style`. */
+  message: string;
+  /** What to do instead of waiting, e.g. `choose another output`. */
+  instead: string;
+}
+
+/** Locks that this process holds. */
+const held = new Set<string>();
 
 function readHolder(path: string): Holder | undefined {
   try {
@@ -22,8 +33,10 @@ function readHolder(path: string): Holder | undefined {
 }
 
 /** A process of another machine (a shared disk) counts as alive: it cannot be asked. */
-function alive({ pid, host }: Holder): boolean {
+function alive({ pid, host, token }: Holder): boolean {
   if (host !== hostname()) return true;
+  // In a container that was started again, a process that was killed had the same number.
+  if (pid === process.pid) return held.has(token);
   try {
     process.kill(pid, 0);
     return true;
@@ -32,56 +45,56 @@ function alive({ pid, host }: Holder): boolean {
   }
 }
 
-export class RunLock implements Disposable {
+export class FileLock implements Disposable {
   readonly #path: string;
   readonly #token: string;
 
   private constructor(path: string, token: string) {
     this.#path = path;
     this.#token = token;
+    held.add(token);
   }
 
-  /** Takes the folder, which is made where it is missing. Throws `train.locked`, `io.*`. */
-  static take(folder: string): RunLock {
-    const path = join(folder, ".lock");
+  /** Takes the lock file `path`, in a folder that is there. Throws `words.code` where another holds it, `io.*`. */
+  static take(path: string, words: LockedWords): FileLock {
     const token = randomBytes(8).toString("hex");
     const own = `${path}.${token}`;
     const holder: Holder = { pid: process.pid, host: hostname(), token, since: new Date().toISOString() };
     try {
-      mkdirSync(folder, { recursive: true });
       writeFileSync(own, JSON.stringify(holder));
     } catch (error) {
-      throw writeError(error, folder);
+      throw writeError(error, path);
     }
     try {
       for (let attempt = 0; attempt < 5; attempt++) {
         try {
           // A link appears whole, and only where nothing is: unlike a new file that is written to.
           linkSync(own, path);
-          return new RunLock(path, token);
+          return new FileLock(path, token);
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw writeError(error, path);
         }
         const other = readHolder(path);
-        if (other && alive(other)) throw locked(folder, other);
+        if (other && alive(other)) throw locked(path, other, words);
         removeStale(path, own, other?.token);
       }
-      throw new KinoraError("train.locked", `${folder} changes hands too fast to be taken`);
+      throw new KinoraError(words.code, `${path} changes hands too fast to be taken`);
     } finally {
       rmSync(own, { force: true });
     }
   }
 
   [Symbol.dispose](): void {
+    held.delete(this.#token);
     if (readHolder(this.#path)?.token === this.#token) rmSync(this.#path, { force: true });
   }
 }
 
-function locked(folder: string, { pid, host, since }: Holder): KinoraError {
+function locked(path: string, { pid, host, since }: Holder, { code, message, instead }: LockedWords): KinoraError {
   const where = host === hostname() ? "" : ` on ${host}`;
-  return new KinoraError("train.locked", `another run is at work in ${folder}`, {
+  return new KinoraError(code, message, {
     actual: `process ${pid}${where}, since ${since}`,
-    hint: `wait for it or stop it, or choose another output; if that process is gone for good, remove ${join(folder, ".lock")}`,
+    hint: `wait for it or stop it, or ${instead}; if that process is gone for good, remove ${path}`,
   });
 }
 
@@ -97,7 +110,7 @@ function removeStale(path: string, own: string, token: string | undefined): void
     try {
       linkSync(aside, path);
     } catch {
-      // A third process took the folder meanwhile.
+      // A third process took it meanwhile.
     }
   }
   rmSync(aside, { force: true });
