@@ -122,8 +122,11 @@ function sizeClass(bytes: number, unit: number, steps: number): number {
 }
 
 function listAt<T>(lists: Map<number, T[]>, key: number): T[] {
-  const list = lists.get(key) ?? [];
-  lists.set(key, list);
+  let list = lists.get(key);
+  if (!list) {
+    list = [];
+    lists.set(key, list);
+  }
   return list;
 }
 
@@ -308,6 +311,7 @@ export class HostAllocator {
   }
 
   #evictDownTo(limit: number): void {
+    if (this.#idleBytes <= limit) return;
     for (const region of this.#idle) {
       if (this.#idleBytes <= limit) return;
       const same = this.#idleBySize.get(region.size)!;
