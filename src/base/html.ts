@@ -94,15 +94,15 @@ for(const table of document.querySelectorAll("table.sorts")){
 }
 `;
 
-/** A whole page: nothing is loaded from anywhere, so it opens from disk. */
-export function page(title: string, body: Html): string {
+/** A whole page: nothing is loaded from anywhere, so it opens from disk. `more`: style of its own. */
+export function page(title: string, body: Html, more = ""): string {
   return html`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${title}</title>
-<style>${new Html(style)}</style>
+<style>${new Html(style + more)}</style>
 </head>
 <body><main>
 ${body}

@@ -1,5 +1,5 @@
 // `kinora dataset inspect CONFIG`: prints what an epoch trains on, what gives nothing and why, and what to mind.
-import { stat, writeFile } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
 import { folderConfig, readDatasetConfig } from "../../dataset/config.ts";
 import { inspectionPage } from "../../dataset/html-report.ts";
@@ -7,6 +7,7 @@ import { type InspectedItem, type Inspection, inspection } from "../../dataset/i
 import { collectPlan, defaultModel, planDataset } from "../../dataset/plan.ts";
 import { probeMedia } from "../../dataset/probe.ts";
 import { planWarnings } from "../../dataset/warnings.ts";
+import { writeFileAtomic } from "../../io/atomic.ts";
 import { cleanText } from "../../io/text-clean/index.ts";
 import { loadTokenizer } from "../../io/tokenizer/load.ts";
 import { modelNames } from "../../protocol/model-media.ts";
@@ -72,7 +73,7 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
       tokenizer ? { countTokens: (text) => tokenizer.encode(cleanText(text)).length } : {},
     );
     const data = inspection(plan, warnings);
-    if (values.html !== undefined) await writeFile(values.html, inspectionPage(data));
+    if (values.html !== undefined) await writeFileAtomic(values.html, inspectionPage(data));
     if (values.json) out.data(JSON.stringify(data, null, 2));
     else print(data, values.summary, out);
     if (values.html !== undefined) out.note(`wrote ${values.html}`);

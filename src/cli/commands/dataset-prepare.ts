@@ -25,17 +25,19 @@ function duration(seconds: number): string {
 
 function progressLine(event: Extract<PrepareEvent, { type: "progress" }>): string {
   const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
-  const rest = event.eta === undefined ? "" : `, about ${duration(event.eta)} left`;
+  const rest = event.eta === undefined || event.eta < 1 ? "" : `, about ${duration(event.eta)} left`;
   const words = { open: "opening", analyse: "looking through", render: "writing" }[event.stage];
   return `${String(share).padStart(3)} %${rest}: ${words} ${event.current.replace(/\s+/g, " ")}`;
 }
 
 const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? "" : "s"}`;
 
-function problemLine({ path, code, message, hint }: Omit<Extract<PrepareEvent, { type: "problem" }>, "type">): string {
+type Problem = Omit<Extract<PrepareEvent, { type: "problem" }>, "type">;
+
+function problemLine({ path, code, message }: Problem): string {
   // A damaged film still gives its whole parts.
   const verb = code === "media.damaged" ? "damaged" : "cannot use";
-  return `${verb} ${JSON.stringify(path)}: ${message} (${code})${hint ? `\n  hint: ${hint}` : ""}`;
+  return `${verb} ${JSON.stringify(path)}: ${message} (${code})`;
 }
 
 /** "12  too short (a, b, c and 9 more)". */
@@ -66,7 +68,8 @@ async function show(
   json: boolean,
 ): Promise<PrepareSummary | undefined> {
   let summary: PrepareSummary | undefined;
-  const problems: Omit<Extract<PrepareEvent, { type: "problem" }>, "type">[] = [];
+  const problems: Problem[] = [];
+  const hinted = new Set<string>();
   for await (const event of events) {
     switch (event.type) {
       case "scanned":
@@ -78,6 +81,9 @@ async function show(
         const { type, ...problem } = event;
         problems.push(problem);
         out.note(problemLine(problem));
+        // The same hint for every one of many files would hide them.
+        if (event.hint && !hinted.has(event.hint)) out.note(`  hint: ${event.hint}`);
+        hinted.add(event.hint ?? "");
         break;
       }
       case "progress":

@@ -78,6 +78,24 @@ function projection(plane: Uint8Array, width: number, height: number, rows: bool
   return result;
 }
 
+interface Projections {
+  columns: Int32Array;
+  rows: Int32Array;
+}
+
+const projections = new WeakMap<SmallPicture, Projections>();
+
+/** Of a picture, made once: each is the next of one pair and the previous of another. */
+function projectionsOf(picture: SmallPicture): Projections {
+  let known = projections.get(picture);
+  if (!known) {
+    const { y, width, height } = picture;
+    known = { columns: projection(y, width, height, false), rows: projection(y, width, height, true) };
+    projections.set(picture, known);
+  }
+  return known;
+}
+
 /** Levels a pixel by which a shift must be better than those two pixels off: smooth pictures tell no place. */
 const leastDip = 0.4;
 
@@ -120,16 +138,9 @@ export function flowBetween(previous: SmallPicture, next: SmallPicture, before?:
   const down = height / block;
   const dx = new Float32Array(across * down);
   const dy = new Float32Array(across * down);
-  const globalX = shiftBetween(
-    projection(previous.y, width, height, false),
-    projection(next.y, width, height, false),
-    height,
-  );
-  const globalY = shiftBetween(
-    projection(previous.y, width, height, true),
-    projection(next.y, width, height, true),
-    width,
-  );
+  const [earlier, later] = [projectionsOf(previous), projectionsOf(next)];
+  const globalX = shiftBetween(earlier.columns, later.columns, height);
+  const globalY = shiftBetween(earlier.rows, later.rows, width);
   const [shiftX, shiftY] = [Math.round(globalX), Math.round(globalY)];
   // Light that goes up or down everywhere is no motion.
   const brighter = Math.round(meanOf(next.y) - meanOf(previous.y));

@@ -1,4 +1,5 @@
 // A histogram as inline SVG: bars for the values, dashed lines for the limits, numbers at the ends.
+import { Html } from "../../base/html.ts";
 
 const width = 260;
 const height = 90;
@@ -10,7 +11,7 @@ function label(value: number): string {
 }
 
 /** Limits are always inside the picture, so that it shows how far the values are from them. */
-export function histogram(values: readonly number[], { min, max }: { min?: number; max?: number }): string {
+export function histogram(values: readonly number[], { min, max }: { min?: number; max?: number }): Html {
   const limits = [min, max].filter((limit) => limit !== undefined);
   let low = Math.min(...values, ...limits);
   let high = Math.max(...values, ...limits);
@@ -26,13 +27,15 @@ export function histogram(values: readonly number[], { min, max }: { min?: numbe
     // A single item among hundreds is still seen.
     const tall = Math.max(2, (count / most) * (base - 6));
     const left = (i * width) / bins;
-    return `<rect x="${left.toFixed(1)}" y="${(base - tall).toFixed(1)}" width="${(width / bins - 1).toFixed(1)}" height="${tall.toFixed(1)}" fill="var(--bar)"/>`;
+    return `<rect x="${left.toFixed(1)}" y="${(base - tall).toFixed(1)}" width="${(width / bins - 1).toFixed(1)}" height="${tall.toFixed(1)}" fill="var(--mark)"/>`;
   });
   const lines = limits.map(
     (limit) =>
       `<line x1="${x(limit).toFixed(1)}" x2="${x(limit).toFixed(1)}" y1="2" y2="${base}" stroke="var(--bad)" stroke-dasharray="4 3"/>`,
   );
   const text = (at: number, anchor: string, value: number) =>
-    `<text x="${at}" y="${height - 4}" font-size="11" fill="var(--dim)" text-anchor="${anchor}">${label(value)}</text>`;
-  return `<svg viewBox="0 0 ${width} ${height}" role="img">${bars.join("")}${lines.join("")}<line x1="0" x2="${width}" y1="${base}" y2="${base}" stroke="var(--line)"/>${text(0, "start", low)}${text(width, "end", high)}</svg>`;
+    `<text x="${at}" y="${height - 4}" font-size="11" fill="var(--soft)" text-anchor="${anchor}">${label(value)}</text>`;
+  return new Html(
+    `<svg viewBox="0 0 ${width} ${height}" role="img">${bars.join("")}${lines.join("")}<line x1="0" x2="${width}" y1="${base}" y2="${base}" stroke="var(--line)"/>${text(0, "start", low)}${text(width, "end", high)}</svg>`,
+  );
 }

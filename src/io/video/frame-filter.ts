@@ -85,6 +85,8 @@ export class FrameFilter<Beside> implements Disposable {
         throw new KinoraError("media.filter-count", "a filter gave more frames than it got");
       }
       ready.push({ frame, beside });
+      // Nothing more can come of nothing: a call saved on every frame.
+      if (this.#waiting.length === 0) return ready;
     }
   }
 

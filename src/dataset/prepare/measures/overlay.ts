@@ -20,7 +20,7 @@ class EdgeSums {
   readonly #y: Float32Array;
   readonly #squares: Float32Array;
 
-  constructor({ width, height }: SmallPicture) {
+  constructor({ width, height }: { width: number; height: number }) {
     this.width = width;
     this.height = height;
     this.#x = new Float32Array(width * height);
@@ -39,6 +39,16 @@ class EdgeSums {
         sumY[at]! += gy;
         squares[at]! += gx * gx + gy * gy;
       }
+    }
+  }
+
+  /** Adds what another stretch of frames summed up. */
+  addAll(other: EdgeSums): void {
+    this.count += other.count;
+    for (let at = 0; at < this.#x.length; at++) {
+      this.#x[at]! += other.#x[at]!;
+      this.#y[at]! += other.#y[at]!;
+      this.#squares[at]! += other.#squares[at]!;
     }
   }
 
@@ -106,8 +116,6 @@ export class OverlayTally implements Tally {
 
   add({ small }: ClipFrame, index: number): void {
     if (index % 2 === 1) return;
-    this.#whole ??= new EdgeSums(small);
-    this.#whole.add(small);
     this.#part ??= new EdgeSums(small);
     this.#part.add(small);
     // Every second frame: a part is two seconds long.
@@ -117,7 +125,10 @@ export class OverlayTally implements Tally {
   #close(): void {
     const part = this.#part;
     this.#part = undefined;
-    if (!part || part.count < 5) return;
+    if (!part) return;
+    if (this.#whole) this.#whole.addAll(part);
+    else this.#whole = part;
+    if (part.count < 5) return;
     this.#parts++;
     const { still, moving, edges } = part.still();
     // Where the scene itself stands still an overlay cannot be told from it.
@@ -131,7 +142,11 @@ export class OverlayTally implements Tally {
   }
 
   stillEdges(): Uint8Array | undefined {
-    return this.#whole && this.#whole.count >= 5 ? this.#whole.still().mask : undefined;
+    const sums = [this.#whole, this.#part].flatMap((part) => part ?? []);
+    if (sums.reduce((count, part) => count + part.count, 0) < 5) return undefined;
+    const all = new EdgeSums(sums[0]!);
+    for (const part of sums) all.addAll(part);
+    return all.still().mask;
   }
 }
 
