@@ -159,7 +159,7 @@ const LEGACY_END = LEGACY_START + 0x10000;
  * `ss_*` metadata alone. Tensors are those to be written; their bytes are asked for once each.
  */
 export function kohyaHashes(
-  tensors: readonly (TensorSpec & { readonly bytes: Uint8Array })[],
+  tensors: readonly (TensorSpec & { readonly bytes: () => Uint8Array })[],
   metadata: Readonly<Record<string, string>>,
 ): { sshs_model_hash: string; sshs_legacy_hash: string } {
   const training = Object.fromEntries(Object.entries(metadata).filter(([name]) => name.startsWith("ss_")));
@@ -174,7 +174,7 @@ export function kohyaHashes(
   };
   add(encodeHeader(placed, training));
   for (const { name } of placed) {
-    const part = bytes.get(name)!;
+    const part = bytes.get(name)!();
     whole.update(part);
     add(part);
   }

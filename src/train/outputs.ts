@@ -90,8 +90,8 @@ function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): R
   return { ...trainingMetadata(training), ...spec };
 }
 
-/** Adapters from their saved parameters `<module>.down` and `<module>.up`. */
-export function adaptersOf(saved: SavedParameters, alpha: number): AdapterValues[] {
+/** Adapters from their saved parameters `<module>.down` and `<module>.up`, which are read each time they are asked for. */
+function adaptersOf(saved: SavedParameters, alpha: number): AdapterValues[] {
   return saved.names
     .filter((name) => name.endsWith(".down"))
     .map((name) => {
@@ -104,8 +104,12 @@ export function adaptersOf(saved: SavedParameters, alpha: number): AdapterValues
         inputs,
         outputs,
         alpha,
-        down: saved.values(name),
-        up: saved.values(`${module}.up`),
+        get down() {
+          return saved.values(name);
+        },
+        get up() {
+          return saved.values(`${module}.up`);
+        },
       };
     });
 }

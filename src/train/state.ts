@@ -164,7 +164,9 @@ export class SavedParameters implements Disposable {
   }
 
   values(name: string): Float32Array {
-    return toFloat32(this.#file.bytes(PARAMETER + name), "f32");
+    const values = toFloat32(this.#file.bytes(PARAMETER + name), "f32");
+    this.#file.discard(PARAMETER + name);
+    return values;
   }
 
   [Symbol.dispose](): void {
