@@ -11,11 +11,13 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
+import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
 import { byFile, itemFrames } from "../../src/cache/frames.ts";
 import { readCaptionFolder } from "../../src/dataset/caption/folder.ts";
 import { folderConfig } from "../../src/dataset/config.ts";
 import { collectPlan, planDataset } from "../../src/dataset/plan.ts";
+import { hashDistance, hashRow } from "../../src/dataset/prepare/hash.ts";
 import { settlePrepareConfig } from "../../src/dataset/prepare/settings.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { planWarnings } from "../../src/dataset/warnings.ts";
@@ -219,6 +221,34 @@ describe("files of the set", () => {
 });
 
 describe("near-duplicates", () => {
+  it("are told by the shift in time at which two rows of hashes agree best", () => {
+    const hash = fc
+      .array(fc.constantFrom(..."0123456789abcdef"), { minLength: 16, maxLength: 16 })
+      .map((signs) => signs.join(""));
+    const rows = fc.array(hash, { minLength: 1, maxLength: 12 });
+    const bits = (a: string, b: string) =>
+      [...a].reduce((sum, sign, i) => {
+        let rest = Number.parseInt(sign, 16) ^ Number.parseInt(b[i]!, 16);
+        let count = 0;
+        for (; rest > 0; rest >>= 1) count += rest & 1;
+        return sum + count;
+      }, 0);
+    fc.assert(
+      fc.property(rows, rows, fc.double({ min: 0, max: 64, noNaN: true }), (a, b, most) => {
+        let best = Number.POSITIVE_INFINITY;
+        for (let shift = -20; shift <= 20; shift++) {
+          const pairs = a.flatMap((one, i) => (b[i - shift] === undefined ? [] : [bits(one, b[i - shift]!)]));
+          const reachable =
+            shift >= -Math.max(4, b.length - a.length + 4) && shift <= Math.max(4, a.length - b.length + 4);
+          if (!reachable || pairs.length < Math.max(1, Math.ceil(0.6 * Math.min(a.length, b.length)))) continue;
+          best = Math.min(best, pairs.reduce((sum, count) => sum + count, 0) / pairs.length);
+        }
+        const found = hashDistance(hashRow(a), hashRow(b), most);
+        expect(found).toBeCloseTo(best <= most ? best : Number.POSITIVE_INFINITY, 9);
+      }),
+    );
+  });
+
   it("are dropped, the better one stays: scaled, recoded, a little brighter, cut shorter; others are none", async () => {
     mkdirSync(at("twins"));
     const make = (name: string, graph: string, more: Record<string, string> = {}) =>

@@ -49,24 +49,26 @@ function bits(value: number): number {
 
 /**
  * Bits of 64 in which two rows of hashes differ on average, at the shift in time (up to `shifts` steps) where they
- * agree best; at least 60 % of the shorter row must overlap.
+ * agree best; at least 60 % of the shorter row must overlap. Infinity for more than `most`: rows that are not alike are
+ * told by their first hashes.
  */
-export function hashDistance(a: HashRow, b: HashRow, shifts = 4): number {
+export function hashDistance(a: HashRow, b: HashRow, most = 64, shifts = 4): number {
   const [n, m] = [a.length / 2, b.length / 2];
   const least = Math.max(1, Math.ceil(0.6 * Math.min(n, m)));
   // A long clip may hold a short one anywhere.
   const [from, to] = [Math.min(-shifts, n - m - shifts), Math.max(shifts, n - m + shifts)];
-  let best = 64;
+  let best = Number.POSITIVE_INFINITY;
   for (let shift = -Math.max(shifts, -from); shift <= to; shift++) {
     const start = Math.max(0, shift);
     const end = Math.min(n, m + shift);
     if (end - start < least) continue;
+    const enough = Math.min(best, most) * (end - start);
     let sum = 0;
-    for (let i = start; i < end; i++) {
+    for (let i = start; i < end && sum <= enough; i++) {
       const j = i - shift;
       sum += bits(a[2 * i]! ^ b[2 * j]!) + bits(a[2 * i + 1]! ^ b[2 * j + 1]!);
     }
-    best = Math.min(best, sum / (end - start));
+    if (sum <= enough) best = sum / (end - start);
   }
   return best;
 }

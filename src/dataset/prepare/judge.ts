@@ -80,7 +80,8 @@ export function withFilmOverlays(clips: readonly ClipRecord[], likeness: number)
     seen.add(clip.scene);
     const row = hashRow(clip.hashes);
     // The same place filmed again has the same still edges for a good reason.
-    if (scenes.some((scene) => hashDistance(scene.row, row) <= 2 * likeness + 4)) continue;
+    const most = 2 * likeness + 4;
+    if (scenes.some((scene) => hashDistance(scene.row, row, most) <= most)) continue;
     scenes.push({ mask: unpackMask(clip.stillEdges), row });
   }
   const sameSize = scenes.filter((scene) => scene.mask.length === scenes[0]!.mask.length);
@@ -135,8 +136,8 @@ export function findDuplicates(candidates: readonly DuplicateCandidate[], distan
     let like: Duplicate | undefined;
     for (const other of kept) {
       if (other.candidate.kind !== candidate.kind || !toneAlike(other.candidate.clip, candidate.clip)) continue;
-      const apart = hashDistance(other.row, row);
       const most = other.candidate.source === candidate.source ? distance / 3 : distance;
+      const apart = hashDistance(other.row, row, most);
       if (apart <= most && apart < (like?.distance ?? Number.POSITIVE_INFINITY))
         like = { index: candidate.index, of: other.candidate.index, distance: apart };
     }
