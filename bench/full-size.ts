@@ -47,15 +47,16 @@ interface Planned {
   resident: number;
 }
 
-function row({ name, seconds, peak }: WatchedStage, planned: number | undefined): void {
-  const percent = planned === undefined ? "" : `, ${((100 * peak.both) / planned).toFixed(1)} % of`;
-  const expected = planned === undefined ? "" : ` ${formatBytes(planned)} planned`;
-  console.log(
-    `  ${name.padEnd(9)} ${formatSeconds(seconds).padStart(13)}  ${formatBytes(peak.both)} resident${percent}${expected} (${formatBytes(peak.own)} its own, ${formatBytes(peak.mapped)} pages of files)`,
-  );
+const beside = (measured: number, planned: number) =>
+  `${formatBytes(measured)}, ${((100 * measured) / planned).toFixed(1)} % of the ${formatBytes(planned)} planned`;
+
+function row({ name, seconds, peak }: WatchedStage, planned?: number): void {
+  const bytes = planned === undefined ? formatBytes(peak.both) : beside(peak.both, planned);
+  const parts = `${formatBytes(peak.own)} its own, ${formatBytes(peak.mapped)} pages of files`;
+  console.log(`  ${name.padEnd(9)} ${formatSeconds(seconds).padStart(13)}  resident ${bytes} (${parts})`);
 }
 
-const show = (stage: WatchedStage) => row(stage, undefined);
+const show = (stage: WatchedStage) => row(stage);
 
 /** The same run on the null device: what each stage takes. */
 async function planFilm(): Promise<Map<string, Planned>> {
@@ -114,9 +115,7 @@ async function benchFilm(): Promise<void> {
   }
   const { peakBytes } = run.answer as { peakBytes: number };
   const device = Math.max(...[...planned.values()].map(({ peak }) => peak));
-  console.log(
-    `device peak ${formatBytes(peakBytes)}, planned ${formatBytes(device)}; resident ${formatBytes(run.peakResident)}`,
-  );
+  console.log(`  the device's peak ${beside(peakBytes, device)}; most resident ${formatBytes(run.peakResident)}`);
 }
 
 /** A ball of light that crosses a gradient. */
@@ -181,7 +180,7 @@ rank = 32
   }
   const training = plan.phases.find(({ name }) => name === "training")!;
   console.log(
-    `device peak in training ${formatBytes(result.peakBytes)}, planned ${formatBytes(training.peak)}; resident ${formatBytes(run.peakResident)}, planned ${formatBytes(plan.resident + plan.host)}; wrote ${result.files.join(", ")}`,
+    `  the device's peak in training ${beside(result.peakBytes, training.peak)}; most resident ${beside(run.peakResident, plan.resident + plan.host)}`,
   );
 }
 
