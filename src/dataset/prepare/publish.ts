@@ -171,7 +171,8 @@ export async function layOut(
     if ((await bytesOf(join(directory, captionFile(file)))) !== undefined)
       laid.notes.push(`${file} is no longer in the set; its caption ${captionFile(file)} stays`);
   }
-  const folders = new Set(wanted.map((entry) => dirname(entry.file)));
+  // "." has the manifest and the report.
+  const folders = new Set([".", ...wanted.map((entry) => dirname(entry.file))]);
   if (captionsFolder) folders.add("captions");
   for (const folder of folders) {
     const path = join(directory, folder);
