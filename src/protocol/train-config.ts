@@ -141,7 +141,7 @@ export const trainConfigSchema = z.strictObject({
   train: z.enum(["lora", "full"]).optional(),
   steps: count.optional(),
   epochs: count.optional(),
-  seed: z.int().optional(),
+  seed: z.int().min(0).optional(),
   /** Where latents and text embeddings are kept. */
   cache: text.optional(),
   device: z.enum(["auto", "cpu", "reference"]).optional(),

@@ -4,66 +4,26 @@ import { basename, dirname, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 import { FileLock } from "../io/file-lock.ts";
 import { fileError } from "../io/files.ts";
-import { openNetwork } from "../models/wan/load.ts";
-import type { Recognized } from "../models/wan/recognize.ts";
+import { checkAutoencoder, checkTextEncoder, checkTransformer } from "../models/wan/check-files.ts";
 import type { VaeConfig } from "../models/wan/vae/config.ts";
-import { ditShapes, type Shapes } from "../models/wan/weight-shapes.ts";
 import { isFinished, loadLatents } from "./latents-file.ts";
 import type { GenerateRequest } from "./request.ts";
 
-function wrongModel(path: string, task: string, needs: string, { label }: Recognized, hint?: string): KinoraError {
-  return new KinoraError("generate.wrong-model", `${path} is not what ${task} needs`, {
-    expected: needs,
-    actual: label,
-    hint: hint ?? "kinora models inspect FILE says more",
-  });
-}
-
-function sameShapes(a: Shapes, b: Shapes): boolean {
-  return a.size === b.size && [...a].every(([name, shape]) => String(b.get(name)) === String(shape));
-}
-
 /**
  * Opens every weight file, and compares names and shapes with the model; reads no values.
- * Throws `generate.wrong-model`, `weights.*`, `io.*`.
+ * Throws `checkpoint.wrong-model`, `weights.*`, `io.*`.
  */
 export function checkFiles({ model, files }: GenerateRequest): { vae: VaeConfig; notes: string[] } {
   const notes: string[] = [];
-  const recognize = <T>(path: string, kinds: Parameters<typeof openNetwork>[1], look: (found: Recognized) => T): T => {
-    const { recognized, reader } = openNetwork(path, kinds);
-    using _reader = reader;
-    return look(recognized);
-  };
   for (const role of ["high", "low"] as const) {
     const path = files[role];
     if (path === undefined) continue;
-    recognize(path, ["dit"], (found) => {
-      if (found.kind !== "dit" || !sameShapes(found.expected, ditShapes(model.dit))) {
-        const other = found.kind === "dit" ? found.models[0] : undefined;
-        throw wrongModel(
-          path,
-          model.name,
-          `the transformer of ${model.name}`,
-          found,
-          other && `is it --task ${other}?`,
-        );
-      }
-      if (files.high !== undefined && found.expert && found.expert !== role) {
-        notes.push(`${path} is named as the ${found.expert}-noise expert and runs as the ${role}-noise one`);
-      }
-    });
+    const { expert } = checkTransformer(path, model);
+    if (files.high !== undefined && expert && expert !== role)
+      notes.push(`${path} is named as the ${expert}-noise expert and runs as the ${role}-noise one`);
   }
-  const vae = recognize(files.vae, ["vae21", "vae22"], (found) => {
-    if (found.kind === model.vae.kind && found.config.zDim === model.vae.channels) return found.config;
-    const version = model.vae.kind === "vae21" ? "2.1" : "2.2";
-    throw wrongModel(files.vae, model.name, `the Wan ${version} autoencoder`, found);
-  });
-  recognize(files.textEncoder, ["text-encoder"], (found) => {
-    if (found.kind !== "text-encoder" || found.config.dim !== model.dit.textDim) {
-      throw wrongModel(files.textEncoder, model.name, `a UMT5 encoder of width ${model.dit.textDim}`, found);
-    }
-    notes.push(...found.notes);
-  });
+  const vae = checkAutoencoder(files.vae, model);
+  notes.push(...checkTextEncoder(files.textEncoder, model).notes);
   return { vae, notes };
 }
 

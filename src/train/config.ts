@@ -4,15 +4,14 @@ import { existsSync, statSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, isAbsolute, join, resolve } from "node:path";
 import { parse as parseToml, TomlError } from "smol-toml";
-import type { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
-import { nearestName } from "../base/nearest.ts";
-import { type DatasetConfig, folderConfig, readDatasetConfig } from "../dataset/config.ts";
+import { type DatasetConfig, type DatasetSection, folderConfig, readDatasetConfig } from "../dataset/config.ts";
 import { bundledFolder } from "../models/wan/bundled.ts";
 import type { FileChoices } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
-import { findModel } from "../protocol/model-media.ts";
-import { type TrainConfig, trainConfigSchema, trainTables } from "../protocol/train-config.ts";
+import { findModel, modelMedia } from "../protocol/model-media.ts";
+import { type TrainConfig, trainConfigSchema } from "../protocol/train-config.ts";
+import { checkKeys, refuseValues } from "./config-mistakes.ts";
 import {
   settleConditioning,
   settleExperts,
@@ -109,38 +108,6 @@ function override(root: Row, key: string, value: string): void {
   table[path.at(-1)!] = parsed;
 }
 
-/** Throws at the first unknown key, naming the nearest known one or the table it belongs to. */
-function checkKeys(root: Row): void {
-  const top = Object.keys(trainConfigSchema.shape);
-  const tables = Object.fromEntries(
-    Object.entries(trainTables).map(([name, schema]) => [name, Object.keys(schema.shape)]),
-  );
-  const check = (key: string, known: readonly string[], place: string, prefix: string) => {
-    if (known.includes(key)) return;
-    const near = nearestName(key, known);
-    const homes = Object.entries(tables).filter(([, keys]) => keys.includes(key));
-    const home = top.includes(key) && prefix ? "at the top of the file" : homes[0] && `[${homes[0][0]}]`;
-    const anywhere = nearestName(
-      key,
-      Object.entries(tables).flatMap(([, keys]) => keys),
-    );
-    const anywhereHome = Object.entries(tables).find(([, keys]) => anywhere !== undefined && keys.includes(anywhere));
-    const hint = home
-      ? `${key} belongs ${home.startsWith("[") ? `in ${home}` : home}`
-      : near
-        ? `did you mean ${near}?`
-        : anywhereHome
-          ? `did you mean ${anywhere} in [${anywhereHome[0]}]?`
-          : undefined;
-    throw new KinoraError("train-config.unknown-key", `unknown key "${key}" ${place}`, hint ? { hint } : {});
-  };
-  for (const [key, value] of Object.entries(root)) {
-    check(key, top, "at the top of the file", "");
-    const known = tables[key];
-    if (known && isRow(value)) for (const inner of Object.keys(value)) check(inner, known, `in [${key}]`, `${key}.`);
-  }
-}
-
 function validate(root: Row): TrainConfig {
   checkKeys(root);
   if (root.model === undefined) {
@@ -155,14 +122,7 @@ function validate(root: Row): TrainConfig {
   }
   const parsed = trainConfigSchema.safeParse(root);
   if (parsed.success) return parsed.data;
-  const lines = parsed.error.issues.map((issue) => describeIssue(issue, root));
-  throw new KinoraError("train-config.invalid", lines.join("; "));
-}
-
-function describeIssue(issue: z.core.$ZodIssue, root: Row): string {
-  const value = issue.path.reduce<unknown>((at, key) => (isRow(at) ? at[String(key)] : undefined), root);
-  const given = typeof value === "number" || typeof value === "string" ? ` (it is ${value})` : "";
-  return `${issue.path.join(".")}: ${issue.message}${given}`;
+  return refuseValues(parsed.error.issues, root);
 }
 
 /** Settles a parsed file. Relative paths are looked for beside the file, then in the working folder. */
@@ -304,6 +264,34 @@ function settleFiles(
   };
 }
 
+type FolderSettings = Omit<Exclude<TrainConfig["dataset"], string>, "path">;
+
+/** What the dataset's own rules make of a folder's settings. */
+function explainFolder(s: Settler, given: FolderSettings, section: DatasetSection, model: WanModel): void {
+  const { video } = section;
+  const row = (key: keyof FolderSettings, value: unknown, idle?: string | false) =>
+    s.take<unknown, unknown>(`dataset.${key}`, given[key] === undefined ? undefined : value, value, { idle });
+  const only = (extraction: typeof video.extraction) =>
+    video.extraction !== extraction && `only with frame_extraction ${extraction}`;
+  const [width, height] = modelMedia[findModel(model.name)].defaultSize;
+  row("resolution", section.resolution ?? `as it was prepared, else ${width}x${height}`);
+  row("media", given.media ?? "all");
+  row("enable_bucket", section.enableBucket);
+  row("bucket_no_upscale", section.bucketNoUpscale);
+  row("frame_extraction", video.extraction);
+  row("target_frames", video.lengths, video.extraction === "full" && "not with frame_extraction full");
+  row("frame_stride", video.stride, only("slide"));
+  row("frame_sample", video.sample, only("uniform"));
+  row("max_frames", video.maxFrames ?? "the model's own length", only("full"));
+  row("source_fps", video.sourceFps);
+  row("caption_extension", section.captionExtension);
+  row("batch_size", section.batchSize);
+  row("num_repeats", section.repeats);
+  row("trigger", section.trigger);
+  for (const key of ["cache_directory", "control_directory"] as const)
+    if (given[key] !== undefined) row(key, given[key]);
+}
+
 async function settleDataset(
   s: Settler,
   given: TrainConfig["dataset"],
@@ -319,8 +307,9 @@ async function settleDataset(
     });
   }
   if (statSync(place).isDirectory()) {
-    for (const [key, value] of Object.entries(more)) s.take(`dataset.${key}`, value, undefined);
-    return folderConfig(place, more);
+    const config = folderConfig(place, more);
+    explainFolder(s, more, config.datasets[0]!, model);
+    return config;
   }
   const [extra] = Object.keys(more);
   if (extra !== undefined) {

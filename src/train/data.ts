@@ -84,6 +84,7 @@ export function splitItems(items: readonly DatasetItem[], holdOut: number, seed:
     throw new KinoraError("train.hold-out", "holding out that many files leaves nothing to train on", {
       expected: `fewer than ${files.length}`,
       actual: `${count}`,
+      hint: "lower validation.hold_out",
     });
   }
   const rank = new Map(files.map((file, i) => [file, drawSeed(seed, "holdOut", i)]));
@@ -100,11 +101,19 @@ export class CachedData {
   readonly #store: CacheStore;
   readonly #latents: ReadonlyMap<string, CacheKey>;
   readonly #texts: ReadonlyMap<string, CacheKey>;
+  /** Those of `texts` that train; the others are of previews. */
+  readonly #captions: readonly string[];
 
-  constructor(store: CacheStore, latents: ReadonlyMap<string, CacheKey>, texts: ReadonlyMap<string, CacheKey>) {
+  constructor(
+    store: CacheStore,
+    latents: ReadonlyMap<string, CacheKey>,
+    texts: ReadonlyMap<string, CacheKey>,
+    captions: readonly string[],
+  ) {
     this.#store = store;
     this.#latents = latents;
     this.#texts = texts;
+    this.#captions = captions;
   }
 
   /** [C, F, h, w]; with image-to-video models also the latents of the condition. */
@@ -122,9 +131,10 @@ export class CachedData {
     return this.#store.read("texts", key, ["embedding"])[0]!;
   }
 
-  /** Every key, for telling two datasets apart. */
+  /** Every key of what trains, for telling two datasets apart. */
   identity(): string[] {
-    return [...this.#latents].map(([id, key]) => `${id} ${key}`).concat([...this.#texts.values()].sort());
+    const captions = new Set(this.#captions.map((text) => this.#texts.get(text)!));
+    return [...this.#latents].map(([id, key]) => `${id} ${key}`).concat([...captions].sort());
   }
 }
 
@@ -160,9 +170,9 @@ export async function* buildCaches(
       ...abort,
     }),
   );
-  const words = [...items.map(captionOf), ...(settings.captionDropout > 0 ? [""] : []), ...texts];
+  const captions = [...items.map(captionOf), ...(settings.captionDropout > 0 ? [""] : [])];
   const embedded = yield* wrapped(
-    cacheTexts(words, {
+    cacheTexts([...captions, ...texts], {
       store,
       encoder: { hash: hash[1]!, dtype: settings.textDtype },
       tokenizer: { hash: hash[2]!, open: () => openTokenizer(tokenizer) },
@@ -171,7 +181,7 @@ export async function* buildCaches(
       ...abort,
     }),
   );
-  return new CachedData(store, latents, embedded);
+  return new CachedData(store, latents, embedded, captions);
 }
 
 async function* hashing(hashes: HashCache, path: string): AsyncGenerator<DataEvent, ContentHash> {

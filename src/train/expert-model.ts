@@ -1,12 +1,11 @@
 // A transformer set up for training: its weights in the form asked for, what trains in it, and the optimizer.
-import { KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import { type AttachedLora, defaultTargets, freshLora } from "../lora/attach.ts";
+import { openTransformer } from "../models/wan/check-files.ts";
 import { WanDit } from "../models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
-import { openNetwork } from "../models/wan/load.ts";
 import type { DitConfig, WanModel } from "../models/wan/params.ts";
-import type { Expert, RecognizedDit } from "../models/wan/recognize.ts";
+import type { Expert } from "../models/wan/recognize.ts";
 import { type LoadOptions, WeightLoader, type WeightReader } from "../nn/weights.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
@@ -30,33 +29,16 @@ export interface ExpertModel extends Disposable {
   };
 }
 
-/** Throws `train.wrong-model` for a checkpoint of another model, telling what it is. */
-function checkModel(recognized: RecognizedDit, model: WanModel, path: string): void {
-  const sizes = ["dim", "ffnDim", "layers", "inputChannels", "outputChannels", "textDim"] as const;
-  if (sizes.every((size) => recognized.config[size] === model.dit[size])) return;
-  throw new KinoraError("train.wrong-model", `${path} is no ${model.name}`, {
-    actual: recognized.label,
-    hint: recognized.models.length > 0 ? `set [model] name to ${recognized.models.join(" or ")}` : undefined,
-  });
-}
-
 /** A transformer's weights, wherever they come from. */
 export interface DitSource {
   reader: WeightReader;
   config: DitConfig;
 }
 
-/** Opens a file as the transformer of `model`. Throws `train.wrong-model`, `weights.*`, `io.*`. */
+/** Opens a file as the transformer of `model`. Throws `checkpoint.wrong-model`, `weights.*`, `io.*`. */
 export function openDitFile(path: string, model: WanModel): DitSource {
-  const { reader, recognized } = openNetwork(path, ["dit"]);
-  try {
-    if (recognized.kind !== "dit") throw new KinoraError("train.wrong-model", `${path} is no transformer`);
-    checkModel(recognized, model, path);
-    return { reader, config: { ...recognized.config, textLength: model.dit.textLength } };
-  } catch (error) {
-    reader[Symbol.dispose]();
-    throw error;
-  }
+  const { reader, recognized } = openTransformer(path, model);
+  return { reader, config: { ...recognized.config, textLength: model.dit.textLength } };
 }
 
 const experts = { low: 0, high: 1 } as const;

@@ -1,9 +1,13 @@
 // What a configuration comes to, before anything is loaded: its settings, and what they imply for this dataset.
+
+import { plural } from "../base/units.ts";
 import { bucketsOf } from "../dataset/batches.ts";
 import type { DatasetPlan } from "../dataset/plan.ts";
+import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { type DataEvent, planItems, type SplitItems } from "./data.ts";
 import { stepsOf } from "./epochs.ts";
 import { expertCounts } from "./expert-order.ts";
+import { rolesOf } from "./readiness.ts";
 import { learningRateAt, scheduleOf } from "./schedule.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
 import { expertRange, shareOf } from "./timesteps.ts";
@@ -24,9 +28,37 @@ export async function* explainRun(
   const { plan, items } = yield* planItems(settings);
   return {
     settings: [...explained],
-    implied: impliedLines(settings, plan, items),
+    implied: [...fileLines(settings), ...datasetLines(settings), ...impliedLines(settings, plan, items)],
     dropped: plan.drops.map(({ name, reason, items: lost }) => `${name}: ${reason}${lost > 0 ? ` (−${lost})` : ""}`),
   };
+}
+
+/** Which files were found for the run. */
+function fileLines(settings: TrainSettings): string[] {
+  const files = searchCheckpoint(settings.model, settings.files);
+  const roles = rolesOf(settings, { previews: settings.preview !== undefined });
+  return roles.map((role) => `${files.nameOf(role).replace(/^the /, "")}: ${files.paths[role] ?? "NOT FOUND"}`);
+}
+
+/** The datasets of a configuration of their own; a folder's settings are among the run's. */
+function datasetLines({ dataset }: TrainSettings): string[] {
+  if (dataset.file === undefined) return [];
+  return dataset.datasets.map((section) => {
+    const { video, media, resolution, batchSize, repeats, trigger } = section;
+    const windows =
+      video.extraction === "full"
+        ? `whole clips of at most ${video.maxFrames ?? "the model's"} frames`
+        : `${video.extraction} of ${video.lengths.join(", ")} frames`;
+    const parts = [
+      resolution ? resolution.join("x") : "as it was prepared",
+      section.enableBucket ? `buckets${section.bucketNoUpscale ? " without enlarging" : ""}` : "one size",
+      ...(media.videos ? [windows] : []),
+      `batches of ${batchSize}`,
+      `repeated ${plural(repeats, "time")}`,
+      ...(trigger === undefined ? [] : [`captions begin with ${JSON.stringify(trigger)}`]),
+    ];
+    return `dataset ${section.index + 1}, ${section.path}: ${parts.join("; ")}`;
+  });
 }
 
 const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
@@ -44,19 +76,19 @@ function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldO
   const files = new Set(train.map(({ file }) => file)).size;
   const repeated = train.reduce((sum, { repeats }) => sum + repeats, 0);
   lines.push(
-    `${files} files give ${train.length} items, ${repeated} an epoch with repeats, in ${batchesPerEpoch} batches`,
+    `${plural(files, "file")} give ${plural(train.length, "item")}, ${repeated} an epoch with repeats, in ${plural(batchesPerEpoch, "batch", "batches")}`,
   );
   for (const { dataset, bucket, items } of bucketsOf(train)) {
     const size = plan.datasets[dataset]!.section.batchSize;
     const name = plan.datasets.length > 1 ? `dataset ${dataset + 1}, ` : "";
     lines.push(
-      `  ${name}${bucket.width}x${bucket.height}x${bucket.frames}: ${items.length} items in ${Math.ceil(items.length / size)} batches of up to ${size}`,
+      `  ${name}${bucket.width}x${bucket.height}x${bucket.frames}: ${plural(items.length, "item")} in ${plural(Math.ceil(items.length / size), "batch", "batches")} of up to ${size}`,
     );
   }
   if (heldOut.length > 0) {
     const names = [...new Set(heldOut.map(({ name }) => name))];
     lines.push(
-      `held out: ${names.length} files, ${heldOut.length} items (${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""})`,
+      `held out: ${plural(names.length, "file")}, ${plural(heldOut.length, "item")} (${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""})`,
     );
   }
   lines.push(
@@ -70,7 +102,7 @@ function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldO
     const counts = expertCounts(experts, steps);
     lines.push(
       experts.train.length > 1
-        ? `${counts.high} steps (${percent(counts.high / steps)}) train the high-noise expert, ${counts.low} (${percent(counts.low / steps)}) the low-noise one, with ${counts.switches} changes between them`
+        ? `${counts.high} steps (${percent(counts.high / steps)}) train the high-noise expert, ${counts.low} (${percent(counts.low / steps)}) the low-noise one, with ${plural(counts.switches, "change")} between them`
         : `all ${steps} steps train the ${experts.train[0]}-noise expert`,
     );
   }

@@ -120,7 +120,7 @@ export function assumedDit({ dit }: TrainSettings["model"]): DitSource {
 
 /**
  * Plans a run. Files of the dataset are looked into; checkpoints that are missing are assumed to be the official ones.
- * Throws as {@link planItems} does, and `train.wrong-model`.
+ * Throws as {@link planItems} does, and `checkpoint.wrong-model`.
  */
 export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunEvent, RunPlan> {
   const { items } = yield* planItems(settings);

@@ -1,10 +1,11 @@
 // What must not change between a run and its continuation: everything that decides the numbers of a step.
+import { KinoraError } from "../base/errors.ts";
 import type { CachedData } from "./data.ts";
 import type { TrainSettings } from "./settings.ts";
 import { fingerprint } from "./state.ts";
 
 /** By setting, as text. How long to train, what to write and what to look at may change. */
-export function fixedFacts(settings: TrainSettings, data: Pick<CachedData, "identity">): Record<string, string> {
+export function fixedSettings(settings: TrainSettings): Record<string, string> {
   const { kind, seed, model, base, dtype, lora, experts, time, optimizer, schedule } = settings;
   const facts: Record<string, unknown> = {
     train: kind,
@@ -22,8 +23,45 @@ export function fixedFacts(settings: TrainSettings, data: Pick<CachedData, "iden
     schedule,
     "validation.hold_out": settings.validation.holdOut,
     batch_size: settings.dataset.datasets.map(({ batchSize }) => batchSize),
-    "dataset (files, captions, cuts, autoencoder, text encoder)": fingerprint(data.identity()),
   };
   const plain = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
   return Object.fromEntries(Object.entries(facts).map(([key, value]) => [key, plain(value)]));
+}
+
+/** The same with the data, which are known once everything is cached. */
+export function fixedFacts(settings: TrainSettings, data: Pick<CachedData, "identity">): Record<string, string> {
+  const dataset = "dataset (files, captions, cuts, autoencoder, text encoder)";
+  return { ...fixedSettings(settings), [dataset]: fingerprint(data.identity()) };
+}
+
+/** The inner settings that differ in two tables written as JSON; the whole where they are no tables. */
+function differences(key: string, before: string | undefined, now: string | undefined): string[] {
+  const [was, is] = [before, now].map((text) => {
+    try {
+      const value: unknown = JSON.parse(text ?? "");
+      return typeof value === "object" && value !== null ? new Map(Object.entries(value)) : undefined;
+    } catch {
+      return undefined;
+    }
+  });
+  if (!was || !is) return [`${key} was ${before ?? "absent"}, is ${now ?? "absent"}`];
+  const show = (value: unknown) => (value === undefined ? "the default" : JSON.stringify(value));
+  return [...new Set([...was.keys(), ...is.keys()])]
+    .filter((inner) => JSON.stringify(was.get(inner)) !== JSON.stringify(is.get(inner)))
+    .map((inner) => `${key}.${inner} was ${show(was.get(inner))}, is ${show(is.get(inner))}`);
+}
+
+/**
+ * Throws `train.other-config`, naming what differs between a run and what would go on with it; only what `now` names is
+ * compared.
+ */
+export function checkFixed(before: Readonly<Record<string, string>>, now: Readonly<Record<string, string>>): void {
+  const shown = Object.keys(now)
+    .filter((key) => before[key] !== now[key])
+    .flatMap((key) => differences(key, before[key], now[key]));
+  if (shown.length === 0) return;
+  throw new KinoraError("train.other-config", "this folder holds a run with other settings", {
+    actual: shown.slice(0, 5).join("; ") + (shown.length > 5 ? `; and ${shown.length - 5} more` : ""),
+    hint: "choose another output for the new settings, or put the old ones back to go on",
+  });
 }

@@ -23,12 +23,14 @@ export class Settler {
     const value = given ?? fallback;
     const from = given === undefined ? (more.from ?? "default") : this.#overridden.has(key) ? "command line" : "config";
     const note = typeof more.note === "function" ? more.note(value) : more.note;
+    // What has no effect is told only where somebody set it.
+    if (more.idle && given === undefined) return value;
     this.explained.push({
       key,
       value: show(value),
       from,
       ...(note ? { note } : {}),
-      ...(more.idle && given !== undefined ? { idle: more.idle } : {}),
+      ...(more.idle ? { idle: more.idle } : {}),
     });
     return value;
   }
@@ -36,6 +38,7 @@ export class Settler {
 
 function show(value: unknown): string {
   if (value === undefined) return "none";
+  if (typeof value === "number") return String(Number(value.toPrecision(6)));
   if (Array.isArray(value)) return `[${value.map(show).join(", ")}]`;
   return String(value);
 }

@@ -174,18 +174,6 @@ export class SavedParameters implements Disposable {
   }
 }
 
-/** Throws `train.other-config`, naming what differs between a run and what would go on with it. */
-export function checkFixed(before: Readonly<Record<string, string>>, now: Readonly<Record<string, string>>): void {
-  const keys = [...new Set([...Object.keys(before), ...Object.keys(now)])];
-  const differing = keys.filter((key) => before[key] !== now[key]);
-  if (differing.length === 0) return;
-  const shown = differing.slice(0, 5).map((key) => `${key} was ${before[key] ?? "absent"}, is ${now[key] ?? "absent"}`);
-  throw new KinoraError("train.other-config", "this folder holds a run with other settings", {
-    actual: shown.join("; ") + (differing.length > 5 ? `; and ${differing.length - 5} more` : ""),
-    hint: "choose another output for the new settings, or put the old ones back to go on",
-  });
-}
-
 /** A short name of a longer fact, for {@link RunState.fixed}. */
 export const fingerprint = (value: unknown): string =>
   createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);

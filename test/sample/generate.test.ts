@@ -490,11 +490,11 @@ describe("bad input", () => {
   it("weights of another model, naming what they are", async () => {
     const files = { folder: ti2v, dit: join(t2v, "low_noise_model.safetensors") };
     await expect(run({ task: "tiny-ti2v", size: { width: 64, height: 64 }, files })).rejects.toMatchObject({
-      code: "generate.wrong-model",
+      code: "checkpoint.wrong-model",
       message: expect.stringContaining("tiny-t2v"),
     });
     await expect(run({ files: { folder: t2v, vae: join(ti2v, "vae.safetensors") } })).rejects.toMatchObject({
-      code: "generate.wrong-model",
+      code: "checkpoint.wrong-model",
       message: expect.stringContaining("Wan 2.1 autoencoder"),
     });
     await expect(run({ files: { folder: t2v, textEncoder: join(t2v, "vae.safetensors") } })).rejects.toMatchObject({

@@ -91,6 +91,13 @@ describe("kinora train", () => {
     expect(existsSync(path("user-cache/content-hashes.json"))).toBe(true);
   });
 
+  it("says which files give less than they were asked for", async () => {
+    const more = ["dataset.target_frames=[5, 9]", "output=other", "steps=1", "preview.every_steps=9"];
+    const { code, notes } = await run([config, ...more.flatMap((text) => ["--set", text])]);
+    expect(code).toBe(0);
+    expect(notes).toMatch(/note: 3 files of the dataset give less.*\n {2}\S+: has 5 frames; 9 are needed\n/);
+  });
+
   it("says that nothing is left to do, and answers machines in JSON", async () => {
     const again = await run([config, "--json"]);
     expect(JSON.parse(again.data)).toMatchObject({ end: "finished", step: 6, steps: 6 });

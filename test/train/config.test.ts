@@ -75,6 +75,24 @@ describe("a configuration", () => {
     ]);
   });
 
+  it("lists what acts and leaves out what does not, the dataset's own settings included", async () => {
+    const row = async (content: string) => {
+      const { explained } = await read(content);
+      return (key: string) => explained.find((setting) => setting.key === key);
+    };
+    const plain = await row(minimal);
+    for (const key of ["schedule.cycles", "schedule.power", "time.mean", "dataset.frame_stride"])
+      expect(plain(key), key).toBeUndefined();
+    expect(plain("dataset.frame_extraction")).toMatchObject({ value: "full", from: "default" });
+    expect(plain("dataset.resolution")!.value).toContain("832x480");
+    const given = await row(
+      minimal.replace('"clips"', '{ path = "clips", target_frames = [6], frame_stride = 2, trigger = "sks" }'),
+    );
+    expect(given("dataset.target_frames")).toMatchObject({ value: "[5]", from: "config" });
+    expect(given("dataset.frame_stride")!.idle).toContain("slide");
+    expect(given("dataset.trigger")).toMatchObject({ value: "sks", from: "config" });
+  });
+
   it("takes the command line's settings before the file's", async () => {
     const { settings, explained } = await read(`${minimal}[optimizer]\nlearning_rate = 1e-3\n`, {
       "optimizer.learning_rate": "2e-4",
@@ -117,27 +135,51 @@ describe("mistakes", () => {
     ["a key in another table", "[lora]\nlearning_rate = 1\n", "train-config.unknown-key", "[optimizer]"],
     ["a table of another spelling", "[optimiser]\nkind = 1\n", "train-config.unknown-key", "optimizer"],
     ["a key at the top that has a table", "rank = 4\n", "train-config.unknown-key", "[lora]"],
+    ["musubi's name", "[optimizer]\nlr = 1\n", "train-config.unknown-key", "optimizer.learning_rate"],
+    ["a word of nowhere", "[lora]\nxyzzy_plugh_42 = 1\n", "train-config.unknown-key", "rank, alpha"],
   ])("%s: names the nearest", async (_what, text, code, hint) => {
     const top = text.startsWith("[") ? minimal + text : text + minimal;
     await expect(read(top)).rejects.toMatchObject({ code, hint: expect.stringContaining(hint) });
   });
 
   it.each([
-    ["a zero learning rate", "[optimizer]\nlearning_rate = 0\n", /optimizer\.learning_rate.*it is 0/],
-    ["a learning rate that is no number", "[optimizer]\nlearning_rate = nan\n", /optimizer\.learning_rate/],
-    ["a negative one", "[optimizer]\nlearning_rate = -1e-4\n", /optimizer\.learning_rate/],
-    ["a rank of 1.5", "[lora]\nrank = 1.5\n", /lora\.rank/],
+    ["a zero learning rate", "[optimizer]\nlearning_rate = 0\n", /optimizer\.learning_rate must be above 0.*it is 0/],
+    ["a learning rate that is no number", "[optimizer]\nlearning_rate = nan\n", /learning_rate must be a number.*NaN/],
+    ["one without end", "[optimizer]\nlearning_rate = inf\n", /learning_rate must be a number.*Infinity/],
+    ["a negative one", "[optimizer]\nlearning_rate = -1e-4\n", /optimizer\.learning_rate must be above 0/],
+    ["a rank of 1.5", "[lora]\nrank = 1.5\n", /lora\.rank must be a whole number/],
     ["a pattern that is none", '[lora]\ntargets = "("\n', /lora\.targets/],
-    ["an unknown sampling", '[time]\nsampling = "sigmoidal"\n', /time\.sampling/],
+    ["an unknown sampling", '[time]\nsampling = "sigmoidal"\n', /time\.sampling must be one of uniform, sigmoid/],
+    ["a negative seed", "seed = -1\n", /seed must be at least 0/],
+    ["an empty text", '[save]\ntitle = ""\n', /save\.title must not be empty/],
     ["a warm-up of 2.5 steps", "[schedule]\nwarmup = 2.5\n", /schedule\.warmup/],
     ["fp8 in a full fine-tune", 'train = "full"\n', /fp8/],
   ])("%s is refused by name", async (_what, text, message) => {
     const fp8 = minimal.replace("[model]", '[model]\nbase = "fp8"');
-    const content = text.startsWith("train") ? text + fp8 : minimal + text;
+    const content = text.startsWith("train") ? text + fp8 : text.startsWith("[") ? minimal + text : text + minimal;
     await expect(read(content)).rejects.toMatchObject({
       code: "train-config.invalid",
       message: expect.stringMatching(message),
     });
+  });
+
+  it.each([
+    ["a learning rate", "[optimizer]\nlearning_rate = 0\n", /1e-4/],
+    ["a word that is nearly right", '[experts]\ntrain = "hihg"\n', /did you mean high/],
+    ["a device of another version", 'device = "cuda"\n', /kinora doctor/],
+    ["anything else", "[lora]\nrank = 0\n", /docs\/training\.md/],
+  ])("%s comes with a hint", async (_what, text, hint) => {
+    const content = text.startsWith("[") ? minimal + text : text + minimal;
+    await expect(read(content)).rejects.toMatchObject({ hint: expect.stringMatching(hint) });
+  });
+
+  it("in a dataset's table are told as its own, not as those of a text", async () => {
+    const content = minimal.replace('"clips"', '{ path = "clips", media = "video" }');
+    await expect(read(content)).rejects.toMatchObject({
+      message: expect.stringContaining("dataset.media must be one of all, images, videos (it is video)"),
+      hint: "did you mean videos?",
+    });
+    await expect(read(minimal.replace('"clips"', "7"))).rejects.toMatchObject({ code: "train-config.invalid" });
   });
 
   it.each([

@@ -2,6 +2,7 @@
 import {
   appendFileSync,
   cpSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -356,27 +357,60 @@ describe("what is refused", () => {
     const transformer = join(other, "checkpoint/diffusion_pytorch_model.safetensors");
     await expect(
       refused({ output: "e5", model: { dit_high: transformer, dit_low: transformer } }),
-    ).rejects.toMatchObject({ code: "train.wrong-model", message: expect.stringContaining("48") });
+    ).rejects.toMatchObject({ code: "checkpoint.wrong-model", message: expect.stringContaining("48") });
     await expect(refused({ output: "e6", model: { checkpoint: join(other, "checkpoint") } })).rejects.toMatchObject({
       code: "checkpoint.missing",
     });
   });
 
-  it("a pattern that no layer has", async () => {
-    await expect(refused({ output: "e7", lora: { targets: "^nothing" } })).rejects.toMatchObject({
-      code: "lora.no-target",
+  it("an encoder of another model, a pattern that no layer has, an expert that previews lack: before anything is cached", async () => {
+    const encoder = join(folder, "checkpoint/vae.safetensors");
+    const more = { output: "e7", cache: "never-made" };
+    await expect(refused({ ...more, model: { text_encoder: encoder } })).rejects.toMatchObject({
+      code: "weights.other-model",
     });
+    await expect(refused({ ...more, lora: { targets: "^nothing" } })).rejects.toMatchObject({
+      code: "lora.no-target",
+      hint: expect.stringContaining("blocks.0"),
+    });
+    const alone = path("high-alone");
+    cpSync(join(folder, "checkpoint"), alone, { recursive: true });
+    rmSync(join(alone, "low_noise_model"), { recursive: true });
+    writeFileSync(join(folder, "looks.txt"), "a green square\n");
+    const settings = await narrowSettings(folder, {
+      ...more,
+      model: { checkpoint: alone },
+      experts: { train: "high" },
+      preview: { prompts: "looks.txt" },
+    });
+    const preview = async function* () {
+      yield { done: 1, of: 1 };
+    };
+    await expect(trainAll(settings, { preview })).rejects.toMatchObject({
+      code: "checkpoint.missing",
+      message: expect.stringContaining("low-noise transformer"),
+    });
+    expect(existsSync(join(folder, "never-made"))).toBe(false);
   });
 
   it("going on with other settings or data, naming them", async () => {
     await refused({ output: "e8", steps: 2 });
     await expect(refused({ output: "e8", steps: 4, lora: { rank: 3 } })).rejects.toMatchObject({
       code: "train.other-config",
-      message: expect.stringContaining('"rank":2'),
+      message: expect.stringContaining("lora.rank was 2, is 3"),
     });
     await expect(refused({ output: "e8", steps: 1 })).rejects.toMatchObject({ code: "train.already-longer" });
     const { result } = await refused({ output: "e8", steps: 4 });
     expect(result).toMatchObject({ end: "finished", step: 4 });
+    // What is looked at may change.
+    writeFileSync(join(folder, "looks.txt"), "a green square\n");
+    const looking = await narrowSettings(folder, { output: "e8", steps: 5, preview: { prompts: "looks.txt" } });
+    const preview = async function* ({ out }: PreviewRequest) {
+      mkdirSync(join(out, ".."), { recursive: true });
+      writeFileSync(out, "film");
+      yield { done: 1, of: 1 };
+    };
+    expect((await trainAll(looking, { preview })).result).toMatchObject({ end: "finished", step: 5 });
     const caption = join(folder, "clips/clip000.txt");
     const before = readFileSync(caption, "utf8");
     appendFileSync(caption, " more");

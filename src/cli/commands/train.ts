@@ -1,7 +1,8 @@
 // kinora train CONFIG.toml: trains, shows how it goes, stops and goes on.
 import { join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { formatBytes, formatCount, formatSeconds } from "../../base/units.ts";
+import { formatBytes, formatCount, formatSeconds, plural } from "../../base/units.ts";
+import type { DatasetPlan } from "../../dataset/plan.ts";
 import { openDevice } from "../../device/open-device.ts";
 import { cacheFolder, HashCache } from "../../io/content-hash.ts";
 import { type Override, readTrainConfig, type SettledConfig } from "../../train/config.ts";
@@ -152,7 +153,21 @@ function jsonEvent(event: TrainEvent): unknown {
 function closing({ end, step, steps, output, files, peakBytes }: TrainResult): string {
   if (end === "stopped") return `stopped after step ${step} of ${steps}; the same command goes on`;
   const written = files.map((file) => `  ${join(output, file)}`).join("\n");
-  return `finished ${steps} steps, peak memory ${formatBytes(peakBytes)}\n${written}\n  ${join(output, pageName)}`;
+  const memory = peakBytes > 0 ? `, peak memory ${formatBytes(peakBytes)}` : "";
+  return `finished ${plural(steps, "step")}${memory}\n${written}\n  ${join(output, pageName)}`;
+}
+
+/** Files that give less than they were asked for: a step count that seems off has its reason here. */
+function lost(plan: DatasetPlan): string[] {
+  const drops = plan.drops.filter(({ items }) => items > 0);
+  if (drops.length === 0) return [];
+  const files = new Set(drops.map(({ file }) => file)).size;
+  const shown = drops.slice(0, 5).map(({ name, reason }) => `  ${name}: ${reason}`);
+  return [
+    `note: ${plural(files, "file")} of the dataset give less than they were asked for`,
+    ...shown,
+    ...(drops.length > shown.length ? [`  and ${drops.length - shown.length} more; --explain lists them`] : []),
+  ];
 }
 
 /** Turns events into lines and a progress line. */
@@ -185,9 +200,11 @@ export class Narrator {
         this.#cache(event.event);
         return;
       case "ready": {
-        const { items, steps, batchesPerEpoch, resumed } = event;
+        const { plan, items, steps, batchesPerEpoch, resumed } = event;
         const held = items.heldOut.length > 0 ? `, ${items.heldOut.length} held out` : "";
-        out.note(`${items.train.length} items${held}, ${batchesPerEpoch} batches an epoch, ${steps} steps`);
+        const batches = plural(batchesPerEpoch, "batch", "batches");
+        out.note(`${plural(items.train.length, "item")}${held}, ${batches} an epoch, ${plural(steps, "step")}`);
+        for (const line of lost(plan)) out.note(line);
         if (resumed > 0) out.note(resumed === steps ? "all steps are done" : `going on from step ${resumed}`);
         return;
       }

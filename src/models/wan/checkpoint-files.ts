@@ -68,6 +68,11 @@ export class CheckpointSearch {
     this.#notes = notes;
   }
 
+  /** A role in words, e.g. `the autoencoder`. */
+  nameOf(role: CheckpointRole): string {
+    return role === "low" && this.model.boundary === undefined ? "the transformer" : roleNames[role];
+  }
+
   /** The path for a role. Throws `checkpoint.missing`, telling what is there instead. */
   file(role: CheckpointRole): string {
     this.require([role]);
@@ -78,8 +83,7 @@ export class CheckpointSearch {
   require(roles: readonly CheckpointRole[]): void {
     const missing = roles.filter((role) => this.paths[role] === undefined);
     if (missing.length === 0) return;
-    const single = this.model.boundary === undefined;
-    const what = missing.map((role) => (role === "low" && single ? "the transformer" : roleNames[role])).join(", ");
+    const what = missing.map((role) => this.nameOf(role)).join(", ");
     const own = bundledFolder(this.model);
     const ships = own !== undefined && (this.#folder ?? own) === own;
     const where = ships
