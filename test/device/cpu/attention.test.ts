@@ -24,10 +24,11 @@ function check(
   const [expected, expectedSums] = made();
   pair.cpu.attention(q, k, v, out, options, sums);
   pair.reference.attention(q, k, v, expected, options, expectedSums);
-  const tolerance = dtype === "bf16" ? 1e-2 : 3e-6;
-  expect(pair.distance(out, expected)).toBeLessThan(tolerance);
-  // Sums of rounded exponentials: half a unit in the last place of bf16 where there is one key.
-  expect(pair.distance(sums, expectedSums, 1)).toBeLessThan(dtype === "bf16" ? 2.5e-3 : 3e-6);
+  // Rounding to bf16 moves a number by up to 2^-8 of itself: the exponentials above and below the fraction, both results.
+  const rounding = 2 ** -8;
+  expect(pair.distance(out, expected, 0.5)).toBeLessThan(dtype === "bf16" ? 5 * rounding : 3e-6);
+  // Where there is one key, its rounded exponential is the whole sum.
+  expect(pair.distance(sums, expectedSums, 1)).toBeLessThan(dtype === "bf16" ? 1.01 * rounding : 3e-6);
   if (!backward) return;
   const dout = pair.random(dtype, q.shape);
   const input = { q, k, v, out: expected, logSumExp: expectedSums, dout };
