@@ -2,7 +2,7 @@
 // for the rest: from nothing to a trained network in about half of AdamW's steps. For kinora-tiny; not a choice of
 // `kinora train`, whose low-rank matrices it does not suit.
 import type { Device } from "../../src/device/device.ts";
-import { cast, matmul } from "../../src/tensor/ops/index.ts";
+import { cast } from "../../src/tensor/ops/index.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { empty, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 import { AdamW } from "../../src/train/adamw.ts";
@@ -86,29 +86,33 @@ export class Muon implements Optimizer {
       // Nesterov's look ahead.
       kernels.affine(momentum, beta, gradient, gradientScale * (1 - beta), direction);
       const orthogonal = this.#orthogonalized(direction, rows, columns);
-      const length = learningRate * UPDATE_RMS * Math.sqrt(Math.max(rows, columns));
+      const length = learningRate * UPDATE_RMS * Math.sqrt(Math.max(rows, columns)) * A ** ITERATIONS;
       kernels.affine(parameter, 1 - learningRate * weightDecay, orthogonal.alias(parameter.shape), -length, parameter);
       parameter.clearGradient();
     }
     this.#adamw.update(learningRate, gradientScale);
   }
 
-  /** Near the closest matrix with orthonormal rows (or columns, where it has fewer). */
+  /** The closest matrix with orthonormal rows (or columns, where it has fewer), nearly; divided by {@link A} to the steps' number. */
   #orthogonalized(direction: Tensor, rows: number, columns: number): Tensor {
     const { kernels } = this.#device;
     const size = rows * columns;
     const unit = empty(this.#device, [1, size], "f32");
     kernels.rmsNorm(direction.alias([1, size]), this.#ones.rows(0, size), unit, { kind: "l2", eps: 1e-12 });
     kernels.affine(unit, 1 / Math.sqrt(size), undefined, 0, unit);
-    // bf16 is enough for a direction.
+    // bf16 is enough for a direction. Each step is x ← A·x + (B·g + C·g²)·x with g = x·xᵀ (or xᵀ·x); the sums ride on the
+    // products by leaving A and B outside, so the values kept are x / Aⁱ.
     let x = cast(unit.alias([rows, columns]), "bf16");
     const wide = rows <= columns;
+    const narrow = Math.min(rows, columns);
     for (let i = 0; i < ITERATIONS; i++) {
-      const square = wide ? matmul(x, x, { transposeB: true }) : matmul(x, x, { transposeA: true });
-      const quintic = matmul(square, square);
-      kernels.affine(quintic, C, square, B, quintic);
-      const next = wide ? matmul(quintic, x) : matmul(x, quintic);
-      kernels.affine(next, 1, x, A, next);
+      const square = empty(this.#device, [narrow, narrow], "bf16");
+      kernels.matmul(x, x, square, { scale: A ** (2 * i), ...(wide ? { transposeB: true } : { transposeA: true }) });
+      const quintic = empty(this.#device, [narrow, narrow], "bf16");
+      kernels.matmul(square, square, quintic, { scale: C / B, residual: square });
+      const next = empty(this.#device, [rows, columns], "bf16");
+      const [left, right] = wide ? [quintic, x] : [x, quintic];
+      kernels.matmul(left, right, next, { scale: B / A, residual: x });
       x = next;
     }
     return cast(x, "f32");
