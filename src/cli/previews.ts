@@ -31,7 +31,7 @@ export const makePreview: PreviewMaker = async function* (request) {
   );
   for await (const step of denoise({
     expert: request.expert,
-    ...(model.boundary === undefined ? {} : { boundary: model.boundary }),
+    ...(request.boundary === undefined ? {} : { boundary: request.boundary }),
     scheduler,
     latents,
     shape,

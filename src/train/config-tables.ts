@@ -40,19 +40,19 @@ export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, 
 export function settleExperts(
   s: Settler,
   given: NonNullable<TrainConfig["experts"]>,
-  model: WanModel,
+  { model, boundary }: Pick<TrainSettings, "model" | "boundary">,
   time: TimeDistribution,
 ): TrainSettings["experts"] {
-  if (model.boundary === undefined) {
+  if (boundary === undefined) {
     const idle = `${model.name} has one transformer`;
     if (given.train !== undefined) s.take("experts.train", given.train, "both", { idle });
     if (given.switch_every !== undefined) s.take("experts.switch_every", given.switch_every, 1, { idle });
     if (given.high_share !== undefined) s.take("experts.high_share", given.high_share, 0, { idle });
     return { train: ["low"], switchEvery: 1, highShare: 0 };
   }
-  const drawn = shareOf(time, expertRange("high", model.boundary));
+  const drawn = shareOf(time, expertRange("high", boundary));
   const which = s.take("experts.train", given.train, "both", {
-    note: `the high-noise expert has σ ≥ ${model.boundary}, the low-noise one σ < ${model.boundary}`,
+    note: `the high-noise expert has σ ≥ ${boundary}, the low-noise one σ < ${boundary}${boundary === model.boundary ? "" : ": the checkpoint's own boundary"}`,
   });
   const idle = which !== "both" && "only with both experts";
   return {

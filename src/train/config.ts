@@ -7,7 +7,7 @@ import { parse as parseToml, TomlError } from "smol-toml";
 import { KinoraError } from "../base/errors.ts";
 import { type DatasetConfig, type DatasetSection, folderConfig, readDatasetConfig } from "../dataset/config.ts";
 import { bundledFolder } from "../models/wan/bundled.ts";
-import type { FileChoices } from "../models/wan/checkpoint-files.ts";
+import { type FileChoices, settledBoundary } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
 import { findModel, modelMedia } from "../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema } from "../protocol/train-config.ts";
@@ -177,6 +177,7 @@ export async function settleTrainConfig(
       : { epochs: s.take("epochs", config.epochs, 1) };
   const dataset = await settleDataset(s, config.dataset, find, model);
   const time = settleTime(s, config.time ?? {}, model);
+  const boundary = settledBoundary(model, files);
   const vaeDtype = s.take("model.vae_dtype", config.model.vae_dtype, "f32");
   const textDtype = s.take("model.text_dtype", config.model.text_dtype, published ? "bf16" : "f32", { from: "model" });
   const checkpointing = s.take("model.checkpointing", config.model.checkpointing, published, {
@@ -200,7 +201,8 @@ export async function settleTrainConfig(
     dataset,
     length,
     lora: settleLora(s, config.lora ?? {}, full),
-    experts: settleExperts(s, config.experts ?? {}, model, time),
+    boundary,
+    experts: settleExperts(s, config.experts ?? {}, { model, boundary }, time),
     time,
     ...settleConditioning(s, config.conditioning ?? {}, model),
     optimizer: settleOptimizer(s, config.optimizer ?? {}, full),

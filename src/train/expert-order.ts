@@ -12,7 +12,7 @@ export interface ExpertPlan {
  * The expert of a step, counted from 0, of a run of `steps`. Cycles begin with the expert that the one before ended
  * with, so that there is one change in each; the high-noise steps up to the end of a cycle are round(end·share).
  */
-export function expertAt(step: number, { train, switchEvery, highShare }: ExpertPlan, steps: number): Expert {
+export function expertOfStep(step: number, { train, switchEvery, highShare }: ExpertPlan, steps: number): Expert {
   const [only] = train;
   if (train.length === 1) return only!;
   const length = Math.max(1, Math.min(switchEvery, steps));
@@ -31,7 +31,7 @@ export function expertCounts(plan: ExpertPlan, steps: number): { high: number; l
   const counts = { high: 0, low: 0, switches: 0 };
   let before: Expert | undefined;
   for (let step = 0; step < steps; step++) {
-    const expert = expertAt(step, plan, steps);
+    const expert = expertOfStep(step, plan, steps);
     counts[expert]++;
     if (before !== undefined && before !== expert) counts.switches++;
     before = expert;

@@ -65,7 +65,7 @@ const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 const rate = (value: number): string => value.toExponential(2);
 
 function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldOut }: SplitItems): string[] {
-  const { model, optimizer, lora, kind, experts, time } = settings;
+  const { boundary, optimizer, lora, kind, experts, time } = settings;
   const { steps, batchesPerEpoch } = stepsOf(settings, train);
   const stepsPerEpoch = batchesPerEpoch / optimizer.accumulation;
   const lines: string[] = [];
@@ -94,10 +94,10 @@ function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldO
   lines.push(
     `${steps} steps; ${Number(stepsPerEpoch.toFixed(2))} steps an epoch; ${Number((steps / stepsPerEpoch).toFixed(2))} epochs`,
   );
-  if (model.boundary !== undefined) {
-    const share = shareOf(time, expertRange("high", model.boundary));
+  if (boundary !== undefined) {
+    const share = shareOf(time, expertRange("high", boundary));
     lines.push(
-      `the time sampling alone would give the high-noise expert (σ ≥ ${model.boundary}) ${percent(share)} of the draws`,
+      `the time sampling alone would give the high-noise expert (σ ≥ ${boundary}) ${percent(share)} of the draws`,
     );
     const counts = expertCounts(experts, steps);
     lines.push(

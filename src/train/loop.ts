@@ -14,7 +14,7 @@ import { buildCaches, planItems } from "./data.ts";
 import { LoraDropout } from "./dropout.ts";
 import { EpochBatches, stepsOf } from "./epochs.ts";
 import type { TrainEvent, TrainResult } from "./events.ts";
-import { expertAt } from "./expert-order.ts";
+import { expertOfStep } from "./expert-order.ts";
 import { ExpertRoom } from "./expert-room.ts";
 import { type OutputMoment, type RunFacts, writeOutputs } from "./outputs.ts";
 import type { PreviewMaker } from "./preview.ts";
@@ -51,11 +51,11 @@ const RECENT = 20;
 export async function* train(settings: TrainSettings, options: TrainOptions): AsyncGenerator<TrainEvent, TrainResult> {
   const { device, hashes, signal, preview } = options;
   for (const expert of settings.experts.train) {
-    const range = expertRange(expert, settings.model.boundary);
+    const range = expertRange(expert, settings.boundary);
     checkRange(
       settings.time,
       range,
-      settings.model.boundary === undefined ? settings.model.name : `the ${expert}-noise expert`,
+      settings.boundary === undefined ? settings.model.name : `the ${expert}-noise expert`,
     );
   }
   await makeFolder(settings.output);
@@ -97,7 +97,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     settings.output,
     state.step,
     (line) => line.kind !== "validation" || state.judged.includes(line.expert),
-    settings.model.boundary !== undefined,
+    settings.boundary !== undefined,
   );
   using dropout = new LoraDropout(device, settings.lora.dropout);
   using room = new ExpertRoom({
@@ -168,6 +168,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       const file = `previews/${String(step).padStart(8, "0")}-${index}.mp4`;
       const run = preview!({
         model: settings.model,
+        boundary: settings.boundary,
         prompt,
         seed: prompt.seed ?? settings.seed,
         text: { positive: data.text(prompt.prompt), negative: data.text(negative(prompt)) },
@@ -209,7 +210,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       return result("stopped", step, []);
     }
     const started = performance.now();
-    const expert = expertAt(step, settings.experts, steps);
+    const expert = expertOfStep(step, settings.experts, steps);
     yield* use(expert, step);
     const rate = learningRateAt(schedule, step, settings.optimizer.learningRate);
     let trained: StepResult;

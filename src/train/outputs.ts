@@ -46,9 +46,9 @@ export interface RunFacts {
 }
 
 function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): Record<string, string> {
-  const { optimizer, schedule, time, save, lora, model } = settings;
+  const { optimizer, schedule, time, save, lora, boundary } = settings;
   const base = facts.base[expert];
-  const { from, to } = expertRange(expert, model.boundary);
+  const { from, to } = expertRange(expert, boundary);
   const training: TrainingFacts = {
     sessionId: facts.sessionId,
     startedAt: facts.startedAt,
@@ -125,7 +125,7 @@ export async function writeOutputs(
   for (const expert of settings.experts.train) {
     const saved = experts[expert];
     if (!saved) continue;
-    const file = outputName(settings.name, expert, settings.model.boundary !== undefined, moment);
+    const file = outputName(settings.name, expert, settings.boundary !== undefined, moment);
     const path = join(settings.output, file);
     const metadata = metadataOf(settings, expert, facts);
     using parameters = new SavedParameters(settings.output, saved);

@@ -10,6 +10,8 @@ import type { SamplePrompt } from "./prompt-file.ts";
 
 export interface PreviewRequest {
   model: WanModel;
+  /** The σ where the experts change; undefined for a model without experts. */
+  boundary: number | undefined;
   prompt: SamplePrompt;
   /** The prompt's, else the run's. */
   seed: bigint;

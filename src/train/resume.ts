@@ -12,6 +12,7 @@ export function fixedSettings(settings: TrainSettings): Record<string, string> {
     seed: String(seed),
     "model.name": model.name,
     "model.base": base,
+    ...(settings.boundary === undefined ? {} : { "the boundary of the experts": settings.boundary }),
     "products in": dtype,
     "model.checkpointing": settings.checkpointing,
     ...(kind === "lora" ? { lora } : {}),

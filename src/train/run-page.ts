@@ -148,7 +148,7 @@ export async function runPage(settings: TrainSettings, lines: readonly LogLine[]
   const tile = (name: string, value: string) => html`<div class="tile"><b>${value}</b>${name}</div>`;
   const of = (value: (line: StepLine) => number) => stepLines.map((line) => [line.step, value(line)] as const);
   const what = settings.kind === "lora" ? `LoRA of rank ${settings.lora.rank}` : "full fine-tune";
-  const body = html`<h1>${settings.name}</h1><p class="soft">${what} on ${settings.model.name}, ${settings.experts.train.length > 1 ? "both experts" : settings.model.boundary === undefined ? "" : `${settings.experts.train[0]}-noise expert`}</p>
+  const body = html`<h1>${settings.name}</h1><p class="soft">${what} on ${settings.model.name}, ${settings.experts.train.length > 1 ? "both experts" : settings.boundary === undefined ? "" : `${settings.experts.train[0]}-noise expert`}</p>
 <div class="tiles">${[
     tile("steps", `${last?.step ?? 0} of ${steps}`),
     tile("smoothed loss", last ? short(last.smoothed) : "–"),

@@ -26,6 +26,8 @@ export interface TrainSettings {
   seed: bigint;
   model: WanModel;
   files: FileChoices;
+  /** The σ where the experts change, the checkpoint's own where it names one; undefined for a model without experts. */
+  boundary: number | undefined;
   base: BasePrecision;
   /** What the large products run in. */
   dtype: "f32" | "bf16";

@@ -31,7 +31,7 @@ export async function trainStep(
   { step, learningRate, dropout }: { step: number; learningRate: number; dropout: LoraDropout },
 ): Promise<StepResult> {
   const { parameters, optimizer } = training!;
-  const range = expertRange(expert, settings.model.boundary);
+  const range = expertRange(expert, settings.boundary);
   const count = batches.reduce((sum, batch) => sum + batch.items.length, 0);
   const losses: number[] = [];
   const sigmas: number[] = [];

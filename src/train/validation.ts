@@ -21,11 +21,11 @@ export async function validate(
   model: ExpertModel,
   items: readonly DatasetItem[],
   data: CachedData,
-  settings: Pick<TrainSettings, "model" | "seed" | "validation">,
+  settings: Pick<TrainSettings, "model" | "boundary" | "seed" | "validation">,
 ): Promise<Omit<ValidationLine, "step">> {
   const started = performance.now();
   const expert: Expert = model.expert;
-  const grid = sigmaGrid(expertRange(expert, settings.model.boundary), settings.validation.sigmas);
+  const grid = sigmaGrid(expertRange(expert, settings.boundary), settings.validation.sigmas);
   const sums = grid.map(() => 0);
   for (const [i, item] of items.entries()) {
     for (const [band, sigma] of grid.entries()) {

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { normalQuantile, normalShare } from "../../src/base/normal-distribution.ts";
 import { PhiloxRng } from "../../src/base/rng/philox-rng.ts";
 import { readTrainConfig } from "../../src/train/config.ts";
-import { expertAt, expertCounts } from "../../src/train/expert-order.ts";
+import { expertCounts, expertOfStep } from "../../src/train/expert-order.ts";
 import { parsePrompts } from "../../src/train/prompt-file.ts";
 import { learningRateAt, type Schedule } from "../../src/train/schedule.ts";
 import {
@@ -59,6 +59,18 @@ describe("a configuration", () => {
     expect(row("lora.alpha")).toMatchObject({ value: "32", from: "default", note: "the scale alpha/rank is 1" });
     expect(row("time.shift")).toMatchObject({ value: "12", from: "model" });
     expect(row("experts.high_share")!.note).toContain("70.5 %");
+  });
+
+  it("takes the boundary of the experts from the checkpoint, where it names one", async () => {
+    expect((await read(minimal)).settings.boundary).toBe(0.875);
+    mkdirSync(path("own"));
+    write("own/model_index.json", JSON.stringify({ _class_name: "WanPipeline", boundary_ratio: 0.9 }));
+    const { settings, explained } = await read(minimal.replace('"wan"', '"own"'));
+    expect(settings.boundary).toBe(0.9);
+    expect(settings.experts.highShare).toBeCloseTo(shareOf(settings.time, { from: 0.9, to: 1 }), 6);
+    expect(explained.find(({ key }) => key === "experts.train")?.note).toContain("σ ≥ 0.9");
+    const single = await read(minimal.replace('"t2v-A14B"', '"t2v-14B"').replace('"wan"', '"own"'));
+    expect(single.settings.boundary).toBeUndefined();
   });
 
   it("tells which settings do nothing in their combination", async () => {
@@ -301,7 +313,7 @@ describe("experts in turn", () => {
 
   it("change once a cycle", () => {
     const plan = { train: ["high", "low"] as const, switchEvery: 10, highShare: 0.3 };
-    const order = Array.from({ length: 20 }, (_, step) => expertAt(step, plan, 20)[0]).join("");
+    const order = Array.from({ length: 20 }, (_, step) => expertOfStep(step, plan, 20)[0]).join("");
     expect(order).toBe("hhhllllllllllllllhhh");
   });
 });

@@ -110,6 +110,13 @@ function boundaryOf(folder: string): number | undefined {
   }
 }
 
+/** The σ where the experts change: as the checkpoint says, else as the official code has it; undefined without experts. */
+export function settledBoundary(model: WanModel, asked: Pick<FileChoices, "folder">): number | undefined {
+  if (model.boundary === undefined) return undefined;
+  const folder = asked.folder ?? bundledFolder(model);
+  return (folder === undefined ? undefined : boundaryOf(folder)) ?? model.boundary;
+}
+
 /** Tokenizers of a checkpoint folder, best first: official, diffusers and single-file layouts. */
 const tokenizerPlaces = ["google/umt5-xxl", "tokenizer", "umt5-xxl", "tokenizer.json", "spiece.model"];
 
