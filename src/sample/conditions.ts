@@ -7,7 +7,7 @@ export {
   latentFrames,
 } from "../models/wan/image-condition.ts";
 
-import { coverGeometry, stretchGeometry } from "./image-geometry.ts";
+import { coverGeometry, stretchedSize } from "../models/wan/image-geometry.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "./image-resize.ts";
 
 /** A picture made ready for a model: float32 planes [3, height, width] in [−1, 1] at the video's size. */
@@ -19,8 +19,7 @@ export interface PreparedImage {
 
 /** I2V: to [−1, 1] first, then a bicubic stretch without clamp. https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/image2video.py#L258-L275 */
 export function stretchImage(image: RgbImage, maxArea: number): PreparedImage {
-  const { latentWidth, latentHeight } = stretchGeometry(image.width, image.height, maxArea);
-  const size = { width: latentWidth * 8, height: latentHeight * 8 };
+  const size = stretchedSize(image.width, image.height, maxArea);
   return { planes: resizeBicubic(toPlanes(image), 3, image, size), ...size };
 }
 

@@ -1,6 +1,7 @@
 // The picture of an image-to-video run: the video's size that follows from it, and its latents as the model takes them.
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
+import { pictureVideoSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { latentSize } from "../models/wan/plan.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
@@ -24,8 +25,8 @@ export async function preparePicture(
   const { width, height, data } = await readImage(path);
   const picture = { width, height, pixels: data };
   const area = size.width * size.height;
-  const prepared = model.image === "channels" ? stretchImage(picture, area) : coverImage(picture, area);
-  if (prepared.width >= 1 && prepared.height >= 1) return prepared;
+  if (pictureVideoSize(model, picture, area))
+    return model.image === "channels" ? stretchImage(picture, area) : coverImage(picture, area);
   throw new KinoraError("generate.image-aspect", `no video of ${area} pixels fits the shape of ${path}`, {
     actual: `${width}×${height}`,
     hint: "take a larger --size, or crop the picture",

@@ -1,5 +1,6 @@
 // The picture paths against Pillow and PyTorch, recorded once with the versions named below.
 import { describe, expect, it } from "vitest";
+import { roundHalfEven } from "../../src/models/wan/image-geometry.ts";
 import {
   coverImage,
   firstFrameTimesteps,
@@ -7,7 +8,6 @@ import {
   latentFrames,
   stretchImage,
 } from "../../src/sample/conditions.ts";
-import { roundHalfEven } from "../../src/sample/image-geometry.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "../../src/sample/image-resize.ts";
 
 /** A picture whose pixels follow one formula in Python and here. */

@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { cleanText } from "../../../src/io/text-clean/index.ts";
 import { loadTokenizer } from "../../../src/io/tokenizer/load.ts";
 import { TorchZipFile } from "../../../src/io/torch-zip.ts";
-import { coverGeometry, stretchGeometry } from "../../../src/sample/image-geometry.ts";
+import { coverGeometry, stretchGeometry } from "../../../src/models/wan/image-geometry.ts";
 import type { Check } from "../fixture.ts";
 
 const exact = (output: string, wrong: number): Check => ({ output, error: wrong, tolerance: 0 });

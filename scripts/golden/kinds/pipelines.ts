@@ -1,6 +1,7 @@
 // Fixtures of whole generations: from noise (and a picture) through every step to the decoded clip.
 import type { Device } from "../../../src/device/device.ts";
 import type { WanDit } from "../../../src/models/wan/dit/dit.ts";
+import { coverGeometry, stretchGeometry } from "../../../src/models/wan/image-geometry.ts";
 import {
   channelCondition,
   coverImage,
@@ -13,7 +14,6 @@ import {
   stretchImage,
 } from "../../../src/sample/conditions.ts";
 import { type DenoiseInput, denoise } from "../../../src/sample/denoise.ts";
-import { coverGeometry, stretchGeometry } from "../../../src/sample/image-geometry.ts";
 import type { RgbImage } from "../../../src/sample/image-resize.ts";
 import { createScheduler } from "../../../src/sample/schedulers/index.ts";
 import type { Fixture } from "../fixture.ts";

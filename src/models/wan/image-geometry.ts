@@ -1,4 +1,16 @@
 // What size a video gets from its picture: the arithmetic of the two official image paths, floats floored as there.
+import type { WanModel } from "./params.ts";
+
+/** Pixels of the video that `model` makes of a picture, of about `maxArea`; undefined where none fits its shape. */
+export function pictureVideoSize(
+  { image }: Pick<WanModel, "image">,
+  picture: { width: number; height: number },
+  maxArea: number,
+): { width: number; height: number } | undefined {
+  const geometry = image === "channels" ? stretchedSize : coverGeometry;
+  const { width, height } = geometry(picture.width, picture.height, maxArea);
+  return width >= 1 && height >= 1 ? { width, height } : undefined;
+}
 
 /** Python's round(): halves go to the even neighbour. */
 export function roundHalfEven(value: number): number {
@@ -71,4 +83,14 @@ export function stretchGeometry(
     latentHeight: side(Math.sqrt(maxArea * aspect)),
     latentWidth: side(Math.sqrt(maxArea / aspect)),
   };
+}
+
+/** Pixels of the video that a picture is stretched to; the autoencoder's stride is 8 there. */
+export function stretchedSize(
+  imageWidth: number,
+  imageHeight: number,
+  maxArea: number,
+): { width: number; height: number } {
+  const { latentWidth, latentHeight } = stretchGeometry(imageWidth, imageHeight, maxArea);
+  return { width: latentWidth * 8, height: latentHeight * 8 };
 }
