@@ -60,6 +60,8 @@ const [CAPTION_DROPOUT, IDLE] = [0.1, 0.15];
 const FIRST_FRAME = 0.5;
 /** The least noisy levels say little to a sampler of a dozen steps; the shift leads away from them. */
 const time: TimeDistribution = { sampling: "shift", shift: 2, scale: 1.4, mean: 0, std: 1 };
+/** By how many scenes the pool grows with every step: with fewer the network learns them by heart. */
+const SCENES_A_STEP = 2;
 /** Every few steps the averages take in a share of the parameters. */
 const AVERAGE = { every: 5, keep: 0.99 } as const;
 
@@ -110,8 +112,7 @@ await trainRun(
     averages,
   },
   async (step) => {
-    // A scene more for every step.
-    await pool.grow(Number(flags.scenes) + step);
+    await pool.grow(Number(flags.scenes) + SCENES_A_STEP * step);
     using _scope = openScope(device);
     const samples: TrainingSample[] = [];
     const first = (flags.name.length * 7919 + step) * batch;

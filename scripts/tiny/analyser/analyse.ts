@@ -40,7 +40,7 @@ export interface Analysis {
 const nothing = { value: undefined, confidence: 0 } as const;
 
 /** Between a small and a large object's radius, in heights. */
-const LARGE = 0.162;
+const LARGE = 0.187;
 
 /** The nearest name; surer the farther the second is. */
 function nearest<N extends string>(color: Lab, named: Readonly<Record<N, Rgb>>): Reading<N> {

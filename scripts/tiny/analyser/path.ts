@@ -14,7 +14,7 @@ export interface TrackedPose {
 /** Halfway between what the world shows and what it does not. */
 const LEAST = { growth: 0.35, turn: 1.2, range: 0.09, straight: 0.8, round: 0.45 } as const;
 /** Between a slow and a fast object's way, in heights. */
-const FAST = 0.27;
+const FAST = 0.22;
 
 /** A straight line through values over time: its rise over the clip, and the squares it leaves over and starts from. */
 function lineFit(poses: readonly TrackedPose[], of: (pose: TrackedPose) => number) {

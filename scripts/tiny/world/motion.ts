@@ -3,13 +3,13 @@
 import type { Scene } from "./scene.ts";
 import { shapes } from "./shapes.ts";
 
-const RADIUS = { small: 0.135, large: 0.195 } as const;
+const RADIUS = { small: 0.155, large: 0.225 } as const;
 /** The radii between which an object grows or shrinks. */
-const GROWTH = { from: 0.1, to: 0.22 } as const;
-const DISTANCE = { slow: 0.18, fast: 0.4 } as const;
-const BOUNCE_HEIGHT = 0.34;
+const GROWTH = { from: 0.11, to: 0.25 } as const;
+const DISTANCE = { slow: 0.15, fast: 0.32 } as const;
+const BOUNCE_HEIGHT = 0.3;
 const BOUNCES = 2;
-const ORBIT_RADIUS = 0.19;
+const ORBIT_RADIUS = 0.16;
 /** Turns of a spinning object in a clip, clockwise. */
 const SPIN = 0.5;
 const PAN = 0.3;

@@ -28,9 +28,9 @@ export interface SceneAttributes {
   speed?: Speed;
 }
 
-/** A scene down to what a caption does not say. Fractions in [0, 1). */
+/** A scene down to what a caption does not say. */
 export interface Scene extends SceneAttributes {
-  /** Where the object stands within the room that its path leaves free, across and down. */
+  /** Where the object stands within the room that its path leaves free, across and down: 0 … 1. */
   place: { across: number; down: number };
   /** Relative to the named size, 0.95 … 1.05. */
   scale: number;
@@ -80,6 +80,13 @@ export function splitOf(attributes: SceneAttributes): Split {
   return hash % 10 < HELD_OUT_OF_TEN ? "held-out" : "train";
 }
 
+/**
+ * How far what no caption says may stray: the object's place from the middle of its room, the start of an orbit and the
+ * pattern from nought. Little: what the text leaves open a small model has to make up its mind about in the first steps of
+ * sampling, and with objects anywhere it drew them in two places at once.
+ */
+const STRAY = { place: 0.1, phase: 0.06, shift: 0.12 } as const;
+
 /** Share of scenes on marked backgrounds whose camera moves, where it can. */
 const CAMERA_SHARE = 0.35;
 
@@ -92,6 +99,7 @@ function draw(draws: Draws): Scene {
     pattern: draws.pick(patterns),
   };
   const moves = cameraMoves(motion, background.pattern);
+  const stray = (most: number) => draws.between(-most, most);
   const camera = moves.length > 0 && draws.chance(CAMERA_SHARE) ? draws.pick(moves) : "still";
   return {
     shape,
@@ -101,10 +109,10 @@ function draw(draws: Draws): Scene {
     camera,
     ...(hasSize(motion) ? { size: draws.pick(sizes) } : {}),
     ...(isDirection(motion) ? { speed: draws.pick(speeds) } : {}),
-    place: { across: draws.unit(), down: draws.unit() },
+    place: { across: 0.5 + stray(STRAY.place), down: 0.5 + stray(STRAY.place) },
     scale: draws.between(0.95, 1.05),
-    phase: draws.unit(),
-    shift: { across: draws.unit(), down: draws.unit() },
+    phase: stray(STRAY.phase),
+    shift: { across: stray(STRAY.shift), down: stray(STRAY.shift) },
   };
 }
 
