@@ -1,15 +1,17 @@
 // Content-addressed files: a name is the hash of everything that decides what is inside. Nothing is ever stale, files
-// appear whole or not at all, and nothing is removed: several data sets and runs share one folder.
+// appear whole or not at all, and no entry is removed: several data sets and runs share one folder.
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isKinoraError } from "../base/errors.ts";
 import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
-import { makeFolder } from "../io/atomic.ts";
+import { makeFolder, sweepPartials } from "../io/atomic.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 
-export type CacheKind = "latents" | "texts";
+const cacheKinds = ["latents", "texts"] as const;
+export type CacheKind = (typeof cacheKinds)[number];
 
 /** The hash of a cache key; 64 hexadecimal digits. */
 export type CacheKey = string & { readonly brand: "cache-key" };
@@ -44,6 +46,14 @@ export class CacheStore {
 
   path(kind: CacheKind, key: CacheKey): string {
     return join(this.folder, kind, key.slice(0, 2), `${key}.safetensors`);
+  }
+
+  /** Removes what killed runs half wrote; what others may be writing stays. */
+  async sweep(): Promise<void> {
+    for (const kind of cacheKinds) {
+      const folder = join(this.folder, kind);
+      for (const part of await readdir(folder).catch(() => [])) await sweepPartials(join(folder, part), "abandoned");
+    }
   }
 
   /** True where the file is there and its header is sound; a file that a broken disk cut off is made again. */

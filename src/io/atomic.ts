@@ -1,6 +1,6 @@
 // Files that are there whole or not at all: written under another name in the same folder, then renamed.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 
@@ -13,6 +13,38 @@ export function partialPath(path: string): string {
 
 export function isPartial(name: string): boolean {
   return /^\.partial-\d+-[0-9a-f]{8}/.test(name);
+}
+
+/** A partial file that nobody has written to for this long may be given up, where its process is gone. */
+const ABANDONED = 60 * 60 * 1000;
+
+/**
+ * Removes what killed processes left half written in a folder, which need not be there. `all`: whoever calls holds the
+ * folder alone. `abandoned`: others may be writing in it, on a shared disk those of other machines too, so that only
+ * files that are old and whose process is gone on this one go. What cannot be removed stays.
+ */
+export async function sweepPartials(folder: string, which: "all" | "abandoned"): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (!isPartial(name)) continue;
+    const path = join(folder, name);
+    if (which === "all" || (await isAbandoned(path))) await rm(path, { force: true }).catch(() => {});
+  }
+}
+
+async function isAbandoned(path: string): Promise<boolean> {
+  const { mtimeMs } = (await stat(path).catch(() => undefined)) ?? { mtimeMs: Number.POSITIVE_INFINITY };
+  const [, pid] = /^\.partial-(\d+)-/.exec(basename(path))!;
+  return Date.now() - mtimeMs > ABANDONED && !isRunning(Number(pid));
+}
+
+/** Whether this machine has a process of that number. */
+export function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
 }
 
 /** Turns the operating system's words for a failed write into ours. */
@@ -52,13 +84,25 @@ export async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes a whole file: a reader, or a run after a kill, sees the old content or the new, never a part. */
+/** Makes a renaming in a folder outlast a power cut. Windows cannot open a folder, and needs no such thing. */
+export async function syncFolder(path: string): Promise<void> {
+  try {
+    await using folder = await open(path, "r");
+    await folder.sync();
+  } catch {
+    // The file is complete either way.
+  }
+}
+
+/** Writes a whole file: a reader, or a run after a kill or a power cut, sees the old content or the new, never a part. */
 export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
   const partial = partialPath(path);
   try {
     const file = await open(partial, "wx");
     try {
       await file.writeFile(data);
+      // Some file systems rename before they write: a power cut would leave an empty file under the name.
+      await file.sync();
     } finally {
       await file.close();
     }
@@ -67,4 +111,5 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
     await rm(partial, { force: true }).catch(() => {});
     throw writeError(error, path);
   }
+  await syncFolder(dirname(path));
 }

@@ -3,7 +3,7 @@
 import { type FileHandle, open, rename, statfs, unlink } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { KinoraError } from "../base/errors.ts";
-import { partialPath, writeError } from "./atomic.ts";
+import { partialPath, syncFolder, writeError } from "./atomic.ts";
 import { unknownTensor } from "./named-tensors.ts";
 import { encodeHeader, type PlacedTensor, placeTensors, type TensorSpec } from "./safetensors-header.ts";
 
@@ -12,16 +12,6 @@ const WRITE_BYTES = 1 << 28;
 
 const asWriteError = (error: unknown, path: string): KinoraError =>
   error instanceof KinoraError ? error : writeError(error, path);
-
-async function syncFolder(path: string): Promise<void> {
-  // Makes the rename itself durable; Windows cannot open a folder, and needs no such thing.
-  try {
-    await using folder = await open(path, "r");
-    await folder.sync();
-  } catch {
-    // The file is complete either way.
-  }
-}
 
 /**
  * ```ts

@@ -1,8 +1,9 @@
 // Folders made where they are missing, and files that one process at a time holds.
-import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { describe, expect, it } from "vitest";
-import { makeFolder } from "../../src/io/atomic.ts";
+import { makeFolder, sweepPartials } from "../../src/io/atomic.ts";
 import { FileLock } from "../../src/io/file-lock.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -23,6 +24,39 @@ describe("a folder", () => {
 
   it.skipIf(process.platform !== "linux")("where none can be is refused, and not tried for ever", async () => {
     await expect(makeFolder("/proc/kinora/below")).rejects.toMatchObject({ code: expect.stringMatching(/^io\./) });
+  });
+});
+
+describe("what killed processes half wrote", () => {
+  const { pid: gone } = spawnSync(process.execPath, ["--version"]);
+  const old = new Date(Date.now() - 2 * 60 * 60 * 1000);
+  const fill = (folder: string) => {
+    mkdirSync(path(folder));
+    const names = {
+      abandoned: `.partial-${gone}-0123abcd.safetensors`,
+      new: `.partial-${gone}-1123abcd.mp4`,
+      living: `.partial-${process.ppid}-2123abcd.json`,
+      other: "clip.mp4",
+    };
+    for (const name of Object.values(names)) writeFileSync(path(`${folder}/${name}`), "half");
+    for (const name of [names.abandoned, names.living, names.other]) utimesSync(path(`${folder}/${name}`), old, old);
+    return names;
+  };
+
+  it("is swept from a folder of one's own", async () => {
+    const names = fill("own");
+    await sweepPartials(path("own"), "all");
+    expect(readdirSync(path("own"))).toEqual([names.other]);
+  });
+
+  it("is swept from a shared one where it is old and its process is gone", async () => {
+    const names = fill("shared");
+    await sweepPartials(path("shared"), "abandoned");
+    expect(readdirSync(path("shared")).sort()).toEqual([names.new, names.living, names.other].sort());
+  });
+
+  it("need not be there", async () => {
+    await sweepPartials(path("nowhere"), "all");
   });
 });
 
