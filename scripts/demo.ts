@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isKinoraError, KinoraError } from "../src/base/errors.ts";
+import { Interrupt } from "../src/cli/interrupt.ts";
 import { terminalOutput } from "../src/cli/main.ts";
 import { parseWholeNumber } from "../src/cli/parse.ts";
 import { checkGoals, runDemo } from "./demo/run.ts";
@@ -33,28 +34,15 @@ function readSettings(): DemoSettings {
   };
 }
 
-/** npm, tsx and the terminal may each pass on one keypress: what comes within a second is the same one. */
-const SAME_KEYPRESS = 1000;
-
 async function main(): Promise<number> {
   const out = terminalOutput();
-  const stop = new AbortController();
-  let asked = 0;
-  const interrupt = () => {
-    if (asked > 0 && Date.now() - asked > SAME_KEYPRESS) process.exit(130);
-    if (asked > 0) return;
-    asked = Date.now();
-    stop.abort();
-    out.note("stopping; once more ends at once");
-  };
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+  using interrupt = new Interrupt(() => out.note("stopping; once more ends at once"));
   try {
-    checkGoals(await runDemo(readSettings(), { out, signal: stop.signal }));
+    checkGoals(await runDemo(readSettings(), { out, signal: interrupt.signal }));
     out.note("all goals are met");
     return 0;
   } catch (error) {
-    if (stop.signal.aborted && (error as Error).name === "AbortError") {
+    if (interrupt.signal.aborted && (error as Error).name === "AbortError") {
       out.note("stopped; npm run demo goes on from here");
       return 130;
     }
@@ -65,9 +53,6 @@ async function main(): Promise<number> {
     if (!isKinoraError(error)) throw error;
     out.note(`error ${error.code}: ${error.message}${error.hint ? `\nhint: ${error.hint}` : ""}`);
     return 1;
-  } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
   }
 }
 

@@ -2,10 +2,11 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { KinoraError } from "../../src/base/errors.ts";
+import { finished } from "../../src/base/generators.ts";
 import { formatSeconds } from "../../src/base/units.ts";
 import type { Output } from "../../src/cli/command.ts";
 import { openDevice } from "../../src/device/open-device.ts";
-import { cacheFolder, finished, HashCache } from "../../src/io/content-hash.ts";
+import { cacheFolder, HashCache } from "../../src/io/content-hash.ts";
 import { FileLock } from "../../src/io/file-lock.ts";
 import { type CheckpointFiles, findCheckpointFiles } from "../../src/models/wan/checkpoint-files.ts";
 import { tokenizerFile } from "../../src/models/wan/prompt.ts";

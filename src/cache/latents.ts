@@ -1,8 +1,9 @@
 // The latents of every dataset item, encoded once for all runs. Float32 means of the autoencoder, normalised as the
 // diffusion models see them; for image-to-video the condition beside them.
+import { finished } from "../base/generators.ts";
 import type { DatasetItem } from "../dataset/items.ts";
 import { listFolder, mediaKind } from "../dataset/media-files.ts";
-import { type ContentHash, finished, type HashCache } from "../io/content-hash.ts";
+import type { ContentHash, HashCache } from "../io/content-hash.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
 import { openScope } from "../tensor/scope.ts";
 import { fromValues } from "../tensor/tensor.ts";

@@ -50,6 +50,12 @@ export interface Output {
   progress(text: string): void;
 }
 
+/** A note for a person, or under --json an event like the others, so that every line of stderr is JSON. */
+export const noteOn =
+  (out: Output, json: boolean) =>
+  (text: string): void =>
+    out.note(json ? JSON.stringify({ type: "note", text }) : text);
+
 /** Keeps the literal type of the options so that `values` is typed in `run`. */
 export function command<const O extends Record<string, Option>>(definition: Command<O>): Command {
   return definition as unknown as Command;

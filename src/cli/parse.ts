@@ -1,21 +1,52 @@
 // Values of options that several commands read the same way.
 import { KinoraError } from "../base/errors.ts";
+import { nearestName } from "../base/nearest.ts";
 
 /** `1280*720`, also `1280x720` and `1280×720`. */
 export function parseSize(text: string): { width: number; height: number } {
   const match = /^(\d+)\s*[*x×]\s*(\d+)$/i.exec(text.trim());
   if (!match) {
-    throw new KinoraError("cli.bad-size", "a size is wrong", { expected: "W*H, e.g. 1280*720", actual: text });
+    throw new KinoraError("cli.bad-size", "a size is wrong", {
+      expected: "W*H",
+      actual: text,
+      hint: "e.g. 1280*720 or 1280x720",
+    });
   }
   return { width: Number(match[1]), height: Number(match[2]) };
+}
+
+/** Any number. */
+export function parseNumber(option: string, text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  const decimal = text.trim().replace(",", ".");
+  throw new KinoraError("cli.bad-number", `${option} is wrong`, {
+    expected: "a number",
+    actual: text,
+    hint: /^[+-]?\d*\.\d+$/.test(decimal) ? `decimals take a point: ${option} ${decimal}` : `e.g. ${option} 1.5`,
+  });
 }
 
 /** A whole number of at least `least`. */
 export function parseWholeNumber(option: string, text: string, least = 1): number {
   const value = Number(text);
   if (text.trim() !== "" && Number.isSafeInteger(value) && value >= least) return value;
+  const near = Number.isFinite(value) ? Math.round(value) : least;
   throw new KinoraError("cli.bad-number", `${option} is wrong`, {
     expected: `a whole number of at least ${least}`,
     actual: text,
+    hint: `e.g. ${option} ${Math.max(least, near)}`,
+  });
+}
+
+/** One of a few words. */
+export function parseChoice<const C extends string>(option: string, text: string, choices: readonly C[]): C {
+  const found = choices.find((choice) => choice === text);
+  if (found !== undefined) return found;
+  const near = nearestName(text, choices);
+  throw new KinoraError("cli.bad-value", `${option} is wrong`, {
+    expected: new Intl.ListFormat("en-GB", { type: "disjunction" }).format(choices),
+    actual: text,
+    hint: near ? `did you mean ${near}?` : `e.g. ${option} ${choices[0]}`,
   });
 }

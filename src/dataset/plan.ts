@@ -86,18 +86,6 @@ export async function* planDataset(
   return layOut(config, model, listings, found);
 }
 
-/** Runs a plan to its end, for callers that do not show progress. */
-export async function collectPlan(
-  run: AsyncGenerator<PlanEvent, DatasetPlan>,
-  onEvent: (event: PlanEvent) => void = () => {},
-): Promise<DatasetPlan> {
-  for (;;) {
-    const step = await run.next();
-    if (step.done) return step.value;
-    onEvent(step.value);
-  }
-}
-
 function emptyDataset(section: DatasetSection, { place, ignored }: SourceListing): KinoraError {
   const kind = section.media.images ? (section.media.videos ? "pictures or clips" : "pictures") : "clips";
   // The most telling of them: a picture without a caption before a file of another kind before anything else.

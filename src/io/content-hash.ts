@@ -5,6 +5,7 @@ import { readFile, realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import { finished } from "../base/generators.ts";
 import { makeFolder, writeFileAtomic } from "./atomic.ts";
 import { fileError } from "./files.ts";
 import { readIndex } from "./sharded.ts";
@@ -184,12 +185,4 @@ export class HashCache {
 
 function digest(text: string): ContentHash {
   return createHash("sha256").update(text).digest("hex") as ContentHash;
-}
-
-/** The result of a generator whose events nobody needs. */
-export async function finished<T>(work: AsyncGenerator<unknown, T>): Promise<T> {
-  for (;;) {
-    const { done, value } = await work.next();
-    if (done) return value;
-  }
 }

@@ -1,8 +1,9 @@
 // Recipes of generations: made from a request, read back from what it left, and turned into options again.
 import { basename } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import { finished } from "../base/generators.ts";
 import { kinoraVersion } from "../base/version.ts";
-import { finished, type HashCache } from "../io/content-hash.ts";
+import type { HashCache } from "../io/content-hash.ts";
 import { probe } from "../io/video/probe.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";

@@ -1,6 +1,7 @@
 // What a run trains on: the dataset laid out, some files held out, latents and texts cached. No transformer here.
 
 import { KinoraError } from "../base/errors.ts";
+import { mapped } from "../base/generators.ts";
 import type { CacheEvent } from "../cache/events.ts";
 import { cacheLatents } from "../cache/latents.ts";
 import { type CachedTensor, type CacheKey, CacheStore } from "../cache/store.ts";
@@ -46,19 +47,10 @@ export async function* planItems(
   settings: Pick<TrainSettings, "dataset" | "model" | "validation" | "seed">,
   signal?: AbortSignal,
 ): AsyncGenerator<DataEvent, { plan: DatasetPlan; items: SplitItems }> {
-  const run = planDataset(settings.dataset, probeMedia, {
-    model: settings.model.name,
-    ...(signal ? { signal } : {}),
-  });
-  let plan: DatasetPlan;
-  for (;;) {
-    const step = await run.next();
-    if (step.done) {
-      plan = step.value;
-      break;
-    }
-    yield { type: "dataset", event: step.value };
-  }
+  const plan = yield* mapped(
+    planDataset(settings.dataset, probeMedia, { model: settings.model.name, ...(signal ? { signal } : {}) }),
+    (event): DataEvent => ({ type: "dataset", event }),
+  );
   if (plan.items.length === 0) {
     throw new KinoraError("train.no-items", "no file of the dataset gives anything to train on", {
       ...(plan.drops.length > 0 ? { actual: dropReasons(plan.drops) } : {}),
@@ -184,19 +176,8 @@ export async function* buildCaches(
   return new CachedData(store, latents, embedded, captions);
 }
 
-async function* hashing(hashes: HashCache, path: string): AsyncGenerator<DataEvent, ContentHash> {
-  const run = hashes.hash(path);
-  for (;;) {
-    const { done, value } = await run.next();
-    if (done) return value;
-    yield { type: "hashing", ...value };
-  }
-}
+const hashing = (hashes: HashCache, path: string): AsyncGenerator<DataEvent, ContentHash> =>
+  mapped(hashes.hash(path), (progress): DataEvent => ({ type: "hashing", ...progress }));
 
-async function* wrapped<T>(run: AsyncGenerator<CacheEvent, T>): AsyncGenerator<DataEvent, T> {
-  for (;;) {
-    const { done, value } = await run.next();
-    if (done) return value;
-    yield { type: "cache", event: value };
-  }
-}
+const wrapped = <T>(run: AsyncGenerator<CacheEvent, T>): AsyncGenerator<DataEvent, T> =>
+  mapped(run, (event): DataEvent => ({ type: "cache", event }));

@@ -11,11 +11,12 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import { finished } from "../../src/base/generators.ts";
 import { byFile, itemFrames } from "../../src/cache/frames.ts";
 import { CacheStore, cacheKey } from "../../src/cache/store.ts";
 import { folderConfig, parseDatasetConfig } from "../../src/dataset/config.ts";
 import type { DatasetItem } from "../../src/dataset/items.ts";
-import { collectPlan, planDataset } from "../../src/dataset/plan.ts";
+import { planDataset } from "../../src/dataset/plan.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
@@ -187,7 +188,7 @@ describe("the cache", () => {
 
 describe("frames of items", () => {
   const plan = async (config: ReturnType<typeof folderConfig>) =>
-    (await collectPlan(planDataset(config, probeMedia, { model: "tiny-t2v" }))).items;
+    (await finished(planDataset(config, probeMedia, { model: "tiny-t2v" }))).items;
   const collect = async (items: readonly DatasetItem[]) => {
     const found = new Map<string, Uint8Array[]>();
     for (const group of byFile(items))

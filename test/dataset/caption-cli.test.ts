@@ -121,7 +121,7 @@ describe("kinora dataset caption", () => {
     [["set"], "cli.missing-option"],
     [["set", "--endpoint", "ollama"], "cli.missing-option"],
     [["set", "--endpoint", "olama", "--model", "m"], "chat.bad-endpoint"],
-    [["set", "--endpoint", "ollama", "--model", "m", "--frames", "many"], "cli.bad-value"],
+    [["set", "--endpoint", "ollama", "--model", "m", "--frames", "many"], "cli.bad-number"],
     [["set", "--endpoint", "ollama", "--model", "m", "--send", "sound"], "cli.bad-value"],
     [["set", "--endpoint", "ollama", "--model", "m", "--template", "sceen"], "caption.unknown-template"],
     [["set", "--endpoint", "ollama", "--model", "m", "--template-file", "nowhere.txt"], "caption.bad-template"],

@@ -2,9 +2,10 @@
 import { copyFileSync, linkSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { finished } from "../../src/base/generators.ts";
 import { folderConfig, settleDatasetConfig } from "../../src/dataset/config.ts";
 import { sourceFrames } from "../../src/dataset/items.ts";
-import { collectPlan, type PlanOptions, planDataset } from "../../src/dataset/plan.ts";
+import { type PlanOptions, planDataset } from "../../src/dataset/plan.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { makeFilm } from "../support/film.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -14,7 +15,7 @@ const path = temporaryFolder();
 
 type Table = Record<string, unknown>;
 const plan = (tables: Table | Table[], general: Table = {}, options: PlanOptions = {}) =>
-  collectPlan(planDataset(settleDatasetConfig({ general, datasets: [tables].flat() }), probeMedia, options));
+  finished(planDataset(settleDatasetConfig({ general, datasets: [tables].flat() }), probeMedia, options));
 const names = (entries: readonly { file: string }[]) => entries.map(({ file }) => basename(file));
 
 describe("a folder of clips", () => {
@@ -227,7 +228,7 @@ describe("rates", () => {
       graph: "testsrc2=s=64x64:r=24000/1001,trim=end_frame=33,format=yuv420p",
     });
     const lengths = async (model: string) => {
-      const found = await collectPlan(planDataset(folderConfig(folder), probeMedia, { model }));
+      const found = await finished(planDataset(folderConfig(folder), probeMedia, { model }));
       return found.items.map((item) => [basename(item.file), item.frames, item.rateChange?.sourceFps]);
     };
     // At 24: 33 of 48 fps are 17, 23.976 is 24, 8 keeps all. The 5B takes 64×64 in steps of 32.
@@ -344,7 +345,7 @@ describe("Kinora's own form", () => {
   it("takes whole clips up to the model's own length", async () => {
     const folder = path("long");
     await clip(join(folder, "a.mp4"), { frames: 100 });
-    const found = await collectPlan(planDataset(folderConfig(folder), probeMedia));
+    const found = await finished(planDataset(folderConfig(folder), probeMedia));
     expect(found.items[0]!.frames).toBe(81);
   });
 
@@ -368,14 +369,14 @@ describe("planning", () => {
     };
     const config = settleDatasetConfig({ datasets: tables });
     const events: string[] = [];
-    const found = await collectPlan(planDataset(config, probe), (event) => {
+    const found = await finished(planDataset(config, probe), (event) => {
       events.push(event.type === "listed" ? `listed ${event.files}` : `${event.done} of ${event.files}`);
     });
     expect(found.items).toHaveLength(12);
     expect(probed.sort()).toEqual([...new Set(probed)].sort());
     expect(events).toEqual(["listed 6", "1 of 6", "2 of 6", "3 of 6", "4 of 6", "5 of 6", "6 of 6"]);
     const stop = new AbortController();
-    const run = collectPlan(planDataset(config, probe, { signal: stop.signal, concurrency: 1 }), (event) => {
+    const run = finished(planDataset(config, probe, { signal: stop.signal, concurrency: 1 }), (event) => {
       if (event.type === "probed") stop.abort();
     });
     await expect(run).rejects.toThrow(/abort/i);

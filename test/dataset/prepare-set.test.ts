@@ -13,10 +13,11 @@ import {
 import { join } from "node:path";
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
+import { finished } from "../../src/base/generators.ts";
 import { byFile, itemFrames } from "../../src/cache/frames.ts";
 import { readCaptionFolder } from "../../src/dataset/caption/folder.ts";
 import { folderConfig } from "../../src/dataset/config.ts";
-import { collectPlan, planDataset } from "../../src/dataset/plan.ts";
+import { planDataset } from "../../src/dataset/plan.ts";
 import { hashDistance, hashRow } from "../../src/dataset/prepare/hash.ts";
 import { settlePrepareConfig } from "../../src/dataset/prepare/settings.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
@@ -50,7 +51,7 @@ beforeAll(async () => {
 
 /** Plans a folder and reads the frames of all its items, by name. */
 async function trained(place: string): Promise<Map<string, Uint8Array[]>> {
-  const plan = await collectPlan(planDataset(folderConfig(place), probeMedia));
+  const plan = await finished(planDataset(folderConfig(place), probeMedia));
   const found = new Map<string, Uint8Array[]>();
   for (const group of byFile(plan.items))
     for await (const { item, frames } of itemFrames(group)) found.set(item.name.replace(/\.\w+$/, ""), frames);
@@ -108,7 +109,7 @@ describe("a set in place", () => {
     expect(readFileSync(caption, "utf8")).toBe("By hand.\n");
     const { items } = await readCaptionFolder(at("place"), { extension: ".txt" });
     expect(items.find(({ captionPath }) => captionPath === caption)!.caption).toBe("By hand.");
-    const plan = await collectPlan(planDataset(folderConfig(at("place")), probeMedia));
+    const plan = await finished(planDataset(folderConfig(at("place")), probeMedia));
     expect(planWarnings(plan).map(({ code }) => code)).not.toContain("caption.orphan");
     // One scene now: the second clip is gone, its caption is not.
     const whole = await prepare([at("in")], at("place"), { ...config, in_place: true, scenes: { detect: false } });
@@ -167,7 +168,7 @@ describe("captions", () => {
     expect(read("captions/picture.txt")).toBe("A picture, by hand.\n");
     expect(read("captions/film-000m00s000.txt")).toBe("By hand.\n");
     expect(readFileSync(join(later, "report.html"), "utf8")).not.toContain("no caption");
-    const plan = await collectPlan(planDataset(folderConfig(later), probeMedia));
+    const plan = await finished(planDataset(folderConfig(later), probeMedia));
     expect(
       planWarnings(plan)
         .map(({ code }) => code)

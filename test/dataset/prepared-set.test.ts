@@ -2,9 +2,10 @@
 import { appendFileSync, mkdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { finished } from "../../src/base/generators.ts";
 import { folderConfig } from "../../src/dataset/config.ts";
 import { inspection } from "../../src/dataset/inspection.ts";
-import { collectPlan, planDataset } from "../../src/dataset/plan.ts";
+import { planDataset } from "../../src/dataset/plan.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { planWarnings } from "../../src/dataset/warnings.ts";
 import type { DatasetManifest, ManifestItem } from "../../src/protocol/dataset-manifest.ts";
@@ -46,7 +47,7 @@ function manifest(folder: string, more: Partial<DatasetManifest>): void {
 /** Plans a folder and tells which files had to be looked into. */
 async function planned(folder: string) {
   const probed: string[] = [];
-  const plan = await collectPlan(
+  const plan = await finished(
     planDataset(folderConfig(folder), (file) => {
       probed.push(file);
       return probeMedia(file);

@@ -2,8 +2,9 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
+import { finished } from "../../src/base/generators.ts";
 import { settleDatasetConfig } from "../../src/dataset/config.ts";
-import { collectPlan, planDataset } from "../../src/dataset/plan.ts";
+import { planDataset } from "../../src/dataset/plan.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { type DatasetWarning, planWarnings, type WarningOptions } from "../../src/dataset/warnings.ts";
 import { loadTokenizer } from "../../src/io/tokenizer/load.ts";
@@ -17,7 +18,7 @@ type Table = Record<string, unknown>;
 
 async function warnings(table: Table, general: Table = {}, options: WarningOptions = {}): Promise<DatasetWarning[]> {
   const config = settleDatasetConfig({ general: { resolution: [64, 64], ...general }, datasets: [table] });
-  return planWarnings(await collectPlan(planDataset(config, probeMedia)), options);
+  return planWarnings(await finished(planDataset(config, probeMedia)), options);
 }
 const codes = (list: readonly DatasetWarning[]) => list.map((warning) => warning.code);
 

@@ -3,9 +3,10 @@ import { existsSync, mkdirSync, readFileSync, renameSync, utimesSync, writeFileS
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { finished } from "../../src/base/generators.ts";
 import { torchCpuNormal } from "../../src/base/rng/torch-cpu.ts";
 import { gpuThreads, torchCudaNormal } from "../../src/base/rng/torch-cuda.ts";
-import { finished, HashCache, type HashProgress } from "../../src/io/content-hash.ts";
+import { HashCache, type HashProgress } from "../../src/io/content-hash.ts";
 import { VideoWriter } from "../../src/io/video/write.ts";
 import { vaeConfigFrom, vaeConfigs } from "../../src/models/wan/vae/config.ts";
 import { RECIPE_KEY, type Recipe, recipeSchema } from "../../src/protocol/recipe.ts";

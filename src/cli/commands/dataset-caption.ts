@@ -14,6 +14,7 @@ import {
 import { knownEndpoints, resolveEndpoint } from "../../io/chat/endpoint.ts";
 import { type ChatProtocol, chatProtocols } from "../../io/chat/wire.ts";
 import { command, type Option, type Output, type Values } from "../command.ts";
+import { parseChoice, parseNumber } from "../parse.ts";
 
 const options = {
   endpoint: { type: "string", value: "URL|NAME", help: `address, or ${Object.keys(knownEndpoints).join(", ")}` },
@@ -93,17 +94,12 @@ type Given = Values<typeof options>;
 
 function number(given: Given, name: keyof typeof options): number | undefined {
   const text = given[name];
-  if (typeof text !== "string") return undefined;
-  if (text.trim() !== "" && Number.isFinite(Number(text))) return Number(text);
-  throw new KinoraError("cli.bad-value", `--${name} takes a number`, { actual: JSON.stringify(text) });
+  return typeof text === "string" ? parseNumber(`--${name}`, text) : undefined;
 }
 
 function oneOf<T extends string>(given: Given, name: keyof typeof options, allowed: readonly T[]): T | undefined {
   const text = given[name];
-  if (typeof text !== "string") return undefined;
-  const found = allowed.find((value) => value === text);
-  if (found) return found;
-  throw new KinoraError("cli.bad-value", `--${name} ${JSON.stringify(text)}`, { expected: allowed.join(" or ") });
+  return typeof text === "string" ? parseChoice(`--${name}`, text, allowed) : undefined;
 }
 
 function extraFields(text: string | undefined): Record<string, unknown> | undefined {

@@ -1,10 +1,11 @@
 // `kinora dataset inspect CONFIG`: prints what an epoch trains on, what gives nothing and why, and what to mind.
 import { stat } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
+import { finished } from "../../base/generators.ts";
 import { folderConfig, readDatasetConfig } from "../../dataset/config.ts";
 import { inspectionPage } from "../../dataset/html-report.ts";
 import { type InspectedItem, type Inspection, inspection } from "../../dataset/inspection.ts";
-import { collectPlan, defaultModel, planDataset } from "../../dataset/plan.ts";
+import { defaultModel, planDataset } from "../../dataset/plan.ts";
 import { probeMedia } from "../../dataset/probe.ts";
 import { planWarnings } from "../../dataset/warnings.ts";
 import { writeFileAtomic } from "../../io/atomic.ts";
@@ -12,7 +13,7 @@ import { cleanText } from "../../io/text-clean/index.ts";
 import { loadTokenizer } from "../../io/tokenizer/load.ts";
 import { modelNames } from "../../protocol/model-media.ts";
 import { command, type Output } from "../command.ts";
-import { timeLeft } from "../progress.ts";
+import { tellProbing } from "../progress.ts";
 
 export const datasetInspect = command({
   name: "dataset inspect",
@@ -63,10 +64,7 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
     const tokenizer = values.tokenizer === undefined ? undefined : await loadTokenizer(values.tokenizer);
     const started = Date.now();
     const run = planDataset(config, probeMedia, values.model === undefined ? {} : { model: values.model });
-    const plan = await collectPlan(run, (event) => {
-      if (event.type !== "probed") return;
-      out.progress(`reading files: ${event.done} of ${event.files}${timeLeft(started, event.done, event.files)}`);
-    });
+    const plan = await finished(run, (event) => tellProbing(event, out, started));
     const warnings = planWarnings(
       plan,
       // As the text encoder gets them: cleaned first.

@@ -4,17 +4,12 @@ import type { PrepareEvent, PrepareSummary } from "../../dataset/prepare/prepare
 import { modelNames } from "../../protocol/model-media.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
 import { command, type Output } from "../command.ts";
-import { parseSize, parseWholeNumber } from "../parse.ts";
+import { Interrupt } from "../interrupt.ts";
+import { parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
 
 function sizeOf(text: string): [number, number] {
   const { width, height } = parseSize(text);
   return [width, height];
-}
-
-function numberOf(text: string, option: string): number {
-  const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value)) return value;
-  throw new KinoraError("cli.bad-arguments", `--${option} is ${JSON.stringify(text)}`, { expected: "a number" });
 }
 
 function duration(seconds: number): string {
@@ -139,8 +134,8 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
     const file: PrepareConfigInput = values.config === undefined ? {} : await readPrepareConfig(values.config);
     const clips = {
       ...file.clips,
-      ...(values.shortest === undefined ? {} : { shortest: numberOf(values.shortest, "shortest") }),
-      ...(values.longest === undefined ? {} : { longest: numberOf(values.longest, "longest") }),
+      ...(values.shortest === undefined ? {} : { shortest: parseNumber("--shortest", values.shortest) }),
+      ...(values.longest === undefined ? {} : { longest: parseNumber("--longest", values.longest) }),
     };
     const config: PrepareConfigInput = {
       ...file,
@@ -158,21 +153,15 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
             duplicates: { ...file.duplicates, detect: false },
           }
         : {}),
-      ...(values.crf === undefined ? {} : { video: { ...file.video, crf: numberOf(values.crf, "crf") } }),
+      ...(values.crf === undefined ? {} : { video: { ...file.video, crf: parseNumber("--crf", values.crf) } }),
     };
-    const stop = new AbortController();
-    const interrupt = () => {
-      if (stop.signal.aborted) process.exit(130);
-      stop.abort();
-    };
-    process.on("SIGINT", interrupt);
-    process.on("SIGTERM", interrupt);
+    using interrupt = new Interrupt(() => out.note("stopping; once more ends at once"));
     try {
       const events = prepareDataset({
         sources: positionals,
         out: values.out,
         config,
-        signal: stop.signal,
+        signal: interrupt.signal,
         ...(values.jobs === undefined ? {} : { width: parseWholeNumber("--jobs", values.jobs) }),
       });
       const summary = await show(events, out, values.json);
@@ -182,9 +171,6 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
       if ((error as Error).name !== "AbortError") throw error;
       out.note("stopped; what is done stays, and the same command goes on");
       return 130;
-    } finally {
-      process.off("SIGINT", interrupt);
-      process.off("SIGTERM", interrupt);
     }
   },
 });

@@ -1,5 +1,6 @@
 // `kinora dataset sizes`: prints every size near a source's shape with its tokens, cost and memory.
 import { KinoraError } from "../../base/errors.ts";
+import { finished } from "../../base/generators.ts";
 import { clipLengths, type NearSize, sizesNear } from "../../dataset/sizes.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { latentSize } from "../../models/wan/plan.ts";
@@ -7,7 +8,7 @@ import { findModel } from "../../protocol/model-media.ts";
 import { planLoraStep } from "../../train/plan.ts";
 import { type CountedSize, type StepCost, stepCosts } from "../../train/step-costs.ts";
 import { command, type Output } from "../command.ts";
-import { parseSize, parseWholeNumber } from "../parse.ts";
+import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
 import { timeLeft } from "../progress.ts";
 
 const cards = [16, 24, 40, 80] as const;
@@ -63,9 +64,7 @@ Examples:
     const maxTokens =
       values["max-tokens"] === undefined ? usual : parseWholeNumber("--max-tokens", values["max-tokens"]);
     const rank = parseWholeNumber("--rank", values.rank);
-    const { dtype } = values;
-    if (dtype !== "bf16" && dtype !== "fp8" && dtype !== "f32")
-      throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "bf16, fp8 or f32", actual: dtype });
+    const dtype = parseChoice("--dtype", values.dtype, ["bf16", "fp8", "f32"]);
     const step = model.vae.stride[2] * model.dit.patchSize[2];
     const sizes = sizesNear(source, {
       step,
@@ -117,12 +116,9 @@ async function planned(
     }),
   );
   const started = Date.now();
-  for (;;) {
-    const next = await run.next();
-    if (next.done) return next.value;
-    const { planned: done, of } = next.value;
-    out.progress(`planning training steps: ${done} of ${of}${timeLeft(started, done, of)}`);
-  }
+  return finished(run, ({ planned: done, of }) =>
+    out.progress(`planning training steps: ${done} of ${of}${timeLeft(started, done, of)}`),
+  );
 }
 
 function rowOf(
@@ -149,9 +145,13 @@ function rowOf(
 }
 
 function parsePercent(text: string): number {
-  const value = Number(text);
-  if (text.trim() !== "" && value >= 0 && value <= 100) return value / 100;
-  throw new KinoraError("cli.bad-number", "--tolerance is wrong", { expected: "per cent, 0 to 100", actual: text });
+  const value = parseNumber("--tolerance", text);
+  if (value >= 0 && value <= 100) return value / 100;
+  throw new KinoraError("cli.bad-number", "--tolerance is wrong", {
+    expected: "per cent, 0 to 100",
+    actual: text,
+    hint: "e.g. --tolerance 5",
+  });
 }
 
 function parseLengths(text: string): number[] {

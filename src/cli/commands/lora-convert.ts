@@ -1,20 +1,17 @@
 // kinora lora convert FILE --to FORM: the same LoRA under another tool's names.
 import { basename, dirname, extname, join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { nearestName } from "../../base/nearest.ts";
 import { convertLora } from "../../lora/convert.ts";
 import { type LoraKeys, loraKeys } from "../../protocol/train-config.ts";
 import { keyFormats } from "../../train/settings.ts";
 import { command } from "../command.ts";
+import { parseChoice } from "../parse.ts";
 
 function keysOf(text: string | undefined): LoraKeys {
-  const found = loraKeys.find((keys) => keys === text);
-  if (found) return found;
-  const near = text === undefined ? undefined : nearestName(text, loraKeys);
-  throw new KinoraError("cli.bad-value", "--to is missing or wrong", {
+  if (text !== undefined) return parseChoice("--to", text, loraKeys);
+  throw new KinoraError("cli.missing-option", "--to is missing", {
     expected: loraKeys.join(", "),
-    ...(text === undefined ? {} : { actual: text }),
-    ...(near ? { hint: `did you mean ${near}?` } : {}),
+    hint: "e.g. --to comfy",
   });
 }
 
@@ -35,9 +32,7 @@ in float32 where the file's format could not hold the product exactly).`,
     if (path === undefined || rest.length > 0)
       throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora convert FILE --to comfy" });
     const keys = keysOf(values.to);
-    const { dtype } = values;
-    if (dtype !== undefined && dtype !== "f32" && dtype !== "bf16" && dtype !== "f16")
-      throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "f32, bf16 or f16", actual: dtype });
+    const dtype = values.dtype === undefined ? undefined : parseChoice("--dtype", values.dtype, ["f32", "bf16", "f16"]);
     const target = values.out ?? join(dirname(path), `${basename(path, extname(path))}_${keys}.safetensors`);
     const result = await convertLora(path, target, {
       format: keyFormats[keys],

@@ -10,6 +10,7 @@ import { inspectWeights, type NetworkReport, type WeightReport } from "../../lor
 import type { RecognizedLora } from "../../lora/recognize.ts";
 import type { Recognized } from "../../models/wan/recognize.ts";
 import { command, type Option, type Output, type Values } from "../command.ts";
+import { parseChoice } from "../parse.ts";
 import { timeLeft } from "../progress.ts";
 
 const options = {
@@ -35,8 +36,7 @@ interface Inspection extends WeightReport {
 }
 
 function scanMode(value: string | undefined): Scan | undefined {
-  if (value === undefined || value === "all" || value === "sample" || value === "none") return value;
-  throw new KinoraError("cli.bad-value", "--scan cannot be that", { expected: "all, sample or none", actual: value });
+  return value === undefined ? undefined : parseChoice("--scan", value, ["all", "sample", "none"]);
 }
 
 function inspect(source: TensorSource, asked: Scan | undefined, out: Output): Inspection {

@@ -1,5 +1,6 @@
 // kinora plan: what a forward pass or a whole training run costs, before anything loads.
 import { KinoraError } from "../../base/errors.ts";
+import { finished } from "../../base/generators.ts";
 import { formatBytes, formatCount, formatFlops, formatSeconds } from "../../base/units.ts";
 import { openDevice } from "../../device/open-device.ts";
 import { measureSpeed, secondsOf } from "../../device/speed.ts";
@@ -9,7 +10,8 @@ import { findModel } from "../../protocol/model-media.ts";
 import { readTrainConfig, type SettledConfig } from "../../train/config.ts";
 import { planRun, type RunPlan } from "../../train/plan-run.ts";
 import { command, type Output } from "../command.ts";
-import { parseSize, parseWholeNumber } from "../parse.ts";
+import { parseChoice, parseSize, parseWholeNumber } from "../parse.ts";
+import { tellProbing } from "../progress.ts";
 import { onlyFile, parseOverride } from "./train.ts";
 
 export const planCommand = command({
@@ -48,10 +50,7 @@ for tensors and do not count the text encoder, the autoencoder or the process it
     const { defaults } = model;
     const { width, height } = values.size === undefined ? defaults : parseSize(values.size);
     const frames = values.frames === undefined ? defaults.frames : parseWholeNumber("--frames", values.frames);
-    const { dtype } = values;
-    if (dtype !== "bf16" && dtype !== "f32") {
-      throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "bf16 or f32", actual: dtype });
-    }
+    const dtype = parseChoice("--dtype", values.dtype, ["bf16", "f32"]);
     const plan = planForward(model, { width, height, frames }, { dtype });
     const header = { model: model.name, size: { width, height }, frames, dtype };
     out.data(values.json ? JSON.stringify({ ...header, ...plan }) : describe(plan, header, defaults.steps));
@@ -96,18 +95,10 @@ async function planTraining(
 ): Promise<number> {
   const config = await readTrainConfig(file, values.set.map(parseOverride));
   for (const note of config.notes) out.note(`note: ${note}`);
-  const run = planRun(config.settings);
-  let plan: RunPlan;
-  for (;;) {
-    const { done, value } = await run.next();
-    if (done) {
-      plan = value;
-      break;
-    }
-    if (value.type === "planned") out.progress(`counting size ${value.done} of ${value.of}`);
-    else if (value.type === "dataset" && value.event.type === "probed")
-      out.progress(`reading files: ${value.event.done} of ${value.event.files}`);
-  }
+  const plan = await finished(planRun(config.settings), (event) => {
+    if (event.type === "planned") out.progress(`counting size ${event.done} of ${event.of}`);
+    else if (event.type === "dataset") tellProbing(event.event, out);
+  });
   const speed = await speedOf(config, values.tflops);
   const seconds = {
     step: secondsOf(plan.step, speed.speed),
@@ -128,8 +119,12 @@ async function speedOf({ settings, device: choice }: SettledConfig, tflops: stri
   if (tflops !== undefined) {
     const value = Number(tflops);
     if (!(value > 0))
-      throw new KinoraError("cli.bad-number", "--tflops is wrong", { expected: "a positive number", actual: tflops });
-    // Memory at a fiftieth of the arithmetic, a launch in ten microseconds: the proportions of today's accelerators.
+      throw new KinoraError("cli.bad-number", "--tflops is wrong", {
+        expected: "a positive number",
+        actual: tflops,
+        hint: "e.g. --tflops 150",
+      });
+    // A byte of memory for 200 operations, a launch in ten microseconds: the proportions of today's accelerators.
     return {
       device: `a device of ${value} TFLOP/s`,
       speed: { flopsPerSecond: value * 1e12, bytesPerSecond: (value * 1e12) / 200, secondsPerCall: 1e-5 },
