@@ -2,11 +2,12 @@
 import { existsSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { finished } from "../../src/base/generators.ts";
 import { cacheKey } from "../../src/cache/store.ts";
 import { Narrator } from "../../src/cli/commands/train.ts";
-import { makePreview } from "../../src/cli/previews.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
 import type { LogLine } from "../../src/protocol/train-log.ts";
+import { makeFilms } from "../../src/sample/films.ts";
 import { readTrainConfig } from "../../src/train/config.ts";
 import { train } from "../../src/train/loop.ts";
 import { outputName } from "../../src/train/outputs.ts";
@@ -123,14 +124,8 @@ async function writeIfNew(path: string, text: string): Promise<void> {
 }
 
 async function runTraining({ device, hashes, signal, out }: Stage, settings: TrainSettings): Promise<void> {
-  const run = train(settings, { device, hashes, signal, preview: makePreview });
+  const run = train(settings, { device, hashes, signal, preview: makeFilms });
   const { show } = new Narrator(out, true);
-  for (;;) {
-    const { done, value } = await run.next();
-    if (done) {
-      if (value.end === "stopped") throw signal.reason;
-      return;
-    }
-    show(value);
-  }
+  const { end } = await finished(run, show);
+  if (end === "stopped") throw signal.reason;
 }

@@ -1,9 +1,10 @@
 // The sampling loop: from noise to latents, with guidance and the expert switch. Not the encoders, not the decoder.
 // https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/text2video.py#L330-L376
 import { KinoraError } from "../base/errors.ts";
+import type { Device } from "../device/device.ts";
 import type { WanDit } from "../models/wan/dit/dit.ts";
 import { openScope } from "../tensor/scope.ts";
-import { fromValues, type Tensor } from "../tensor/tensor.ts";
+import { fromValues, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
 import { firstFrameTimesteps, imposeFirstFrame, type LatentShape } from "./conditions.ts";
 import type { Scheduler } from "./schedulers/scheduler.ts";
 
@@ -44,6 +45,19 @@ export interface DenoiseStep {
   conditional: Float32Array;
   unconditional?: Float32Array;
   seconds: number;
+}
+
+/** Embeddings [tokens, textDim] on the host. */
+export interface HostText {
+  values: Float32Array;
+  shape: readonly number[];
+}
+
+/** Embeddings as `denoise` takes them; the caller's to dispose of. */
+export function uploadText(device: Device, { values, shape }: HostText): Tensor {
+  const tensor = ownedEmpty(device, shape, "f32", "activations");
+  tensor.write(values);
+  return tensor;
 }
 
 /** The expert that runs at a timestep; without a boundary the one model is "low". */

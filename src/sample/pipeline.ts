@@ -10,10 +10,9 @@ import { embedPrompt, openTokenizer, promptTokens, type TextEmbedding, tokenizer
 import type { VaeConfig } from "../models/wan/vae/config.ts";
 import type { GenerateEvent } from "../protocol/generate-events.ts";
 import { RECIPE_KEY, type Recipe } from "../protocol/recipe.ts";
-import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";
 import { checkFiles, checkNothingUnfinished, checkOutput, lockOutput } from "./checks.ts";
 import type { LatentShape, PreparedImage } from "./conditions.ts";
-import { type DenoiseStep, denoise, expertAt, guide } from "./denoise.ts";
+import { type DenoiseStep, denoise, expertAt, guide, uploadText } from "./denoise.ts";
 import { Experts } from "./experts.ts";
 import {
   checkResumable,
@@ -199,8 +198,9 @@ async function* sample(
   if (saved) scheduler.restore(saved.scheduler);
   const count = shape.reduce((product, side) => product * side, 1);
   const start = saved?.latents ?? drawNoise(parseNoise(request.noise), request.seed, count);
-  using positive = upload(device, texts.positive, model.dit.textDim);
-  using negative = upload(device, texts.negative, model.dit.textDim);
+  const hostText = ({ values, tokens }: TextEmbedding) => ({ values, shape: [tokens, model.dit.textDim] });
+  using positive = uploadText(device, hostText(texts.positive));
+  using negative = uploadText(device, hostText(texts.negative));
   using experts = new Experts(device, request.files, {
     config: model.dit,
     dtype,
@@ -350,12 +350,6 @@ async function* encodeImage(
   yield { type: "stage", stage: "image", detail: "encoding the picture" };
   using vae = loadVae(device, request.files.vae, { dtype: "f32", half: "encoder" });
   return encodePicture(vae, request.model, picture, shape, request.frames);
-}
-
-function upload(device: Device, { values, tokens }: TextEmbedding, width: number): Tensor {
-  const tensor = ownedEmpty(device, [tokens, width], "f32", "activations");
-  tensor.write(values);
-  return tensor;
 }
 
 /** Latents to the MP4. Undefined where it was stopped; then there is no film. */

@@ -183,7 +183,8 @@ function samplerOf(name: string): SamplerName {
   });
 }
 
-function guidanceOf(guidance: number | { low: number; high: number } | readonly [low: number, high: number]): {
+/** A scale for each expert, from one for both or from a pair. Throws `generate.bad-guidance`. */
+export function guidanceOf(guidance: number | { low: number; high: number } | readonly [low: number, high: number]): {
   low: number;
   high: number;
 } {

@@ -163,33 +163,42 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   }
 
   async function* previews(step: number): AsyncGenerator<TrainEvent> {
-    for (const [index, prompt] of prompts.entries()) {
-      const started = performance.now();
-      const file = `previews/${String(step).padStart(8, "0")}-${index}.mp4`;
-      const run = preview!({
-        model: settings.model,
-        boundary: settings.boundary,
-        prompt,
+    const fileOf = (index: number) => `previews/${String(step).padStart(8, "0")}-${index}.mp4`;
+    const round = preview!({
+      model: settings.model,
+      boundary: settings.boundary,
+      device,
+      vae: { path: files.file("vae"), dtype: settings.vaeDtype },
+      films: prompts.map((prompt, index) => ({
+        ...prompt,
         seed: prompt.seed ?? settings.seed,
         text: { positive: data.text(prompt.prompt), negative: data.text(negative(prompt)) },
-        device,
-        files,
-        vaeDtype: settings.vaeDtype,
-        expert: async (which) => (await room.use(which, step)).dit,
-        out: join(settings.output, file),
-        ...(signal ? { signal } : {}),
-      });
-      try {
-        for await (const progress of run) yield { type: "previewing", index, prompts: prompts.length, ...progress };
-      } catch (error) {
-        // Whoever stops the run does not wait for films; the steps behind them are saved.
-        if (signal?.aborted) return;
-        throw error;
+        out: join(settings.output, fileOf(index)),
+      })),
+      expert: async (which) => (await room.use(which, step)).dit,
+      ...(signal ? { signal } : {}),
+    });
+    try {
+      for await (const event of round) {
+        const { index } = event;
+        if (event.type === "step") {
+          yield { type: "previewing", index, prompts: prompts.length, done: event.done, of: event.of };
+          continue;
+        }
+        const line = {
+          kind: "preview" as const,
+          step,
+          index,
+          prompt: prompts[index]!.prompt,
+          file: fileOf(index),
+          seconds: event.seconds,
+        };
+        log.add(line);
+        yield { type: "preview", line };
       }
-      const seconds = (performance.now() - started) / 1000;
-      const line = { kind: "preview" as const, step, index, prompt: prompt.prompt, file, seconds };
-      log.add(line);
-      yield { type: "preview", line };
+    } catch (error) {
+      // Whoever stops the run does not wait for films; the steps behind them are saved.
+      if (!signal?.aborted) throw error;
     }
   }
 

@@ -177,16 +177,18 @@ describe("one expert alone", () => {
       preview: { prompts: "prompts.txt", every_steps: 2, at_start: true },
     });
     const asked: { adapters: number[]; out: string; texts: number[] }[] = [];
-    const preview = async function* ({ expert, out, text, seed }: PreviewRequest) {
+    const preview = async function* ({ expert, films }: PreviewRequest) {
+      const { out, text, seed } = films[0]!;
       const adapters: number[] = [];
       for (const which of ["high", "low"] as const) {
         const linears = (await expert(which)).linears();
         adapters.push([...linears.values()].reduce((sum, linear) => sum + linear.adapters.length, 0));
       }
       expect(seed).toBe(9n);
-      yield { done: 1, of: 1 };
+      yield { type: "step" as const, index: 0, done: 1, of: 1 };
       mkdirSync(join(out, ".."), { recursive: true });
       writeFileSync(out, "film");
+      yield { type: "film" as const, index: 0, seconds: 1 };
       asked.push({ adapters, out, texts: [text.positive.shape[1]!, text.negative.shape[1]!] });
     };
     const { events } = await trainAll(settings, { preview });
@@ -218,7 +220,7 @@ describe("stopping", () => {
     const stop = new AbortController();
     const preview = async function* ({ signal }: PreviewRequest) {
       stop.abort();
-      yield { done: 1, of: 2 };
+      yield { type: "step" as const, index: 0, done: 1, of: 2 };
       signal!.throwIfAborted();
     };
     const { result } = await trainAll(settings, { stop, preview });
@@ -384,7 +386,7 @@ describe("what is refused", () => {
       preview: { prompts: "looks.txt" },
     });
     const preview = async function* () {
-      yield { done: 1, of: 1 };
+      yield { type: "step" as const, index: 0, done: 1, of: 1 };
     };
     await expect(trainAll(settings, { preview })).rejects.toMatchObject({
       code: "checkpoint.missing",
@@ -405,10 +407,11 @@ describe("what is refused", () => {
     // What is looked at may change.
     writeFileSync(join(folder, "looks.txt"), "a green square\n");
     const looking = await narrowSettings(folder, { output: "e8", steps: 5, preview: { prompts: "looks.txt" } });
-    const preview = async function* ({ out }: PreviewRequest) {
+    const preview = async function* ({ films }: PreviewRequest) {
+      const { out } = films[0]!;
       mkdirSync(join(out, ".."), { recursive: true });
       writeFileSync(out, "film");
-      yield { done: 1, of: 1 };
+      yield { type: "film" as const, index: 0, seconds: 1 };
     };
     expect((await trainAll(looking, { preview })).result).toMatchObject({ end: "finished", step: 5 });
     const caption = join(folder, "clips/clip000.txt");

@@ -1,18 +1,20 @@
 // kinora train CONFIG.toml: trains, shows how it goes, stops and goes on.
 import { join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
+import { finished } from "../../base/generators.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../../base/units.ts";
 import type { DatasetPlan } from "../../dataset/plan.ts";
 import { openDevice } from "../../device/open-device.ts";
 import { cacheFolder, HashCache } from "../../io/content-hash.ts";
+import { makeFilms } from "../../sample/films.ts";
 import { type Override, readTrainConfig, type SettledConfig } from "../../train/config.ts";
 import type { TrainEvent, TrainResult } from "../../train/events.ts";
 import { type ExplainedRun, explainRun } from "../../train/explain.ts";
 import { train } from "../../train/loop.ts";
 import { pageName } from "../../train/run-page.ts";
-import { command, type Output } from "../command.ts";
-import { makePreview } from "../previews.ts";
-import { timeLeft } from "../progress.ts";
+import { command, noteOn, type Output } from "../command.ts";
+import { Interrupt } from "../interrupt.ts";
+import { tellProbing, timeLeft } from "../progress.ts";
 
 export const trainCommand = command({
   name: "train",
@@ -77,13 +79,9 @@ export function parseOverride(text: string): Override {
 }
 
 async function explain({ settings, explained }: SettledConfig, out: Output): Promise<ExplainedRun> {
-  const run = explainRun(settings, explained);
-  for (;;) {
-    const { done, value } = await run.next();
-    if (done) return value;
-    if (value.type === "dataset" && value.event.type === "probed")
-      out.progress(`reading files: ${value.event.done} of ${value.event.files}`);
-  }
+  return finished(explainRun(settings, explained), (event) => {
+    if (event.type === "dataset") tellProbing(event.event, out);
+  });
 }
 
 function explanation({ settings, implied, dropped }: ExplainedRun): string {
@@ -107,39 +105,25 @@ function explanation({ settings, implied, dropped }: ExplainedRun): string {
 
 async function runTraining({ settings, device: choice }: SettledConfig, json: boolean, out: Output): Promise<number> {
   const opened = openDevice(choice);
-  if (opened.note) out.note(`note: ${opened.note}`);
+  const note = noteOn(out, json);
+  if (opened.note) note(`note: ${opened.note}`);
   using device = opened.device;
-  const stop = new AbortController();
-  const interrupt = () => {
-    if (stop.signal.aborted) process.exit(130);
-    stop.abort();
-    out.note("stopping after this step; once more ends at once");
-  };
-  process.on("SIGINT", interrupt);
-  process.on("SIGTERM", interrupt);
+  using interrupt = new Interrupt(() => note("stopping after this step; once more ends at once"));
   try {
     const hashes = new HashCache(cacheFolder(process.env));
-    const run = train(settings, { device, hashes, signal: stop.signal, preview: makePreview });
+    const run = train(settings, { device, hashes, signal: interrupt.signal, preview: makeFilms });
     const show = json
       ? (event: TrainEvent) => out.note(JSON.stringify(jsonEvent(event)))
       : new Narrator(out, settings.model.boundary !== undefined).show;
-    for (;;) {
-      const { done, value } = await run.next();
-      if (done) {
-        out.data(json ? JSON.stringify(value) : closing(value));
-        return value.end === "stopped" ? 130 : 0;
-      }
-      show(value);
-    }
+    const result = await finished(run, show);
+    out.data(json ? JSON.stringify(result) : closing(result));
+    return result.end === "stopped" ? 130 : 0;
   } catch (error) {
-    if (stop.signal.aborted && (error as Error).name === "AbortError") {
+    if (interrupt.signal.aborted && (error as Error).name === "AbortError") {
       out.note("stopped; what was cached and saved stays, and the same command goes on");
       return 130;
     }
     throw error;
-  } finally {
-    process.off("SIGINT", interrupt);
-    process.off("SIGTERM", interrupt);
   }
 }
 
@@ -191,7 +175,7 @@ export class Narrator {
     const out = this.#out;
     switch (event.type) {
       case "dataset":
-        if (event.event.type === "probed") out.progress(`reading files: ${event.event.done} of ${event.event.files}`);
+        tellProbing(event.event, out);
         return;
       case "hashing":
         out.progress(`hashing ${event.path}: ${Math.floor((100 * event.bytesDone) / event.bytesTotal)} %`);
