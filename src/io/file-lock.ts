@@ -1,9 +1,9 @@
 // A file that only one process at a time holds. A lock whose process is gone is taken over.
 import { randomBytes } from "node:crypto";
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { KinoraError } from "../base/errors.ts";
-import { writeError } from "./atomic.ts";
+import { isRunning, writeError } from "./atomic.ts";
 
 interface Holder {
   pid: number;
@@ -36,13 +36,32 @@ function readHolder(path: string): Holder | undefined {
 function alive({ pid, host, token }: Holder): boolean {
   if (host !== hostname()) return true;
   // In a container that was started again, a process that was killed had the same number.
-  if (pid === process.pid) return held.has(token);
+  return pid === process.pid ? held.has(token) : isRunning(pid);
+}
+
+/** How file systems without hard links (exFAT, FAT, some network shares) refuse one. */
+const NO_LINKS: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EISDIR"]);
+
+/** Lets `to` be what `from` is, where nothing is at `to`; throws EEXIST otherwise. */
+function place(from: string, to: string): void {
   try {
-    process.kill(pid, 0);
-    return true;
+    // A link appears whole, unlike a new file that is written to.
+    linkSync(from, to);
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+    if (!NO_LINKS.has((error as NodeJS.ErrnoException).code)) throw error;
+    copyFileSync(from, to, constants.COPYFILE_EXCL);
   }
+}
+
+/** Time in which a holder that makes its lock without links has written it. */
+const WRITING_MS = 200;
+
+/** Who holds a lock. One that cannot be read may just be coming to be: it gets a moment. */
+function holderOf(path: string): Holder | undefined {
+  const found = readHolder(path);
+  if (found) return found;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WRITING_MS);
+  return readHolder(path);
 }
 
 export class FileLock implements Disposable {
@@ -68,17 +87,16 @@ export class FileLock implements Disposable {
     try {
       for (let attempt = 0; attempt < 5; attempt++) {
         try {
-          // A link appears whole, and only where nothing is: unlike a new file that is written to.
-          linkSync(own, path);
+          place(own, path);
           return new FileLock(path, token);
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw writeError(error, path);
         }
-        const other = readHolder(path);
+        const other = holderOf(path);
         if (other && alive(other)) throw locked(path, other, words);
         removeStale(path, own, other?.token);
       }
-      throw new KinoraError(words.code, `${path} changes hands too fast to be taken`);
+      throw new KinoraError(words.code, `${path} changes hands too fast to be taken`, { hint: "try again" });
     } finally {
       rmSync(own, { force: true });
     }
@@ -108,7 +126,7 @@ function removeStale(path: string, own: string, token: string | undefined): void
   }
   if (readHolder(aside)?.token !== token) {
     try {
-      linkSync(aside, path);
+      place(aside, path);
     } catch {
       // A third process took it meanwhile.
     }

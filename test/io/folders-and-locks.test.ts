@@ -1,6 +1,8 @@
 // Folders made where they are missing, and files that one process at a time holds.
+
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import fs, { existsSync, mkdirSync, readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { syncBuiltinESMExports } from "node:module";
 import { hostname } from "node:os";
 import { describe, expect, it } from "vitest";
 import { makeFolder, sweepPartials } from "../../src/io/atomic.ts";
@@ -82,6 +84,29 @@ describe("a lock", () => {
     writeFileSync(path("stale.lock"), content);
     using _lock = FileLock.take(path("stale.lock"), words);
     expect(existsSync(path("stale.lock"))).toBe(true);
+  });
+
+  it("is held where the file system has no hard links, too", () => {
+    const { linkSync } = fs;
+    // As exFAT answers.
+    fs.linkSync = () => {
+      throw Object.assign(new Error("EPERM: operation not permitted, link"), { code: "EPERM" });
+    };
+    syncBuiltinESMExports();
+    try {
+      {
+        using _lock = FileLock.take(path("linkless.lock"), words);
+        expect(() => FileLock.take(path("linkless.lock"), words)).toThrow(
+          expect.objectContaining({ code: "test.locked" }),
+        );
+      }
+      writeFileSync(path("linkless.lock"), holder(process.pid));
+      FileLock.take(path("linkless.lock"), words)[Symbol.dispose]();
+      expect(readdirSync(path(".")).filter((name) => name.includes("linkless"))).toEqual([]);
+    } finally {
+      fs.linkSync = linkSync;
+      syncBuiltinESMExports();
+    }
   });
 
   it("of another machine is left alone: nobody here knows whether its process lives", () => {
