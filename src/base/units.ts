@@ -46,3 +46,8 @@ export function formatSeconds(seconds: number): string {
   if (minutes < 60) return `${minutes} min ${whole - minutes * 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
+
+/** "12.5 %" of a share between 0 and 1. */
+export function formatPercent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}

@@ -6,6 +6,7 @@ import { parse as parseToml, TomlError } from "smol-toml";
 import type { ZodType } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import { isRow, type Row } from "../base/rows.ts";
 import {
   type DatasetGoal,
   type GeneralTable,
@@ -77,8 +78,6 @@ export interface DatasetConfig {
   notes: ConfigNote[];
 }
 
-type Row = Record<string, unknown>;
-
 const fail = (message: string, detail: { hint?: string; expected?: string; actual?: string; cause?: unknown } = {}) =>
   new KinoraError("dataset-config.invalid", message, detail);
 
@@ -144,8 +143,6 @@ function fromJson(content: string, where: string): Row {
   }
   throw fail(`${where} is not a table`, { expected: 'an object with "general" and "datasets"' });
 }
-
-const isRow = (value: unknown): value is Row => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** Checks and settles a parsed file: defaults of [general], then musubi's (or, for `source`, Kinora's) own. */
 export function settleDatasetConfig(root: Row, file?: string): DatasetConfig {

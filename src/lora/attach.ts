@@ -102,18 +102,10 @@ export interface FreshLora {
 /** The blocks' attention and feed-forward: 10 Linears a block (12 with a CLIP branch). */
 export const defaultTargets = /^blocks\.\d+\.(self_attn|cross_attn)\.(q|k|v|o|k_img|v_img)$|^blocks\.\d+\.ffn\.[02]$/;
 
-/** Throws `lora.no-target` where a pattern selects none of the `names` of a model's Linears. */
-export function checkTargets(names: Iterable<string>, select: (name: string) => boolean): void {
-  const all = [...names];
-  if (all.some(select)) return;
-  throw new KinoraError("lora.no-target", "the pattern selects no Linear layer of this model", {
-    hint: `names look like ${all.find((name) => name.startsWith("blocks.0")) ?? all[0]}`,
-  });
-}
-
 /**
  * New adapters to train: down Kaiming-uniform with a = √5, that is U(−1/√inputs, 1/√inputs); up zero, so that training
- * starts from the base model (Hu et al., arXiv 2106.09685; kohya's initialisation).
+ * starts from the base model (Hu et al., arXiv 2106.09685; kohya's initialisation). Throws
+ * `lora.no-target` where nothing is selected; patterns are told one by one in targets.ts.
  */
 export function freshLora(
   linears: ReadonlyMap<string, Linear>,
@@ -121,11 +113,15 @@ export function freshLora(
   uniform: (count: number, module: number) => Float32Array,
 ): AttachedLora {
   const { rank, alpha = rank, select, dropout } = options;
-  checkTargets(linears.keys(), select);
+  const chosen = [...linears].filter(([name]) => select(name));
+  if (chosen.length === 0) {
+    const [example] = linears.keys();
+    throw new KinoraError("lora.no-target", "the pattern selects no Linear layer of this model", {
+      hint: `names look like ${example}`,
+    });
+  }
   const attached = new AttachedLora();
-  let index = 0;
-  for (const [name, linear] of linears) {
-    if (!select(name)) continue;
+  for (const [index, [, linear]] of chosen.entries()) {
     const tensors = adapterTensors(linear, rank);
     const bound = 1 / Math.sqrt(linear.inputs);
     // The null device keeps no values, and a plan of a large model would spend its time drawing them.
@@ -135,7 +131,6 @@ export function freshLora(
     tensors.down.requireGradient();
     tensors.up.requireGradient();
     attached.set(linear, { ...tensors, scale: alpha / rank, ...(dropout ? { dropout: dropout(index) } : {}) }, alpha);
-    index++;
   }
   return attached;
 }

@@ -4,6 +4,7 @@
 // DiffSynth-Studio: diffsynth/diffusion/training_module.py.
 import { KinoraError } from "../base/errors.ts";
 import { ditNames } from "../models/wan/weight-names.ts";
+import type { LoraKeys } from "../protocol/train-config.ts";
 
 /**
  * `kohya`: `lora_unet_blocks_0_ffn_0.lora_down.weight` and `.alpha`; `peft`: `diffusion_model.blocks.0.ffn.0.lora_A.weight`,
@@ -11,6 +12,14 @@ import { ditNames } from "../models/wan/weight-names.ts";
  * `blocks.0.ffn.0.lora_A.default.weight`.
  */
 export type LoraFormat = "kohya" | "peft" | "diffusers" | "diffsynth";
+
+/** The names that users choose by, and what they are here. */
+export const keyFormats: Readonly<Record<LoraKeys, LoraFormat>> = {
+  musubi: "kohya",
+  comfy: "peft",
+  diffusers: "diffusers",
+  diffsynth: "diffsynth",
+};
 
 export interface LoraModule {
   /** The Linear's official name, e.g. `blocks.0.self_attn.q`. */
@@ -225,7 +234,10 @@ export function loraNames(format: LoraFormat, module: string, expert?: "high" | 
       return { down: `diffusion_model.${module}.lora_A.weight`, up: `diffusion_model.${module}.lora_B.weight` };
     case "diffusers": {
       const theirs = ditNames.fromOfficial(module);
-      if (theirs === undefined) throw new KinoraError("lora.unknown-module", `diffusers has no module for ${module}`);
+      if (theirs === undefined)
+        throw new KinoraError("lora.unknown-module", `diffusers has no module for ${module}`, {
+          hint: "choose other names: musubi, comfy or diffsynth",
+        });
       const stem = `${expert === "low" ? "transformer_2" : "transformer"}.${theirs}`;
       return { down: `${stem}.lora_A.weight`, up: `${stem}.lora_B.weight` };
     }
@@ -245,7 +257,11 @@ export function alphaOfMetadata(metadata: Readonly<Record<string, string>>, rank
   try {
     fields = JSON.parse(text);
   } catch (cause) {
-    throw new KinoraError("lora.bad-metadata", "lora_adapter_metadata is no JSON", { cause });
+    throw new KinoraError("lora.bad-metadata", "the file's lora_adapter_metadata is no JSON", {
+      actual: text.slice(0, 60),
+      hint: "alpha is kept there: save the file again with the tool that made it",
+      cause,
+    });
   }
   if (typeof fields !== "object" || fields === null) return undefined;
   const field = (name: string): unknown => Object.entries(fields).find(([key]) => key.split(".").at(-1) === name)?.[1];

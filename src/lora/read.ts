@@ -56,6 +56,7 @@ function adaptersOf(parsed: ParsedLora, source: AdapterTensors): AdapterValues[]
       throw new KinoraError("lora.shape", `the matrices of ${module} do not go together`, {
         expected: "[rank, inputs] and [outputs, rank]",
         actual: `[${source.shape(down)}] and [${source.shape(up)}]`,
+        hint: "the file is damaged or was merged wrongly: take it again from where it came",
       });
     }
     const { alphaValue, ...rest } = sizes;
@@ -80,6 +81,7 @@ function refuseOthers({ others, unmatched }: ParsedLora): void {
     const list = unmatched.slice(0, 5).map(({ name, why }) => `${name} (${why})`);
     throw new KinoraError("lora.unmatched", `${unmatched.length} tensors of the LoRA are not understood`, {
       actual: list.join("; ") + (unmatched.length > 5 ? "; …" : ""),
+      hint: "nothing is left out in silence; kinora models inspect FILE says which model the file is for",
     });
   }
 }

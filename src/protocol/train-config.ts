@@ -57,7 +57,7 @@ export const trainTables = {
   }),
   experts: z.strictObject({
     train: z.enum(["both", "high", "low"]).optional(),
-    /** Steps between two changes of expert: each change loads a model. */
+    /** Steps of a cycle, in which the expert changes once: each change loads a model. */
     switch_every: count.optional(),
     /** Share of the steps that train the high-noise expert. */
     high_share: z.number().gt(0).lt(1).optional(),

@@ -2,10 +2,8 @@
 import type { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import { isRow, type Row } from "../base/rows.ts";
 import { trainConfigSchema, trainTables } from "../protocol/train-config.ts";
-
-type Row = Record<string, unknown>;
-const isRow = (value: unknown): value is Row => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** What musubi-tuner's users write for the same thing. */
 const musubiNames: Readonly<Record<string, string>> = {

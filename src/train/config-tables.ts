@@ -1,7 +1,10 @@
 // Each table of a training configuration, settled: defaults that hang on the model and on each other, and what has no
 // effect in a combination. The file as a whole: config.ts.
-import { existsSync } from "node:fs";
 import { KinoraError } from "../base/errors.ts";
+import { formatPercent, plural } from "../base/units.ts";
+import { ImageReader } from "../io/image/read.ts";
+import { countTargets } from "../lora/targets.ts";
+import { pictureVideoSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { latentSize, type VideoSize } from "../models/wan/plan.ts";
 import type { TrainConfig } from "../protocol/train-config.ts";
@@ -9,8 +12,6 @@ import { type PromptFile, readPromptFile, type SamplePrompt } from "./prompt-fil
 import type { TrainSettings } from "./settings.ts";
 import type { Settler } from "./settler.ts";
 import { expertRange, shareOf, type TimeDistribution } from "./timesteps.ts";
-
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 
 export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, model: WanModel): TimeDistribution {
   const sampling = s.take("time.sampling", given.sampling, "shift", {
@@ -59,13 +60,13 @@ export function settleExperts(
     train: which === "both" ? ["high", "low"] : [which],
     switchEvery: s.take("experts.switch_every", given.switch_every, 100, {
       idle,
-      note: "steps between two changes of expert; the idle one is not in memory",
+      note: "steps of a cycle, in which the expert changes once; the idle one is not in memory",
     }),
     highShare: s.take("experts.high_share", given.high_share, Math.min(0.95, Math.max(0.05, drawn)), {
       idle,
       from: "model",
       note: (value) =>
-        `${percent(value)} of the steps train the high-noise expert; the time sampling alone gives it ${percent(drawn)}`,
+        `${formatPercent(value)} of the steps train the high-noise expert; the time sampling alone gives it ${formatPercent(drawn)}`,
     }),
   };
 }
@@ -86,7 +87,12 @@ export function settleConditioning(
   };
 }
 
-export function settleLora(s: Settler, given: NonNullable<TrainConfig["lora"]>, full: boolean): TrainSettings["lora"] {
+export function settleLora(
+  s: Settler,
+  given: NonNullable<TrainConfig["lora"]>,
+  full: boolean,
+  model: WanModel,
+): TrainSettings["lora"] {
   const idle = full && 'only with train = "lora"';
   const rank = full && given.rank === undefined ? 32 : s.take("lora.rank", given.rank, 32, { idle });
   if (full && Object.keys(given).length === 0) return { rank, alpha: rank, dropout: 0, targets: undefined };
@@ -101,11 +107,17 @@ export function settleLora(s: Settler, given: NonNullable<TrainConfig["lora"]>, 
       new RegExp(pattern);
     } catch (cause) {
       throw new KinoraError("train-config.invalid", `lora.targets: ${JSON.stringify(pattern)} is no pattern`, {
+        hint: "a regular expression of official names; a plain part of a name such as self_attn does",
         cause,
       });
     }
   }
-  s.take("lora.targets", targets, ["the blocks' attention and feed-forward"], { idle });
+  const { each, all } = full ? { each: [], all: 0 } : countTargets(model, targets);
+  const counts = each.length > 1 ? ` (${each.map(({ pattern, layers }) => `${pattern}: ${layers}`).join(", ")})` : "";
+  s.take("lora.targets", targets, ["the blocks' attention and feed-forward"], {
+    idle,
+    ...(full ? {} : { note: `${plural(all, "layer")}${counts}` }),
+  });
   return { rank, alpha, dropout, targets };
 }
 
@@ -183,36 +195,90 @@ export async function settlePreview(
   const path = s.take("preview.prompts", find(given.prompts), "");
   const read: PromptFile = await readPromptFile(path);
   notes.push(...read.notes);
+  const prompts: SamplePrompt[] = [];
+  for (const prompt of read.prompts) prompts.push(await checkPrompt(prompt, model, notes));
   const everyEpochs = given.every_epochs;
   const fallback = everyEpochs === undefined ? 250 : undefined;
   return {
-    prompts: read.prompts.map((prompt) => checkPrompt(prompt, model, notes)),
+    prompts,
     everySteps: s.take("preview.every_steps", given.every_steps, fallback),
     everyEpochs: s.take("preview.every_epochs", everyEpochs, undefined),
     atStart: s.take("preview.at_start", given.at_start, false),
   };
 }
 
+/** Seeds are of 64 bits. */
+const SEEDS = 1n << 64n;
+
 /** What would stop a preview in the middle of a run is told before it. Throws `train-config.invalid`, `size.*`. */
-function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[]): SamplePrompt {
-  const what = JSON.stringify(prompt.prompt.slice(0, 40));
+async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[]): Promise<SamplePrompt> {
+  const what = `the preview ${JSON.stringify(prompt.prompt.slice(0, 40))}`;
   const { image, ...rest } = prompt;
+  const { shift, guidance, seed } = prompt;
+  if (shift !== undefined && !(shift > 0 && Number.isFinite(shift))) {
+    throw new KinoraError("train-config.invalid", `${what} has a flow shift that cannot be`, {
+      expected: "--fs with a number above 0",
+      actual: `${shift}`,
+      hint: `leave --fs out for the model's own, ${model.defaults.shift}`,
+    });
+  }
+  if (guidance !== undefined && !Number.isFinite(guidance)) {
+    throw new KinoraError("train-config.invalid", `${what} has a CFG scale without end`, {
+      hint: "leave --l out for the model's own",
+    });
+  }
+  if (seed !== undefined && seed >= SEEDS) {
+    throw new KinoraError("train-config.invalid", `${what} has a seed that is too large`, {
+      expected: "--d with a whole number below 2^64",
+      actual: `${seed}`,
+      hint: "leave --d out for the run's own seed",
+    });
+  }
   if (model.image === "channels" && image === undefined) {
-    throw new KinoraError("train-config.invalid", `the preview ${what} has no picture to begin with`, {
+    throw new KinoraError("train-config.invalid", `${what} has no picture to begin with`, {
       hint: `${model.name} needs --i FILE behind each prompt`,
     });
   }
-  if (image !== undefined && !existsSync(image)) {
-    throw new KinoraError("train-config.invalid", `the picture of the preview ${what} is not there`, { actual: image });
-  }
-  const { width, height, frames } = model.defaults;
-  // With a picture, the sides follow from its shape.
-  if (image === undefined) latentSize(model, { width, height, frames, ...pickSize(prompt) });
   if (image !== undefined && model.image === "none") {
-    notes.push(`${model.name} takes no picture: --i of the preview ${what} has no effect`);
-    return rest;
+    notes.push(`${model.name} takes no picture: --i of ${what} has no effect`);
+    return checkPrompt(rest, model, notes);
   }
+  const { width, height, frames } = { ...model.defaults, ...pickSize(prompt) };
+  const size = image === undefined ? { width, height } : await sizeFromPicture(image, model, width * height, what);
+  latentSize(model, { ...size, frames });
   return prompt;
+}
+
+/** The size of a preview that begins with a picture, which is decoded for it. */
+async function sizeFromPicture(
+  image: string,
+  model: WanModel,
+  area: number,
+  what: string,
+): Promise<{ width: number; height: number }> {
+  let info: { width: number; height: number };
+  try {
+    using picture = await ImageReader.open(image);
+    info = picture.info;
+  } catch (cause) {
+    if (!(cause instanceof KinoraError)) throw cause;
+    const missing = cause.code === "media.not-found";
+    throw new KinoraError(
+      "train-config.invalid",
+      `the picture of ${what} ${missing ? "is not there" : "cannot be read"}`,
+      {
+        actual: missing ? image : cause.message,
+        hint: cause.hint ?? "--i FILE is looked for beside the file of prompts",
+        cause,
+      },
+    );
+  }
+  const size = pictureVideoSize(model, info, area);
+  if (size) return size;
+  throw new KinoraError("train-config.invalid", `no video of ${area} pixels fits the picture of ${what}`, {
+    actual: `${info.width}×${info.height}`,
+    hint: "larger --w and --h, whose product is the area, or crop the picture",
+  });
 }
 
 function pickSize({ width, height, frames }: SamplePrompt): Partial<VideoSize> {

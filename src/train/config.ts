@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { basename, dirname, extname, isAbsolute, join, resolve } from "node:path";
 import { parse as parseToml, TomlError } from "smol-toml";
 import { KinoraError } from "../base/errors.ts";
+import { isRow, type Row } from "../base/rows.ts";
 import { type DatasetConfig, type DatasetSection, folderConfig, readDatasetConfig } from "../dataset/config.ts";
 import { bundledFolder } from "../models/wan/bundled.ts";
 import { type FileChoices, settledBoundary } from "../models/wan/checkpoint-files.ts";
@@ -35,9 +36,6 @@ export interface SettledConfig {
   device: "auto" | "cpu" | "reference";
 }
 
-type Row = Record<string, unknown>;
-const isRow = (value: unknown): value is Row => typeof value === "object" && value !== null && !Array.isArray(value);
-
 /** `optimizer.learning_rate=2e-4` of the command line. */
 export interface Override {
   key: string;
@@ -66,6 +64,11 @@ export async function readTrainConfig(file: string, overrides: readonly Override
     override(root, key, value);
     set.add(key);
   }
+  // Of two ways to say the same, the command line's takes the file's place.
+  for (const [one, other] of alternatives) {
+    if (set.has(one) && !set.has(other)) delete root[other];
+    if (set.has(other) && !set.has(one)) delete root[one];
+  }
   return settleTrainConfig(root, {
     base: dirname(resolve(file)),
     name: basename(file, extname(file)),
@@ -86,6 +89,9 @@ export function parseConfigText(content: string, where: string): Row {
     );
   }
 }
+
+/** Settings of which one alone may be given. */
+const alternatives = [["steps", "epochs"]] as const;
 
 /** The value is TOML where it reads as such, else text. */
 function override(root: Row, key: string, value: string): void {
@@ -200,7 +206,7 @@ export async function settleTrainConfig(
     checkpointing,
     dataset,
     length,
-    lora: settleLora(s, config.lora ?? {}, full),
+    lora: settleLora(s, config.lora ?? {}, full, model),
     boundary,
     experts: settleExperts(s, config.experts ?? {}, { model, boundary }, time),
     time,

@@ -1,6 +1,7 @@
 // A transformer set up for training: its weights in the form asked for, what trains in it, and the optimizer.
 import type { Device } from "../device/device.ts";
-import { type AttachedLora, defaultTargets, freshLora } from "../lora/attach.ts";
+import { type AttachedLora, freshLora } from "../lora/attach.ts";
+import { selectsLinear } from "../lora/targets.ts";
 import { openTransformer } from "../models/wan/check-files.ts";
 import { WanDit } from "../models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
@@ -84,12 +85,6 @@ export function openExpert(
     for (const item of owned.reverse()) item[Symbol.dispose]();
     throw error;
   }
-}
-
-/** The Linears that a LoRA stands on. */
-export function selectsLinear(targets: readonly string[] | undefined): (name: string) => boolean {
-  const patterns = targets?.map((pattern) => new RegExp(pattern)) ?? [defaultTargets];
-  return (name) => patterns.some((pattern) => pattern.test(name));
 }
 
 function freshAdapters(

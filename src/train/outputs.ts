@@ -4,10 +4,11 @@ import { elementCount } from "../base/dtype.ts";
 import { fromFloat32 } from "../base/float-formats.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 import type { AdapterValues } from "../lora/attach.ts";
+import { keyFormats } from "../lora/key-formats.ts";
 import { modelSpecMetadata, type TrainingFacts, trainingMetadata } from "../lora/kohya-metadata.ts";
 import { writeLora } from "../lora/write.ts";
 import type { Expert } from "../models/wan/recognize.ts";
-import { keyFormats, type TrainSettings } from "./settings.ts";
+import type { TrainSettings } from "./settings.ts";
 import { type SavedExpert, SavedParameters } from "./state.ts";
 import { expertRange } from "./timesteps.ts";
 
@@ -70,7 +71,8 @@ function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): R
     optimizer: optimizer.kind,
     maxGradNorm: optimizer.clip,
     timestepSampling: time.sampling,
-    ...(time.sampling === "shift" ? { discreteFlowShift: time.shift } : {}),
+    // Musubi writes it always; 1, its default, shifts nothing.
+    discreteFlowShift: time.sampling === "shift" || time.sampling === "logit_normal" ? time.shift : 1,
     datasets: facts.datasets,
     ...(base === undefined ? {} : { baseModelName: basename(base) }),
     vaeName: basename(facts.vae),

@@ -1,6 +1,7 @@
 // What a LoRA training step costs, told by the null device: bytes by what they are for, and arithmetic.
 import { createNullDevice } from "../device/null/null-device.ts";
-import { defaultTargets, freshLora } from "../lora/attach.ts";
+import { freshLora } from "../lora/attach.ts";
+import { selectsLinear } from "../lora/targets.ts";
 import { WanDit } from "../models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
 import type { WanModel } from "../models/wan/params.ts";
@@ -39,7 +40,7 @@ export async function planLoraStep(model: WanModel, size: VideoSize, options: St
   using transformer = new WanDit(weights, model.dit, { dtype: options.dtype });
   using lora = freshLora(
     transformer.linears(),
-    { rank: options.rank, select: (name) => defaultTargets.test(name), seed: 0n },
+    { rank: options.rank, select: selectsLinear(undefined), seed: 0n },
     (count) => new Float32Array(count),
   );
   const parameters = lora.parameters();

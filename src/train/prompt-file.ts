@@ -1,7 +1,7 @@
 // Preview prompts in musubi's text form: one a line, `#` for comments, options after ` --`.
 // https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/training/sampling_prompts.py
 import { readFile } from "node:fs/promises";
-import { dirname, resolve } from "node:path";
+import { dirname, extname, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 import { fileError } from "../io/files.ts";
 
@@ -28,8 +28,17 @@ export interface PromptFile {
   notes: string[];
 }
 
-const whole = /^\d+$/;
-const decimal = /^\d+(?:\.\d*)?$|^\.\d+$/;
+/** What may stand behind an option. */
+interface ValueKind {
+  pattern: RegExp;
+  /** In words. */
+  needs: string;
+}
+
+const whole: ValueKind = { pattern: /^\d+$/, needs: "a whole number" };
+const decimal: ValueKind = { pattern: /^\d+(?:\.\d*)?$|^\.\d+$/, needs: "a number" };
+const words: ValueKind = { pattern: /./, needs: "a text" };
+const file: ValueKind = { pattern: /./, needs: "a picture's path" };
 
 interface LineContext {
   note(text: string): void;
@@ -37,8 +46,7 @@ interface LineContext {
   base: string;
 }
 
-interface PromptOption {
-  pattern: RegExp;
+interface PromptOption extends ValueKind {
   read(value: string, context: LineContext): Partial<SamplePrompt>;
 }
 
@@ -49,8 +57,8 @@ function flooredFrames(asked: number, { note }: LineContext): Partial<SampleProm
 }
 
 /** An option that musubi reads and Wan has no use for. */
-const unused = (pattern: RegExp, why: string): PromptOption => ({
-  pattern,
+const unused = (kind: ValueKind, why: string): PromptOption => ({
+  ...kind,
   read(_value, { note }) {
     note(why);
     return {};
@@ -58,16 +66,16 @@ const unused = (pattern: RegExp, why: string): PromptOption => ({
 });
 
 const options: Readonly<Record<string, PromptOption>> = {
-  w: { pattern: whole, read: (value) => ({ width: Number(value) }) },
-  h: { pattern: whole, read: (value) => ({ height: Number(value) }) },
-  f: { pattern: whole, read: (value, context) => flooredFrames(Math.max(1, Number(value)), context) },
-  d: { pattern: whole, read: (value) => ({ seed: BigInt(value) }) },
-  s: { pattern: whole, read: (value) => ({ steps: Math.max(1, Math.min(1000, Number(value))) }) },
-  l: { pattern: decimal, read: (value) => ({ guidance: Number(value) }) },
-  fs: { pattern: decimal, read: (value) => ({ shift: Number(value) }) },
-  n: { pattern: /./, read: (value) => ({ negative: value }) },
-  i: { pattern: /./, read: (value, { base }) => ({ image: resolve(base, value) }) },
-  ei: unused(/./, "--ei (an end picture) is for FLF2V and is not used"),
+  w: { ...whole, read: (value) => ({ width: Number(value) }) },
+  h: { ...whole, read: (value) => ({ height: Number(value) }) },
+  f: { ...whole, read: (value, context) => flooredFrames(Math.max(1, Number(value)), context) },
+  d: { ...whole, read: (value) => ({ seed: BigInt(value) }) },
+  s: { ...whole, read: (value) => ({ steps: Math.max(1, Math.min(1000, Number(value))) }) },
+  l: { ...decimal, read: (value) => ({ guidance: Number(value) }) },
+  fs: { ...decimal, read: (value) => ({ shift: Number(value) }) },
+  n: { ...words, read: (value) => ({ negative: value }) },
+  i: { ...file, read: (value, { base }) => ({ image: resolve(base, value) }) },
+  ei: unused(file, "--ei (an end picture) is for FLF2V and is not used"),
   g: unused(decimal, "--g (embedded guidance) has no effect on Wan; CFG is --l"),
 };
 
@@ -89,7 +97,12 @@ export function parsePrompts(content: string, where: string, base: string): Prom
       const option = options[name.toLowerCase()];
       if (!option?.pattern.test(value.trim())) {
         throw new KinoraError("prompts.bad-option", `${place}: --${part.trim()} is not understood`, {
-          expected: "--w, --h, --f, --d, --s, --l, --fs with a number, --n with a text, --i with a picture",
+          expected: Object.entries(options)
+            .map(([known, { needs }]) => `--${known} with ${needs}`)
+            .join(", "),
+          hint: option
+            ? `--${name.toLowerCase()} needs ${option.needs}`
+            : "what follows a space and two dashes is an option; in a prompt's words, write one dash",
         });
       }
       const note = (word: string) => void notes.push(`${place}: ${word}`);
@@ -97,12 +110,21 @@ export function parsePrompts(content: string, where: string, base: string): Prom
     }
     prompts.push(prompt);
   }
-  if (prompts.length === 0) throw new KinoraError("prompts.empty", `${where} holds no prompt`);
+  if (prompts.length === 0)
+    throw new KinoraError("prompts.empty", `${where} holds no prompt`, {
+      hint: "one prompt a line, e.g. a red circle on a blue background --w 832 --h 480; lines with # are comments",
+    });
   return { prompts, notes };
 }
 
 /** Throws `io.*`, `prompts.*`. */
 export async function readPromptFile(path: string): Promise<PromptFile> {
+  const ending = extname(path).toLowerCase();
+  if (ending === ".toml" || ending === ".json") {
+    throw new KinoraError("prompts.wrong-format", `prompts are read from text, not from ${ending}: ${path}`, {
+      hint: "write a .txt with one prompt a line and its options behind it, e.g. a cat --w 832 --h 480 --d 42",
+    });
+  }
   let content: string;
   try {
     content = await readFile(path, "utf8");

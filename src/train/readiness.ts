@@ -1,9 +1,7 @@
 // What would stop a run late, told before anything long begins: files of another model, patterns that select nothing.
-import { checkTargets } from "../lora/attach.ts";
+import { countTargets } from "../lora/targets.ts";
 import { checkAutoencoder, checkTextEncoder, checkTransformer } from "../models/wan/check-files.ts";
 import type { CheckpointRole, CheckpointSearch } from "../models/wan/checkpoint-files.ts";
-import { ditShapes } from "../models/wan/weight-shapes.ts";
-import { selectsLinear } from "./expert-model.ts";
 import type { TrainSettings } from "./settings.ts";
 
 /** The files a run reads. Previews use both experts, also where one trains. */
@@ -13,20 +11,25 @@ export function rolesOf({ model, experts }: TrainSettings, { previews }: { previ
 }
 
 /**
- * Reads the headers of the run's files.
+ * Reads the headers of the run's files. Returns words about what may not be meant: experts in each other's place, a text
+ * encoder of another make.
  * @throws KinoraError `checkpoint.missing`, `checkpoint.wrong-model`, `lora.no-target`, `weights.*`, `vae.statistics`, `io.*`.
  */
-export function checkReady(settings: TrainSettings, files: CheckpointSearch, options: { previews: boolean }): void {
-  const { model, kind, lora } = settings;
+export function checkReady(settings: TrainSettings, files: CheckpointSearch, options: { previews: boolean }): string[] {
+  const { model, kind, lora, experts } = settings;
   const roles = rolesOf(settings, options);
   files.require(roles);
-  for (const role of roles) if (role === "high" || role === "low") checkTransformer(files.file(role), model);
+  const notes: string[] = [];
+  for (const role of roles) {
+    if (role !== "high" && role !== "low") continue;
+    const path = files.file(role);
+    const { expert } = checkTransformer(path, model);
+    if (model.boundary === undefined || expert === undefined || expert === role) continue;
+    const use = experts.train.includes(role) ? "trains" : "runs in previews";
+    notes.push(`${path} is named as the ${expert}-noise expert and ${use} as the ${role}-noise one`);
+  }
   checkAutoencoder(files.file("vae"), model);
-  checkTextEncoder(files.file("textEncoder"), model);
-  if (kind === "full") return;
-  const matrices = [...ditShapes(model.dit)].filter(([name, shape]) => shape.length === 2 && name.endsWith(".weight"));
-  checkTargets(
-    matrices.map(([name]) => name.replace(/\.weight$/, "")),
-    selectsLinear(lora.targets),
-  );
+  notes.push(...checkTextEncoder(files.file("textEncoder"), model).notes);
+  if (kind === "lora") countTargets(model, lora.targets);
+  return notes;
 }

@@ -1,6 +1,5 @@
 // Everything a training run was told, with nothing left open; and where each of it came from.
 import type { DatasetConfig } from "../dataset/config.ts";
-import type { LoraFormat } from "../lora/key-formats.ts";
 import type { FileChoices } from "../models/wan/checkpoint-files.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import type { Expert } from "../models/wan/recognize.ts";
@@ -82,13 +81,6 @@ export interface TrainSettings {
     comment: string | undefined;
   };
 }
-
-export const keyFormats: Readonly<Record<LoraKeys, LoraFormat>> = {
-  musubi: "kohya",
-  comfy: "peft",
-  diffusers: "diffusers",
-  diffsynth: "diffsynth",
-};
 
 export type Origin = "config" | "command line" | "default" | "model";
 

@@ -1,11 +1,16 @@
 // Training configurations: what is filled in and where from, what has no effect, and how mistakes are told.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import { normalQuantile, normalShare } from "../../src/base/normal-distribution.ts";
 import { PhiloxRng } from "../../src/base/rng/philox-rng.ts";
+import { createNullDevice } from "../../src/device/null/null-device.ts";
+import { linearNames } from "../../src/lora/targets.ts";
+import { WanDit } from "../../src/models/wan/dit/dit.ts";
+import { wanModels } from "../../src/models/wan/params.ts";
+import { RandomWeights } from "../../src/nn/random-weights.ts";
 import { readTrainConfig } from "../../src/train/config.ts";
 import { expertCounts, expertOfStep } from "../../src/train/expert-order.ts";
-import { parsePrompts } from "../../src/train/prompt-file.ts";
+import { parsePrompts, readPromptFile } from "../../src/train/prompt-file.ts";
 import { learningRateAt, type Schedule } from "../../src/train/schedule.ts";
 import {
   checkRange,
@@ -15,6 +20,7 @@ import {
   shareOf,
   type TimeDistribution,
 } from "../../src/train/timesteps.ts";
+import { picture } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const path = temporaryFolder();
@@ -115,6 +121,12 @@ describe("a configuration", () => {
     expect(settings.dataset.datasets[0]!.batchSize).toBe(3);
     expect(settings.name).toBe("other");
     expect(explained.find(({ key }) => key === "optimizer.learning_rate")!.from).toBe("command line");
+  });
+
+  it("lets the command line's steps take the place of the file's epochs, and the other way round", async () => {
+    expect((await read(`epochs = 3\n${minimal}`, { steps: "7" })).settings.length).toEqual({ steps: 7 });
+    expect((await read(`steps = 7\n${minimal}`, { epochs: "3" })).settings.length).toEqual({ epochs: 3 });
+    await expect(read(minimal, { steps: "7", epochs: "3" })).rejects.toMatchObject({ code: "train-config.invalid" });
   });
 
   it.each([
@@ -239,6 +251,98 @@ describe("prompt files", () => {
     ["nothing", "# only this\n", "prompts.empty"],
   ])("%s is told with its line", (_what, text, code) => {
     expect(() => parsePrompts(text, "p.txt", "/")).toThrow(expect.objectContaining({ code }));
+  });
+
+  it("say what an option needs, and which there are", () => {
+    const told = (text: string, part: object) =>
+      expect(() => parsePrompts(text, "p.txt", "/")).toThrow(expect.objectContaining(part));
+    told("a --w wide\n", { hint: "--w needs a whole number", expected: expect.stringMatching(/--fs with.*--ei.*--g/) });
+    told("a --quite loud\n", { hint: expect.stringContaining("one dash") });
+    told("#\n", { hint: expect.stringContaining("one prompt a line") });
+  });
+
+  it.each(["p.toml", "p.json"])("of another format, %s, are refused", async (name) => {
+    write(name, "a cat\n");
+    await expect(readPromptFile(path(name))).rejects.toMatchObject({
+      code: "prompts.wrong-format",
+      hint: expect.stringContaining(".txt"),
+    });
+  });
+});
+
+describe("what would stop a preview", () => {
+  const preview = async (name: string, line: string) => {
+    write("looks.txt", `a plain one\n${line}\n`);
+    const model = minimal.replace("t2v-A14B", name);
+    return (await read(`${model}[preview]\nprompts = "looks.txt"\n`)).settings.preview!.prompts[1]!;
+  };
+
+  beforeAll(async () => {
+    await picture(path("wide.png"), 640, 360);
+    await picture(path("sliver.png"), 2000, 2);
+    writeFileSync(path("cut.png"), readFileSync(path("wide.png")).subarray(0, 200));
+  });
+
+  it.each([
+    ["a flow shift of 0", "t2v-A14B", "a cat --fs 0", /flow shift.*/, /own, 12/],
+    ["a seed of more than 64 bits", "t2v-A14B", "a cat --d 18446744073709551616", /seed/, /--d/],
+    ["a picture that is not there", "ti2v-5B", "a cat --i absent.png", /is not there/, /beside/],
+    ["a picture that is cut off", "ti2v-5B", "a cat --i cut.png", /cannot be read/, /cut off/],
+    [
+      "a picture that no video fits",
+      "ti2v-5B",
+      "a cat --i sliver.png --w 64 --h 64",
+      /no video of 4096/,
+      /--w and --h/,
+    ],
+    ["a size of nothing beside a picture", "ti2v-5B", "a cat --i wide.png --w 0", /no video of 0/, /--w and --h/],
+  ])("is told before: %s", async (_what, name, line, message, hint) => {
+    await expect(preview(name, line)).rejects.toMatchObject({
+      code: "train-config.invalid",
+      message: expect.stringMatching(message),
+      hint: expect.stringMatching(hint),
+    });
+  });
+
+  it("is not a picture that fits, the largest seed, or a size that the picture decides", async () => {
+    const line = "a cat --i wide.png --w 333 --h 200 --d 18446744073709551615 --fs 0.5";
+    expect(await preview("ti2v-5B", line)).toMatchObject({ image: path("wide.png"), seed: 2n ** 64n - 1n, shift: 0.5 });
+  });
+
+  it("is looked for in a prompt whose picture has no effect, too", async () => {
+    await expect(preview("t2v-A14B", "a cat --i absent.png --w 7")).rejects.toMatchObject({
+      code: expect.stringMatching(/^size\./),
+    });
+  });
+});
+
+describe("targets of a LoRA", () => {
+  const targets = async (list: string) => {
+    const { explained } = await read(`${minimal}[lora]\ntargets = ${list}\n`);
+    return explained.find(({ key }) => key === "lora.targets")!.note;
+  };
+
+  it("are counted, pattern by pattern", async () => {
+    const { explained } = await read(minimal);
+    expect(explained.find(({ key }) => key === "lora.targets")!.note).toBe("400 layers");
+    expect(await targets('"self_attn"')).toBe("160 layers");
+    expect(await targets('["self_attn", "attn", "ffn"]')).toBe("400 layers (self_attn: 160, attn: 320, ffn: 80)");
+  });
+
+  it("that select nothing are refused though others select", async () => {
+    await expect(targets('["ffn", "self_atn"]')).rejects.toMatchObject({
+      code: "lora.no-target",
+      message: expect.stringContaining('"self_atn"'),
+      hint: expect.stringMatching(/did you mean self_attn\?.*blocks\.0/),
+    });
+  });
+
+  it("are the Linears that the transformer itself has", () => {
+    for (const name of ["t2v-1.3B", "ti2v-5B", "i2v-14B"] as const) {
+      const { dit } = wanModels[name];
+      using transformer = new WanDit(new RandomWeights(createNullDevice()), dit, { dtype: "bf16" });
+      expect(linearNames(dit).sort()).toEqual([...transformer.linears().keys()].sort());
+    }
   });
 });
 

@@ -2,8 +2,8 @@
 import { basename, dirname, extname, join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
 import { convertLora } from "../../lora/convert.ts";
+import { keyFormats } from "../../lora/key-formats.ts";
 import { type LoraKeys, loraKeys } from "../../protocol/train-config.ts";
-import { keyFormats } from "../../train/settings.ts";
 import { command } from "../command.ts";
 import { parseChoice } from "../parse.ts";
 
