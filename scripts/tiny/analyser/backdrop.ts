@@ -57,8 +57,11 @@ export function backdrops(found: SegmentedClip, { width, height, frames }: Clip)
   });
 }
 
-/** Less spread of tone than this (standard deviation, sRGB 0 … 1) is a plain colour. */
-const PLAIN = 0.022;
+/**
+ * Less spread of tone than this (standard deviation, sRGB 0 … 1) is a plain colour: half of what the faintest pattern of
+ * the world has, and more than the ripples of a small autoencoder.
+ */
+const PLAIN = 0.034;
 
 /** Frames that show less of their background than this share tell nothing of it. */
 const LEAST_SEEN = 0.05;
