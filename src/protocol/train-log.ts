@@ -12,6 +12,7 @@ export const stepLineSchema = z.object({
   expert,
   /** Mean over the step's samples. */
   loss: z.number(),
+  /** Over the steps of this expert. */
   smoothed: z.number(),
   learningRate: z.number(),
   gradientNorm: z.number(),

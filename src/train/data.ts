@@ -14,6 +14,7 @@ import type { ContentHash, HashCache, HashProgress } from "../io/content-hash.ts
 import type { CheckpointSearch } from "../models/wan/checkpoint-files.ts";
 import { loadTextEncoder, loadVae } from "../models/wan/load.ts";
 import { openTokenizer, tokenizerFile } from "../models/wan/prompt.ts";
+import type { Expert } from "../models/wan/recognize.ts";
 import { drawSeed } from "./draws.ts";
 import type { TrainSettings } from "./settings.ts";
 
@@ -139,6 +140,16 @@ export interface CacheOptions {
   signal?: AbortSignal;
 }
 
+/** The content hash of each transformer that trains. */
+export async function* hashExperts(
+  settings: Pick<TrainSettings, "experts">,
+  { hashes, files, signal }: Pick<CacheOptions, "hashes" | "files" | "signal">,
+): AsyncGenerator<DataEvent, Partial<Record<Expert, ContentHash>>> {
+  const found: Partial<Record<Expert, ContentHash>> = {};
+  for (const expert of settings.experts.train) found[expert] = yield* hashing(hashes, files.file(expert), signal);
+  return found;
+}
+
 /** Builds what is missing in the caches. The autoencoder and the text encoder are in memory one after the other. */
 export async function* buildCaches(
   settings: TrainSettings,
@@ -146,10 +157,11 @@ export async function* buildCaches(
   { device, hashes, files, texts, signal }: CacheOptions,
 ): AsyncGenerator<DataEvent, CachedData> {
   const store = new CacheStore(settings.cache);
+  await store.sweep();
   const [vae, encoder] = [files.file("vae"), files.file("textEncoder")];
   const tokenizer = await tokenizerFile(files.file("tokenizer"));
   const hash: ContentHash[] = [];
-  for (const path of [vae, encoder, tokenizer]) hash.push(yield* hashing(hashes, path));
+  for (const path of [vae, encoder, tokenizer]) hash.push(yield* hashing(hashes, path, signal));
   const abort = signal ? { signal } : {};
   const items = [...train, ...heldOut];
   const latents = yield* wrapped(
@@ -176,8 +188,11 @@ export async function* buildCaches(
   return new CachedData(store, latents, embedded, captions);
 }
 
-const hashing = (hashes: HashCache, path: string): AsyncGenerator<DataEvent, ContentHash> =>
-  mapped(hashes.hash(path), (progress): DataEvent => ({ type: "hashing", ...progress }));
+const hashing = (hashes: HashCache, path: string, signal?: AbortSignal): AsyncGenerator<DataEvent, ContentHash> =>
+  mapped(hashes.hash(path), (progress): DataEvent => {
+    signal?.throwIfAborted();
+    return { type: "hashing", ...progress };
+  });
 
 const wrapped = <T>(run: AsyncGenerator<CacheEvent, T>): AsyncGenerator<DataEvent, T> =>
   mapped(run, (event): DataEvent => ({ type: "cache", event }));

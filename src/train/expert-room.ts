@@ -47,6 +47,12 @@ export class ExpertRoom implements Disposable {
     return model;
   }
 
+  /** Steps that an expert has trained. */
+  stepsOf(expert: Expert): number {
+    const optimizer = this.#current?.expert === expert ? this.#current.training?.optimizer : undefined;
+    return optimizer?.step ?? this.#saved[expert]?.steps ?? 0;
+  }
+
   /** The expert in memory was trained by a step. */
   trained(): void {
     this.#changed = true;

@@ -2,14 +2,17 @@
 import { basename, join } from "node:path";
 import { elementCount } from "../base/dtype.ts";
 import { fromFloat32 } from "../base/float-formats.ts";
+import type { DatasetPlan } from "../dataset/plan.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 import type { AdapterValues } from "../lora/attach.ts";
 import { keyFormats } from "../lora/key-formats.ts";
 import { modelSpecMetadata, type TrainingFacts, trainingMetadata } from "../lora/kohya-metadata.ts";
 import { writeLora } from "../lora/write.ts";
+import type { CheckpointSearch } from "../models/wan/checkpoint-files.ts";
 import type { Expert } from "../models/wan/recognize.ts";
+import type { SplitItems } from "./data.ts";
 import type { TrainSettings } from "./settings.ts";
-import { type SavedExpert, SavedParameters } from "./state.ts";
+import { type RunState, type SavedExpert, SavedParameters } from "./state.ts";
 import { expertRange } from "./timesteps.ts";
 
 /** When a file is written: kohya's names tell it. */
@@ -44,6 +47,34 @@ export interface RunFacts {
   base: Partial<Record<Expert, string>>;
   vae: string;
   datasets: readonly unknown[];
+}
+
+/** What is the same at every moment of a run. */
+export function factsOf(
+  plan: DatasetPlan,
+  { train }: SplitItems,
+  files: CheckpointSearch,
+  run: { state: RunState; steps: number; batchesPerEpoch: number; warmupSteps: number },
+): Omit<RunFacts, "step" | "epoch"> {
+  const { state, ...lengths } = run;
+  const sizes = plan.datasets.flatMap(({ buckets }) => buckets);
+  const largest = sizes.reduce((a, b) => (b.width * b.height > a.width * a.height ? b : a));
+  return {
+    ...lengths,
+    sessionId: state.sessionId,
+    startedAt: state.startedAt,
+    trainItems: train.reduce((sum, { repeats }) => sum + repeats, 0),
+    size: { width: largest.width, height: largest.height },
+    base: files.paths,
+    vae: files.file("vae"),
+    datasets: plan.datasets.map(({ section, items: count, batches }) => ({
+      resolution: section.resolution,
+      batch_size: section.batchSize,
+      num_repeats: section.repeats,
+      items: count,
+      batches,
+    })),
+  };
 }
 
 function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): Record<string, string> {

@@ -1,8 +1,11 @@
 // What must not change between a run and its continuation: everything that decides the numbers of a step.
+import { createHash } from "node:crypto";
 import { KinoraError } from "../base/errors.ts";
+import type { ContentHash } from "../io/content-hash.ts";
+import type { CheckpointSearch } from "../models/wan/checkpoint-files.ts";
+import type { Expert } from "../models/wan/recognize.ts";
 import type { CachedData } from "./data.ts";
 import type { TrainSettings } from "./settings.ts";
-import { fingerprint } from "./state.ts";
 
 /** By setting, as text. How long to train, what to write and what to look at may change. */
 export function fixedSettings(settings: TrainSettings): Record<string, string> {
@@ -24,15 +27,25 @@ export function fixedSettings(settings: TrainSettings): Record<string, string> {
     schedule,
     "validation.hold_out": settings.validation.holdOut,
     batch_size: settings.dataset.datasets.map(({ batchSize }) => batchSize),
+    num_repeats: settings.dataset.datasets.map(({ repeats }) => repeats),
   };
   const plain = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
   return Object.fromEntries(Object.entries(facts).map(([key, value]) => [key, plain(value)]));
 }
 
-/** The same with the data, which are known once everything is cached. */
-export function fixedFacts(settings: TrainSettings, data: Pick<CachedData, "identity">): Record<string, string> {
-  const dataset = "dataset (files, captions, cuts, autoencoder, text encoder)";
-  return { ...fixedSettings(settings), [dataset]: fingerprint(data.identity()) };
+/** The content of the transformers that train, by their names: a LoRA goes on on the weights that it began on. */
+export function fixedExperts(
+  files: CheckpointSearch,
+  hashes: Readonly<Partial<Record<Expert, ContentHash>>>,
+): Record<string, string> {
+  const entries = Object.entries(hashes) as [Expert, ContentHash][];
+  return Object.fromEntries(entries.map(([expert, hash]) => [`${files.nameOf(expert)} (content)`, hash.slice(0, 16)]));
+}
+
+/** The data, which are known once everything is cached. */
+export function fixedDataset(data: Pick<CachedData, "identity">): Record<string, string> {
+  const identity = createHash("sha256").update(JSON.stringify(data.identity())).digest("hex");
+  return { "dataset (files, captions, cuts, autoencoder, text encoder)": identity.slice(0, 16) };
 }
 
 /** The inner settings that differ in two tables written as JSON; the whole where they are no tables. */

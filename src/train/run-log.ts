@@ -45,7 +45,7 @@ export class RunLog implements Disposable {
     const folder = join(output, "tensorboard");
     await makeFolder(folder);
     const isKept = (line: LogLine) => line.step < step || (line.step === step && keep(line));
-    const lines = step === 0 ? [] : readLog(output).filter(isKept);
+    const lines = readLog(output).filter(isKept);
     const path = join(output, logName);
     await writeFileAtomic(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
     return new RunLog(path, lines, new EventWriter(folder, step + 1), experts);
@@ -73,8 +73,10 @@ function scalarsOf(line: LogLine, experts: boolean): Record<string, number> {
     case "step":
       return {
         "loss/current": line.loss,
-        "loss/average": line.smoothed,
-        ...(experts ? { [`loss/${line.expert}`]: line.loss } : {}),
+        // Each expert has its own level: one average of both would only tell which of them trains.
+        ...(experts
+          ? { [`loss/${line.expert}`]: line.loss, [`loss/average_${line.expert}`]: line.smoothed }
+          : { "loss/average": line.smoothed }),
         "lr/unet": line.learningRate,
         "norm/gradient": line.gradientNorm,
         "time/seconds_per_step": line.seconds,

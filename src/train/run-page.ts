@@ -82,6 +82,29 @@ export const colors = [
   "#7a7a7a",
 ];
 
+/** The loss of each step and the smoothed one, of each expert. */
+export function lossCurves(lines: readonly StepLine[]): Curve[] {
+  const experts = [...new Set(lines.map(({ expert }) => expert))].sort();
+  return experts.flatMap((expert, i) => {
+    const own = lines.filter((line) => line.expert === expert);
+    const name = experts.length > 1 ? `, ${expert}-noise expert` : "";
+    const faint = experts.length > 1 ? colors[i]! : colors[7]!;
+    return [
+      {
+        name: `each step${name}`,
+        color: faint,
+        points: own.map(({ step, loss }) => [step, loss] as const),
+        faint: true,
+      },
+      {
+        name: `smoothed${name}`,
+        color: colors[i]!,
+        points: own.map(({ step, smoothed }) => [step, smoothed] as const),
+      },
+    ];
+  });
+}
+
 /** The held-out loss of each expert, and by noise level; undefined where nothing was judged. */
 export function validationCharts(lines: readonly ValidationLine[]): Html | undefined {
   if (lines.length === 0) return undefined;
@@ -135,6 +158,14 @@ async function previewTable(output: string, lines: readonly PreviewLine[]): Prom
   return html`<h2>Previews</h2><div class="wide"><table><thead><tr><th>prompt</th>${heads}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
+/** The smoothed loss of each expert. */
+function lossTiles(lines: readonly StepLine[]): { name: string; value: string }[] {
+  const last = new Map(lines.map((line) => [line.expert, line.smoothed]));
+  if (last.size === 0) return [{ name: "smoothed loss", value: "–" }];
+  const name = (expert: string) => (last.size > 1 ? `smoothed loss, ${expert} noise` : "smoothed loss");
+  return [...last].sort().map(([expert, value]) => ({ name: name(expert), value: short(value) }));
+}
+
 /** The page as text. */
 export async function runPage(settings: TrainSettings, lines: readonly LogLine[], steps: number): Promise<string> {
   const stepLines = lines.filter((line): line is StepLine => line.kind === "step");
@@ -151,15 +182,12 @@ export async function runPage(settings: TrainSettings, lines: readonly LogLine[]
   const body = html`<h1>${settings.name}</h1><p class="soft">${what} on ${settings.model.name}, ${settings.experts.train.length > 1 ? "both experts" : settings.boundary === undefined ? "" : `${settings.experts.train[0]}-noise expert`}</p>
 <div class="tiles">${[
     tile("steps", `${last?.step ?? 0} of ${steps}`),
-    tile("smoothed loss", last ? short(last.smoothed) : "–"),
+    ...lossTiles(stepLines).map(({ name, value }) => tile(name, value)),
     tile("seconds a step", last ? short(seconds / stepLines.length) : "–"),
     tile("time in steps", formatSeconds(seconds)),
     tile("peak memory", last ? formatBytes(Math.max(...stepLines.slice(-50).map((line) => line.peakBytes))) : "–"),
   ]}</div>
-<h2>Loss</h2>${chart([
-    { name: "each step", color: colors[7]!, points: of((line) => line.loss), faint: true },
-    { name: "smoothed", color: colors[0]!, points: of((line) => line.smoothed) },
-  ])}
+<h2>Loss</h2>${chart(lossCurves(stepLines))}
 <p class="soft">The loss of a step depends on its noise levels more than on the training; the held-out loss tells what is learnt.</p>
 ${validationCharts(validations)}
 ${await previewTable(settings.output, previews)}

@@ -1,6 +1,5 @@
 // The state of a run on disk: one file for each expert's weights and optimizer, and state.json that names the current
 // ones. state.json is replaced in one piece, last: a kill at any moment leaves the state before or after, never a mix.
-import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,6 +12,8 @@ import { writeSafetensors } from "../io/safetensors-writer.ts";
 import type { Tensor } from "../tensor/tensor.ts";
 import type { ExpertModel } from "./expert-model.ts";
 
+const expertName = z.enum(["high", "low"]);
+
 const expertState = z.strictObject({
   /** Within the run's folder. */
   file: z.string(),
@@ -22,19 +23,24 @@ const expertState = z.strictObject({
 
 const runStateSchema = z.strictObject({
   kind: z.literal("kinora.train-state"),
-  version: z.literal(1),
+  version: z.literal(2),
   /** Steps done; everything else is a function of this number and the configuration. */
   step: z.int(),
   /** What must not change between a run and its continuation, by setting. */
   fixed: z.record(z.string(), z.string()),
-  smoothedLoss: z.number().nullable(),
+  /** Of each expert that has trained. */
+  smoothedLoss: z.partialRecord(expertName, z.number()),
   /** Unix seconds of the first start; seconds at work over all sessions. */
   startedAt: z.number(),
   seconds: z.number(),
   sessionId: z.int(),
-  experts: z.partialRecord(z.enum(["high", "low"]), expertState),
-  /** Experts whose held-out loss before any training is known. */
-  judged: z.array(z.enum(["high", "low"])),
+  experts: z.partialRecord(expertName, expertState),
+  /** The steps that each expert had trained when its held-out loss was last computed. */
+  judged: z.partialRecord(expertName, z.int()),
+  /** Experts whose held-out loss was due when they were not in memory: it is computed when their turn comes. */
+  toJudge: z.array(expertName),
+  /** The previews of this very step are not made yet. */
+  toPreview: z.boolean(),
   /** Files of steps and epochs that this run wrote and that are still wanted, by save, the oldest first. */
   outputs: z.array(z.array(z.string())),
   finished: z.boolean(),
@@ -46,15 +52,17 @@ export function freshState(fixed: Record<string, string>): RunState {
   const startedAt = Date.now() / 1000;
   return {
     kind: "kinora.train-state",
-    version: 1,
+    version: 2,
     step: 0,
     fixed,
-    smoothedLoss: null,
+    smoothedLoss: {},
     startedAt,
     seconds: 0,
     sessionId: Math.floor(startedAt * 1000) % 2 ** 31,
     experts: {},
-    judged: [],
+    judged: {},
+    toJudge: [],
+    toPreview: false,
     outputs: [],
     finished: false,
   };
@@ -62,7 +70,8 @@ export function freshState(fixed: Record<string, string>): RunState {
 
 const PARAMETER = "parameter/";
 const OPTIMIZER = "optimizer/";
-const folderName = "state";
+/** Within the run's folder. */
+export const stateFolder = "state";
 const fileName = "state.json";
 
 /** The state to go on from; undefined for a fresh folder. Throws `train.bad-state`. */
@@ -87,8 +96,8 @@ export async function readState(output: string): Promise<RunState | undefined> {
 export async function writeState(output: string, state: RunState): Promise<void> {
   await writeFileAtomic(join(output, fileName), `${JSON.stringify(state, null, 2)}\n`);
   const current = new Set(Object.values(state.experts).map(({ file }) => file));
-  for (const name of await readdir(join(output, folderName)).catch(() => [])) {
-    const file = `${folderName}/${name}`;
+  for (const name of await readdir(join(output, stateFolder)).catch(() => [])) {
+    const file = `${stateFolder}/${name}`;
     if (/^(?:high|low)-\d+\.safetensors$/.test(name) && !current.has(file))
       await rm(join(output, file), { force: true });
   }
@@ -107,8 +116,8 @@ export async function saveExpert(
   step: number,
 ): Promise<SavedExpert> {
   const { parameters, optimizer } = training!;
-  const file = `${folderName}/${expert}-${String(step).padStart(8, "0")}.safetensors`;
-  await makeFolder(join(output, folderName));
+  const file = `${stateFolder}/${expert}-${String(step).padStart(8, "0")}.safetensors`;
+  await makeFolder(join(output, stateFolder));
   const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
     [...tensors].map(([name, tensor]) => ({
       name: prefix + name,
@@ -173,7 +182,3 @@ export class SavedParameters implements Disposable {
     this.#file[Symbol.dispose]();
   }
 }
-
-/** A short name of a longer fact, for {@link RunState.fixed}. */
-export const fingerprint = (value: unknown): string =>
-  createHash("sha256").update(JSON.stringify(value)).digest("hex").slice(0, 16);

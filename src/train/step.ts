@@ -42,6 +42,8 @@ export async function trainStep(
     const options = { weight: 1 / count, checkpointed: settings.checkpointing };
     losses.push(...(await gatherBatchGradients(dit, samples, options)));
     sigmas.push(...samples.map(({ sigma }) => sigma));
+    // A second Ctrl-C is heard between batches.
+    if (k < batches.length - 1) await new Promise(setImmediate);
   }
   dropout.end();
   const loss = losses.reduce((sum, value) => sum + value, 0) / count;

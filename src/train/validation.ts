@@ -21,7 +21,7 @@ export async function validate(
   model: ExpertModel,
   items: readonly DatasetItem[],
   data: CachedData,
-  settings: Pick<TrainSettings, "model" | "boundary" | "seed" | "validation">,
+  settings: Pick<TrainSettings, "model" | "boundary" | "seed" | "firstFrame" | "validation">,
 ): Promise<Omit<ValidationLine, "step">> {
   const started = performance.now();
   const expert: Expert = model.expert;
@@ -34,7 +34,8 @@ export async function validate(
         sigma,
         noise: (count) => drawNoise(settings.seed, "validation", count, i, band),
         dropCaption: false,
-        firstFrameGiven: false,
+        // Where every clip trains with its first frame given, that is the task to judge.
+        firstFrameGiven: settings.firstFrame === 1,
       });
       const [loss] = batchLosses(model.dit, [sample]);
       sums[band]! += await loss!.item();
