@@ -1,13 +1,14 @@
 // The entry of the command line: finds the command, parses its options, prints errors with their hints.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import { kinoraVersion } from "../base/version.ts";
 import { type Command, type Output, parse, usage } from "./command.ts";
 import { commands } from "./commands.ts";
 
 function overview(): string {
   const width = Math.max(...commands.map((entry) => entry.name.length));
   const rows = commands.map((entry) => `  kinora ${entry.name.padEnd(width)}  ${entry.summary}`);
-  return `kinora: fine-tune and run the Wan video models, without Python\n\n${rows.join("\n")}\n\nkinora COMMAND --help shows a command's options.\n`;
+  return `kinora: fine-tune and run the Wan video models, without Python\n\n${rows.join("\n")}\n\nkinora COMMAND --help shows a command's options; kinora --version says which this is.\n`;
 }
 
 function find(argv: readonly string[]): { definition: Command; rest: readonly string[] } | undefined {
@@ -55,6 +56,10 @@ export async function main(argv: readonly string[], out: Output = terminalOutput
   try {
     if (argv.length === 0 || ["help", "--help", "-h"].includes(argv[0]!)) {
       out.data(overview());
+      return 0;
+    }
+    if (["version", "--version", "-v"].includes(argv[0]!)) {
+      out.data(json ? JSON.stringify({ version: kinoraVersion() }) : kinoraVersion());
       return 0;
     }
     const found = find(argv);

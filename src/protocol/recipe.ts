@@ -63,13 +63,15 @@ export type Recipe = z.infer<typeof recipeSchema>;
 /** The key under which files carry a recipe as JSON. */
 export const RECIPE_KEY = "kinora";
 
+const MALFORMED = "it was damaged or changed by hand: give the options themselves, without this file";
+
 /** Reads a recipe's JSON. Throws `recipe.malformed`, `recipe.newer`. */
 export function parseRecipe(text: string, path: string): Recipe {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new KinoraError("recipe.malformed", `the recipe in ${path} is no JSON`, { cause });
+    throw new KinoraError("recipe.malformed", `the recipe in ${path} is no JSON`, { hint: MALFORMED, cause });
   }
   const version = (value as { version?: unknown } | null)?.version;
   if (typeof version === "number" && version > recipeVersion) {
@@ -83,5 +85,6 @@ export function parseRecipe(text: string, path: string): Recipe {
   if (parsed.success) return parsed.data;
   throw new KinoraError("recipe.malformed", `the recipe in ${path} cannot be read`, {
     actual: z.prettifyError(parsed.error).replaceAll("\n", " "),
+    hint: MALFORMED,
   });
 }

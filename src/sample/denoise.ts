@@ -1,5 +1,6 @@
 // The sampling loop: from noise to latents, with guidance and the expert switch. Not the encoders, not the decoder.
 // https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/text2video.py#L330-L376
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import type { WanDit } from "../models/wan/dit/dit.ts";
@@ -92,6 +93,8 @@ export async function* denoise(input: DenoiseInput): AsyncGenerator<DenoiseStep,
         clip,
       );
     const conditional = await velocityOf(text.positive);
+    // Signals and timers wait for a turn of the event loop, and a pass of a large model takes minutes.
+    await nextTurn();
     const scale = input.guidance[expert];
     const unconditional = scale === 1 ? undefined : await velocityOf(text.negative);
     const velocity = unconditional ? guide(conditional, unconditional, scale) : conditional;

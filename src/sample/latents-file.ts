@@ -16,6 +16,15 @@ export interface SavedLatents {
   latents: Float32Array;
   /** `step` of `steps` says how far they are. */
   scheduler: SchedulerState;
+  wishes: Wishes;
+}
+
+/** What was asked for beside the film, which no recipe carries: a run that goes on still wants it. */
+export interface Wishes {
+  /** Keep the latents beside the film. */
+  keepLatents: boolean;
+  /** Tell a preview after each step. */
+  preview: boolean;
 }
 
 const PROGRESS_KEY = "kinora.progress";
@@ -28,6 +37,9 @@ const progressSchema = z.strictObject({
   shift: z.number(),
   step: z.int().nonnegative(),
   order: z.int().nonnegative(),
+  // Absent in files of versions that forgot them.
+  keepLatents: z.boolean().default(false),
+  preview: z.boolean().default(false),
 });
 
 /** Beside the MP4 that will be made of them. */
@@ -54,7 +66,9 @@ export async function saveLatents(path: string, saved: SavedLatents): Promise<vo
   ];
   await writeSafetensors(path, tensors, {
     [RECIPE_KEY]: JSON.stringify(saved.recipe),
-    [PROGRESS_KEY]: JSON.stringify({ kind, steps, shift, step, order } satisfies z.infer<typeof progressSchema>),
+    [PROGRESS_KEY]: JSON.stringify({ kind, steps, shift, step, order, ...saved.wishes } satisfies z.infer<
+      typeof progressSchema
+    >),
   });
 }
 
@@ -62,7 +76,10 @@ export async function saveLatents(path: string, saved: SavedLatents): Promise<vo
 export function loadLatents(path: string): SavedLatents {
   using file = SafetensorsFile.open(path);
   const malformed = (actual: string) =>
-    new KinoraError("latents.malformed", `${path} holds no latents that Kinora saved`, { actual });
+    new KinoraError("latents.malformed", `${path} holds no latents that Kinora saved`, {
+      actual,
+      hint: "it is damaged or another program's: delete it, or move it away, to begin anew",
+    });
   const recipe = file.metadata[RECIPE_KEY];
   if (recipe === undefined) throw malformed("no recipe");
   const progress = progressSchema.safeParse(parseJson(file.metadata[PROGRESS_KEY]));
@@ -75,13 +92,15 @@ export function loadLatents(path: string): SavedLatents {
     // A copy: the file is closed, and may be replaced, before they are used.
     return toFloat32(file.bytes(name).slice(), info.dtype);
   };
+  const { keepLatents, preview, ...scheduler } = progress.data;
   const names = file.names.filter((name) => name.startsWith(PREFIX));
   return {
     recipe: parseRecipe(recipe, path),
     shape: shape as unknown as LatentShape,
     latents: values(LATENTS),
+    wishes: { keepLatents, preview },
     scheduler: {
-      ...progress.data,
+      ...scheduler,
       tensors: Object.fromEntries(names.map((name) => [name.slice(PREFIX.length), values(name)])),
     },
   };

@@ -7,13 +7,17 @@ import { type GpuThreads, gpuThreads, torchCudaNormal } from "../base/rng/torch-
 
 export type NoiseSource = { kind: "kinora" } | { kind: "torch-cpu" } | { kind: "torch-cuda"; gpu: GpuThreads };
 
+const noiseKinds: readonly NoiseSource["kind"][] = ["kinora", "torch-cpu", "torch-cuda"];
+
 /** `kinora`, `torch-cpu`, `torch-cuda` (an H100) or `torch-cuda:RTX 4090`. Throws `noise.unknown`, `noise.unknown-gpu`. */
 export function parseNoise(text: string): NoiseSource {
   if (text === "kinora" || text === "torch-cpu") return { kind: text };
   const [kind, ...rest] = text.split(":");
   if (kind !== "torch-cuda") {
+    const near = nearestName(kind ?? "", noiseKinds);
     throw new KinoraError("noise.unknown", `unknown noise ${text}`, {
       expected: "kinora, torch-cpu, torch-cuda or torch-cuda:GPU",
+      hint: near ? `did you mean ${near}?` : "kinora is the same on every device; the others repeat PyTorch's",
     });
   }
   const name = rest.join(":").trim();

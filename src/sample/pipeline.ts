@@ -1,10 +1,13 @@
 // A whole generation, from a request to an MP4: each network is loaded, used and freed before the next comes.
 // Every step lies on disk before the next is told, so that a run that was cut off goes on bit for bit.
 import { existsSync } from "node:fs";
+import { dirname } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { KinoraError } from "../base/errors.ts";
+import { mapped } from "../base/generators.ts";
 import type { Device } from "../device/device.ts";
-import type { HashCache } from "../io/content-hash.ts";
+import { sweepPartials } from "../io/atomic.ts";
+import type { HashCache, HashProgress } from "../io/content-hash.ts";
 import { loadTextEncoder, loadVae } from "../models/wan/load.ts";
 import { embedPrompt, openTokenizer, promptTokens, type TextEmbedding, tokenizerFile } from "../models/wan/prompt.ts";
 import type { VaeConfig } from "../models/wan/vae/config.ts";
@@ -22,6 +25,7 @@ import {
   removeLatents,
   type SavedLatents,
   saveLatents,
+  type Wishes,
 } from "./latents-file.ts";
 import { type ResolvedLora, resolveLoras } from "./lora-files.ts";
 import { drawNoise, parseNoise } from "./noise.ts";
@@ -37,7 +41,7 @@ export interface RunOptions {
   hashes: HashCache;
   /** Stops after the step or the frames at hand; what is done stays on disk. */
   signal?: AbortSignal | undefined;
-  /** Go on from the latents beside the output. */
+  /** Go on from the latents beside the output, with what was wished for there. */
   resume?: boolean | undefined;
   /** The recipe this run repeats: where it differs from it is told. */
   repeats?: Recipe | undefined;
@@ -71,18 +75,27 @@ export async function* generate(
   device.resetPeak();
   checkOutput(request.out);
   using _lock = lockOutput(request.out);
+  await sweepPartials(dirname(request.out), "abandoned");
   const plan = yield* prepare(request, device, options);
   if (!plan) {
-    yield { type: "interrupted", step: 0, steps: request.steps };
+    yield stoppedEarly(request, options);
     return;
   }
   yield { type: "recipe", recipe: plan.recipe };
   const saved = options.resume ? resumable(plan) : undefined;
+  if (saved && saved.recipe.device !== device.name) {
+    const text = `begun on device ${saved.recipe.device}: the last bits may differ, since it goes on with ${device.name}`;
+    yield { type: "note", text };
+  }
+  const wishes: Wishes = {
+    keepLatents: request.keepLatents || saved?.wishes.keepLatents === true,
+    preview: options.preview === true || saved?.wishes.preview === true,
+  };
   const stopped = () => options.signal?.aborted === true;
 
   let latents = saved && isFinished(saved) ? saved.latents : undefined;
   if (!latents) {
-    const result = yield* sample(plan, device, options, saved);
+    const result = yield* sample(plan, device, { ...options, ...wishes }, saved);
     if (!result) return;
     latents = result;
   }
@@ -93,16 +106,24 @@ export async function* generate(
     yield { type: "interrupted", step: steps, steps, latents: plan.latentsFile };
     return;
   }
-  if (!request.keepLatents) await removeLatents(plan.latentsFile);
+  if (!wishes.keepLatents) await removeLatents(plan.latentsFile);
   yield {
     type: "finished",
     path: request.out,
     ...film,
-    ...(request.keepLatents ? { latents: plan.latentsFile } : {}),
+    ...(wishes.keepLatents ? { latents: plan.latentsFile } : {}),
     seconds: (performance.now() - started) / 1000,
     peakBytes: device.memory().peak,
     recipe: plan.recipe,
   };
+}
+
+/** Stopped before this run did anything: what a run before it saved still lies there. */
+function stoppedEarly({ out, steps }: GenerateRequest, { resume }: RunOptions): GenerateEvent {
+  const latents = latentsPath(out);
+  if (!resume || !existsSync(latents)) return { type: "interrupted", step: 0, steps };
+  const { scheduler } = loadLatents(latents);
+  return { type: "interrupted", step: scheduler.step, steps: scheduler.steps, latents };
 }
 
 /** Checks everything that could stop the run later, and writes down what it will be. Undefined where it was stopped. */
@@ -124,16 +145,17 @@ async function* prepare(
 
   yield { type: "stage", stage: "hash", detail: "hashing the files (once for each)" };
   const contents = new Map<string, string>();
+  const hashed = ({ bytesDone: done, bytesTotal: total }: HashProgress): GenerateEvent => {
+    signal?.throwIfAborted();
+    return { type: "progress", stage: "hash", done, total, unit: "bytes" };
+  };
   for (const path of contentPaths(request)) {
-    const work = hashes.hash(path);
-    for (;;) {
-      const { done, value } = await work.next();
-      if (done) {
-        contents.set(path, value);
-        break;
-      }
-      yield { type: "progress", stage: "hash", done: value.bytesDone, total: value.bytesTotal, unit: "bytes" };
+    if (signal?.aborted) return undefined;
+    try {
+      contents.set(path, yield* mapped(hashes.hash(path), hashed));
+    } catch (error) {
       if (signal?.aborted) return undefined;
+      throw error;
     }
   }
   const recipe = buildRecipe(request, { hashes: contents, loras, video, device: device.name });
@@ -169,7 +191,7 @@ function resumable({ request, latentsFile, recipe, shape }: Plan): SavedLatents 
 async function* sample(
   plan: Plan,
   device: Device,
-  options: RunOptions,
+  options: RunOptions & Wishes,
   saved: SavedLatents | undefined,
 ): AsyncGenerator<GenerateEvent, Float32Array | undefined> {
   const { request, recipe, shape, latentsFile, picture } = plan;
@@ -218,15 +240,24 @@ async function* sample(
     ...condition,
     startStep,
   });
-  const checkpoints = new Checkpoints(latentsFile, { recipe, shape }, scheduler);
+  const wishes = { keepLatents: options.keepLatents, preview: options.preview };
+  const checkpoints = new Checkpoints(latentsFile, { recipe, shape, wishes }, scheduler);
   let latents = start;
   const begun = performance.now();
   for (let step = startStep; step < steps; step++) {
     const which = expertAt(scheduler.timesteps[step]!, boundary);
     if (experts.which !== which) {
+      // Who reads the events may let an interrupt end the process here, which hears none while it loads.
+      const problem = step > startStep ? await checkpoints.save(latents, { force: true }) : undefined;
+      if (problem) yield { type: "note", text: problem };
       const what = boundary === undefined ? "the transformer" : `the ${which}-noise expert`;
       yield { type: "stage", stage: "load", detail: `loading ${what}` };
       experts.get(which);
+      await nextTurn();
+      if (stopped()) {
+        yield interrupted(step);
+        return undefined;
+      }
       yield {
         type: "stage",
         stage: "sample",
@@ -259,12 +290,12 @@ async function* sample(
  */
 class Checkpoints {
   readonly #path: string;
-  readonly #what: Pick<SavedLatents, "recipe" | "shape">;
+  readonly #what: Pick<SavedLatents, "recipe" | "shape" | "wishes">;
   readonly #scheduler: Scheduler;
   #last = Number.NEGATIVE_INFINITY;
   #failed = false;
 
-  constructor(path: string, what: Pick<SavedLatents, "recipe" | "shape">, scheduler: Scheduler) {
+  constructor(path: string, what: Pick<SavedLatents, "recipe" | "shape" | "wishes">, scheduler: Scheduler) {
     this.#path = path;
     this.#what = what;
     this.#scheduler = scheduler;
@@ -337,7 +368,9 @@ async function* encodeTexts(
   }
   // Officially bf16, whatever the transformer runs in.
   using encoder = loadTextEncoder(device, files.textEncoder, { dtype: model.bundled ? "f32" : "bf16" });
+  await nextTurn();
   const positive = await embedPrompt(encoder, tokens.prompt);
+  await nextTurn();
   const guided = guidance.low !== 1 || guidance.high !== 1;
   return { positive, negative: guided ? await embedPrompt(encoder, tokens.negative) : positive };
 }

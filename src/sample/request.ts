@@ -82,7 +82,10 @@ export function taskModel(task: string): WanModel {
   if (model && !model.dit.imageBranch) return model;
   const known = modelNames.filter((name) => !wanModels[name].name.match(/^(?:i2v|flf2v)-14B$/));
   if (model || elsewhere.includes(task)) {
-    throw new KinoraError("generate.unsupported-task", `${task} cannot be run yet`, { expected: known.join(", ") });
+    throw new KinoraError("generate.unsupported-task", `${task} cannot be run yet`, {
+      expected: known.join(", "),
+      hint: model ? "--task i2v-A14B makes a video from a picture" : "choose one of the others",
+    });
   }
   const near = nearestName(task, known);
   throw new KinoraError("generate.unknown-task", `unknown task ${task}`, {
@@ -153,7 +156,10 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
 function roundFrames(model: WanModel, frames: number, notes: string[]): number {
   const [stride] = model.vae.stride;
   if (!Number.isSafeInteger(frames) || frames < 1) {
-    throw new KinoraError("generate.bad-frames", "a video has at least one frame", { actual: `${frames}` });
+    throw new KinoraError("generate.bad-frames", "a video has at least one frame", {
+      actual: `${frames}`,
+      hint: `e.g. ${model.defaults.frames}; 1 makes a still`,
+    });
   }
   const rounded = Math.round((frames - 1) / stride) * stride + 1;
   if (rounded !== frames) notes.push(`${frames} frames are not ${stride}n + 1: ${rounded} are made`);
@@ -197,13 +203,17 @@ export function guidanceOf(guidance: number | { low: number; high: number } | re
   if (Number.isFinite(scales.low) && Number.isFinite(scales.high)) return scales;
   throw new KinoraError("generate.bad-guidance", "a guidance scale is no number", {
     actual: `${scales.low}, ${scales.high}`,
+    hint: "e.g. 5, or 3,4 for low and high noise; 1 does without guidance",
   });
 }
 
 function checkLoraChoices({ model, loras }: GenerateRequest): void {
   for (const { path, strength, expert } of loras) {
     if (!Number.isFinite(strength)) {
-      throw new KinoraError("lora.bad-strength", `the strength of ${path} is no number`, { actual: `${strength}` });
+      throw new KinoraError("lora.bad-strength", `the strength of ${path} is no number`, {
+        actual: `${strength}`,
+        hint: "1 is as trained, 0.8 is weaker",
+      });
     }
     if (expert !== undefined && expert !== "both" && model.boundary === undefined) {
       throw new KinoraError("lora.no-expert", `${model.name} has one transformer, no ${expert}-noise expert`, {

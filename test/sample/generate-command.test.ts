@@ -7,9 +7,12 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { command, parse } from "../../src/cli/command.ts";
 import { parseGuidance, parseLora } from "../../src/cli/commands/generate.ts";
 import { main } from "../../src/cli/main.ts";
-import { loadLatents } from "../../src/sample/latents-file.ts";
+import { openDevice } from "../../src/device/open-device.ts";
+import { HashCache } from "../../src/io/content-hash.ts";
+import { latentsPath, loadLatents, saveLatents } from "../../src/sample/latents-file.ts";
 import { tinyParts, writeKinoraFolder } from "../support/checkpoint-layouts.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
+import { resolved, runRequest, tinyOptions } from "./generate-support.ts";
 
 const path = temporaryFolder();
 const folder = path("tiny-t2v");
@@ -21,14 +24,16 @@ beforeAll(async () => {
 });
 
 /** Runs a command line in this process. */
-async function kinora(...argv: string[]): Promise<{ code: number; data: string; notes: string }> {
-  const [data, notes]: [string[], string[]] = [[], []];
+async function kinora(
+  ...argv: string[]
+): Promise<{ code: number; data: string; notes: string; progress: readonly string[] }> {
+  const [data, notes, progress]: [string[], string[], string[]] = [[], [], []];
   const code = await main(argv, {
     data: (text) => data.push(text),
     note: (text) => notes.push(text),
-    progress: () => {},
+    progress: (text) => progress.push(text),
   });
-  return { code, data: data.join("\n"), notes: notes.join("\n") };
+  return { code, data: data.join("\n"), notes: notes.join("\n"), progress };
 }
 
 const tiny = ["generate", "--task", "tiny-t2v", "--prompt", "a red circle", "--size", "32*32", "--frame_num", "5"];
@@ -87,12 +92,40 @@ describe("kinora generate", () => {
     expect(latentsOf(three)).not.toEqual(latentsOf(one));
   });
 
-  it("tells machines every event as a line of JSON", async () => {
-    const made = await kinora(...quick, "--ckpt_dir", folder, "--out", path("events.mp4"), "--json");
-    const events = made.notes.split("\n").flatMap((line) => (line.startsWith("{") ? [JSON.parse(line)] : []));
+  it("tells machines every event and note as a line of JSON", async () => {
+    const odd = quick.with(quick.indexOf("5"), "6");
+    const flags = ["--t5_cpu", "--ckpt_dir", folder, "--out", path("events.mp4"), "--json"];
+    const made = await kinora(...odd, ...flags);
+    expect(made.progress).toEqual([]);
+    const events = made.notes.split("\n").map((line) => JSON.parse(line));
+    expect(events.flatMap(({ type, text }) => (type === "note" ? [text] : []))).toEqual([
+      "without effect here: --t5_cpu",
+      "6 frames are not 4n + 1: 5 are made",
+    ]);
     const stages = events.flatMap(({ type, stage }) => (type === "stage" ? [stage] : []));
     expect(new Set(stages)).toEqual(new Set(["check", "hash", "text", "load", "sample", "decode"]));
     expect(events.at(-1)).toMatchObject({ type: "finished", frames: JSON.parse(made.data).frames });
+  });
+
+  it("goes on with the device the run was begun on, another being told", async () => {
+    const out = path("elsewhere.mp4");
+    const controller = new AbortController();
+    const request = resolved(tinyOptions(folder, out));
+    const device = openDevice("auto").device;
+    const hashes = new HashCache(path("cache"));
+    await runRequest(device, request, { hashes, signal: controller.signal }, ({ type }) => {
+      if (type === "step") controller.abort();
+    });
+    device[Symbol.dispose]();
+    const saved = loadLatents(latentsPath(out));
+    await saveLatents(latentsPath(out), { ...saved, recipe: { ...saved.recipe, device: "webgpu" } });
+    const refused = await kinora("generate", "--resume", "--out", out);
+    expect(refused.notes).toMatch(
+      /error device\.unavailable: the run was begun on device webgpu.*\nhint: --device auto/,
+    );
+    const other = await kinora("generate", "--resume", "--out", out, "--device", "auto");
+    expect(other.code, other.notes).toBe(0);
+    expect(other.notes).toMatch(/begun on device webgpu: the last bits may differ/);
   });
 
   it("names a film that has no name after what it is", async () => {
@@ -114,6 +147,7 @@ describe("kinora generate", () => {
     [["--frame_num", "0"], "cli.bad-number"],
     [["--size", "1280"], "cli.bad-size"],
     [["--dtype", "fp8"], "cli.bad-value"],
+    [["--lora", "a.safetensors@hihg"], "cli.bad-value"],
     [["--use_prompt_extend"], "generate.no-prompt-extension"],
     [["moves", "right"], "cli.bad-arguments"],
     [["--resume"], "cli.missing-option"],
@@ -124,7 +158,7 @@ describe("kinora generate", () => {
   ])("refuses %j with %s", async (more, code) => {
     const result = await kinora(...tiny, ...more, "--json");
     expect(result.code).toBe(1);
-    expect(JSON.parse(result.data).error.code).toBe(code);
+    expect(JSON.parse(result.data).error).toMatchObject({ code, hint: expect.stringMatching(/./) });
   });
 
   it("without weights says what is missing and where it was looked for", async () => {
@@ -141,8 +175,26 @@ describe("options", () => {
     expect(parseLora("a.safetensors:-.5@high")).toEqual({ path: "a.safetensors", strength: -0.5, expert: "high" });
     expect(parseLora("a@home.safetensors@both")).toEqual({ path: "a@home.safetensors", strength: 1, expert: "both" });
     expect(parseLora("C:\\loras\\a.safetensors:1")).toEqual({ path: "C:\\loras\\a.safetensors", strength: 1 });
+    expect(parseLora("a.safetensors@low:1e-1")).toEqual({ path: "a.safetensors", strength: 0.1, expert: "low" });
+    expect(parseLora("a:+2.5E1")).toEqual({ path: "a", strength: 25 });
     writeFileSync(path("odd:2@low"), "");
     expect(parseLora(path("odd:2@low"))).toEqual({ path: path("odd:2@low"), strength: 1 });
+    expect(parseLora(path("odd:2@low:3@high"))).toEqual({ path: path("odd:2@low"), strength: 3, expert: "high" });
+  });
+
+  it.each([
+    ["a:strong", "e.g. style.safetensors:0.8@high"],
+    ["a:0,8", "did you mean :0.8?"],
+    ["a@hihg", "did you mean @high?"],
+    ["a@hihg:0.8", "did you mean @high?"],
+    ["a.safetensors:high", "did you mean @high?"],
+    ["a.safetensors@0.8", "did you mean :0.8?"],
+    ["a:0.5:0.8", "each LoRA takes one strength and one expert"],
+    ["a@high@low", "each LoRA takes one strength and one expert"],
+  ])("say what is wrong with the LoRA %j", (text, hint) => {
+    expect(() => parseLora(text)).toThrow(
+      expect.objectContaining({ code: "cli.bad-value", expected: "FILE[:strength][@high|low|both]", hint }),
+    );
   });
 
   it("read one guidance scale or two in each spelling", () => {

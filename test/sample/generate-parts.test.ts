@@ -94,6 +94,7 @@ describe("recipes", () => {
 
 describe("saved latents", () => {
   const shape: LatentShape = [2, 1, 2, 3];
+  const wishes = { keepLatents: true, preview: false };
   const values = (seed: number) => Float32Array.from({ length: 12 }, (_, i) => Math.sin(i + seed));
 
   it.each(schedulerKinds)("keep the state of %s after every step", async (kind) => {
@@ -102,16 +103,16 @@ describe("saved latents", () => {
     let latents: Float32Array = values(0);
     const file = path(`${kind}.safetensors`);
     for (let step = 0; step < options.steps; step++) {
-      await saveLatents(file, { recipe, shape, latents, scheduler: unbroken.state() });
+      await saveLatents(file, { recipe, shape, latents, scheduler: unbroken.state(), wishes });
       const saved = loadLatents(file);
-      expect(saved).toEqual({ recipe, shape, latents, scheduler: unbroken.state() });
+      expect(saved).toEqual({ recipe, shape, latents, scheduler: unbroken.state(), wishes });
       const resumed = createScheduler(kind, options);
       resumed.restore(saved.scheduler);
       const next = unbroken.step(values(step + 1), latents);
       expect(resumed.step(values(step + 1), saved.latents)).toEqual(next);
       latents = next;
     }
-    const done: SavedLatents = { recipe, shape, latents, scheduler: unbroken.state() };
+    const done: SavedLatents = { recipe, shape, latents, scheduler: unbroken.state(), wishes };
     await saveLatents(file, done);
     expect(isFinished(loadLatents(file))).toBe(true);
     // A finished sampler's memory is of no use to anyone.
@@ -121,7 +122,8 @@ describe("saved latents", () => {
 
   it("are refused where the file is another's or damaged", async () => {
     const file = path("damaged.safetensors");
-    await saveLatents(file, { recipe, shape, latents: values(0), scheduler: createScheduler("euler", recipe).state() });
+    const scheduler = createScheduler("euler", recipe).state();
+    await saveLatents(file, { recipe, shape, latents: values(0), scheduler, wishes });
     const bytes = readFileSync(file);
     const headers = bytes.toString("latin1");
     const broken: [string, Buffer][] = [
@@ -133,8 +135,23 @@ describe("saved latents", () => {
     ];
     for (const [code, content] of broken) {
       writeFileSync(file, content);
-      expect(() => loadLatents(file), code).toThrow(expect.objectContaining({ code: expect.stringContaining(code) }));
+      const hint = { "latents.malformed": /delete it/, "recipe.malformed": /damaged or changed/ }[code] ?? /./;
+      expect(() => loadLatents(file), code).toThrow(
+        expect.objectContaining({ code: expect.stringContaining(code), hint: expect.stringMatching(hint) }),
+      );
     }
+  });
+
+  it("of versions that knew no wishes are read as without", async () => {
+    const file = path("older.safetensors");
+    const scheduler = createScheduler("euler", recipe).state();
+    await saveLatents(file, { recipe, shape, latents: values(0), scheduler, wishes });
+    const wished = ',\\"keepLatents\\":true,\\"preview\\":false';
+    const bytes = readFileSync(file).toString("latin1");
+    const older = bytes.replace(wished, " ".repeat(wished.length));
+    expect(older).not.toBe(bytes);
+    writeFileSync(file, Buffer.from(older, "latin1"));
+    expect(loadLatents(file).wishes).toEqual({ keepLatents: false, preview: false });
   });
 
   it("lie beside the film", () => {

@@ -1,20 +1,24 @@
 // Whole generations with random tiny models: every task and sampler, repeated, interrupted and resumed bit for bit.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { basename, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Device } from "../../src/device/device.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { writePng } from "../../src/io/image/write.ts";
 import { VideoReader } from "../../src/io/video/reader.ts";
+import { loadDit } from "../../src/models/wan/load.ts";
 import type { WanModel } from "../../src/models/wan/params.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { vaeConfigs } from "../../src/models/wan/vae/config.ts";
 import { ditShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
 import type { GenerateEvent } from "../../src/protocol/generate-events.ts";
+import { denoise, uploadText } from "../../src/sample/denoise.ts";
+import { latentsPath, loadLatents } from "../../src/sample/latents-file.ts";
 import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
 import type { GenerateOptions } from "../../src/sample/request.ts";
-import { schedulerKinds } from "../../src/sample/schedulers/index.ts";
+import { createScheduler, schedulerKinds } from "../../src/sample/schedulers/index.ts";
 import {
   randomWeights,
   tinyParts,
@@ -42,6 +46,12 @@ beforeAll(async () => {
   await writePng(picture, { width: 90, height: 30, data });
 });
 afterAll(() => device[Symbol.dispose]());
+
+/** The published sizes, every weight zero: for what comes before the decoding. */
+function publishedVae(): string {
+  const file = path("Wan2.1_VAE.safetensors");
+  return existsSync(file) ? file : writeSparse(file, vaeShapes(vaeConfigs.vae21), "f32");
+}
 
 let count = 0;
 const film = (): string => path(`film-${count++}.mp4`);
@@ -265,6 +275,82 @@ describe("interrupting", () => {
     await expect(run({ out }, { resume: true })).rejects.toMatchObject({ code: "generate.nothing-to-resume" });
   });
 
+  it("and stopped again before it goes on, tells what lies there from before", async () => {
+    const out = film();
+    const controller = new AbortController();
+    await run({ out }, { signal: controller.signal }, (event) => {
+      if (event.type === "step" && event.step === 2) controller.abort();
+    });
+    const again = await run({ out }, { resume: true, signal: AbortSignal.abort() });
+    expect(again.last).toEqual({ type: "interrupted", step: 2, steps: 3, latents: latentsPath(out) });
+  });
+
+  it("goes on with what was wished for beside the film", async () => {
+    const vae = publishedVae();
+    const options = { files: { folder: t2v, vae }, size: { width: 32, height: 16 }, frames: 1, out: film() };
+    const controller = new AbortController();
+    await run({ ...options, keepLatents: true }, { preview: true, signal: controller.signal }, (event) => {
+      if (event.type === "step") controller.abort();
+    });
+    const rest = await run({ ...options, keepLatents: false }, { resume: true });
+    expect(rest.of("preview").map(({ step }) => step)).toEqual([2, 3]);
+    expect(rest.of("finished")[0]!.latents).toBe(latentsPath(options.out));
+    expect(rest.latents()).toHaveLength(16 * 2 * 4);
+  });
+
+  it("while the second expert loads stops before its first step, all before it saved", async () => {
+    const controller = new AbortController();
+    const out = film();
+    let high = 0;
+    const cut = await run({ out, steps: 4 }, { signal: controller.signal }, (event) => {
+      if (event.type === "stage" && event.detail.includes("low-noise")) {
+        controller.abort();
+        // As it lies there while the expert loads: a kill would lose nothing.
+        expect(loadLatents(latentsPath(out)).scheduler.step).toBe(high);
+      }
+      if (event.type === "step") high++;
+    });
+    expect(high).toBeGreaterThan(0);
+    expect(cut.last).toEqual({ type: "interrupted", step: high, steps: 4, latents: latentsPath(out) });
+  });
+
+  it("hears of it between the two passes of a step", async () => {
+    const { dit: config } = wanModels["tiny-t2v"];
+    const before = device.memory().live;
+    {
+      using dit = loadDit(device, join(t2v, "low_noise_model.safetensors"), { dtype: "f32" });
+      const values = new Float32Array(2 * config.textDim);
+      using text = uploadText(device, { values, shape: [2, config.textDim] });
+      let turns = 0;
+      const loop = denoise({
+        expert: () => dit,
+        scheduler: createScheduler("euler", { steps: 1, shift: 5 }),
+        latents: new Float32Array(16 * 4),
+        shape: [16, 1, 2, 2],
+        text: { positive: text, negative: text },
+        guidance: { low: 3, high: 3 },
+      });
+      setImmediate(() => turns++);
+      await loop.next();
+      expect(turns).toBe(1);
+    }
+    expect(device.memory().live).toBe(before);
+  });
+
+  it("sweeps away what a film's killed writer left long ago, and nothing that may be written to", async () => {
+    const { pid } = spawnSync(process.execPath, ["-e", ""]);
+    const folder = path("swept");
+    mkdirSync(folder);
+    const left = `.partial-${pid}-0123abcd.mp4`;
+    const [old, mine] = [join(folder, left), join(folder, `.partial-${process.pid}-0123abcd.mp4`)];
+    for (const file of [old, mine]) {
+      writeFileSync(file, "half a film");
+      utimesSync(file, 1, 1);
+    }
+    await run({ out: join(folder, "film.mp4"), steps: 1 });
+    expect(readdirSync(folder).filter((name) => name.startsWith(".partial"))).toEqual([basename(mine)]);
+  });
+
   it("never loses an unfinished run to a new one, nor goes on with other settings", async () => {
     const out = film();
     const controller = new AbortController();
@@ -323,8 +409,7 @@ describe("interrupting", () => {
 
 describe("previews", () => {
   it("come after each step with a published autoencoder, and are left out with a word for others", async () => {
-    // The published sizes, every weight zero: what is decoded is of no interest here.
-    const vae = writeSparse(path("Wan2.1_VAE.safetensors"), vaeShapes(vaeConfigs.vae21), "f32");
+    const vae = publishedVae();
     const options = { files: { folder: t2v, vae }, size: { width: 32, height: 16 }, frames: 1 };
     const result = await run(options, { preview: true });
     const previews = result.of("preview");
@@ -450,20 +535,21 @@ describe("LoRA", () => {
 describe("bad input", () => {
   const rejected: [what: string, options: Partial<GenerateOptions>, code: string, words: RegExp][] = [
     ["an unknown task", { task: "tiny-t2w" }, "generate.unknown-task", /did you mean --task tiny-t2v/],
-    ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v/],
-    ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /cannot be run yet/],
+    ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v.* --task i2v-A14B/],
+    ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /cannot be run yet.* choose one/],
     ["no prompt", { prompt: " " }, "generate.no-prompt", /--prompt/],
     ["a size that does not divide", { size: { width: 60, height: 40 } }, "size.not-divisible", /nearest is 64\*48/],
     ["a size of nothing", { size: { width: 0, height: 32 } }, "size.not-divisible", /multiples of 16/],
-    ["no frames", { frames: 0 }, "generate.bad-frames", /at least one frame/],
+    ["no frames", { frames: 0 }, "generate.bad-frames", /at least one frame.* e\.g\. 9/],
     ["a picture for text alone", { image: "x.png" }, "generate.image-unused", /tiny-ti2v/],
     ["no picture for image to video", { task: "i2v-A14B" }, "generate.image-missing", /--image/],
     ["a missing picture", { task: "tiny-ti2v", image: "/no/such.png" }, "media.not-found", /such\.png/],
     ["an unknown sampler", { sampler: "unipcc" }, "generate.unknown-sampler", /did you mean unipc/],
     ["too many steps", { steps: 100_000 }, "scheduler.options", /10000 steps/],
     ["a shift of zero", { shift: 0 }, "scheduler.options", /positive shift/],
-    ["guidance that is no number", { guidance: Number.NaN }, "generate.bad-guidance", /NaN/],
-    ["unknown noise", { noise: "gauss" }, "noise.unknown", /torch-cpu/],
+    ["guidance that is no number", { guidance: Number.NaN }, "generate.bad-guidance", /NaN.* e\.g\. 5/],
+    ["unknown noise", { noise: "gauss" }, "noise.unknown", /torch-cpu.* same on every device/],
+    ["a mistyped noise", { noise: "torch_cpu" }, "noise.unknown", /did you mean torch-cpu\?/],
     [
       "noise of an unknown GPU",
       { noise: "torch-cuda:RTX 409" },
@@ -476,7 +562,12 @@ describe("bad input", () => {
     ["a film in no folder", { out: "/no/such/folder/x.mp4" }, "generate.bad-output", /no folder \/no\/such/],
     ["a film that is no MP4", { out: "film.gif" }, "generate.bad-output", /\.mp4/],
     ["a LoRA that is not there", { loras: [{ path: "/no/lora.safetensors", strength: 1 }] }, "io.not-found", /lora/],
-    ["a strength that is no number", { loras: [{ path: "x", strength: Number.NaN }] }, "lora.bad-strength", /NaN/],
+    [
+      "a strength that is no number",
+      { loras: [{ path: "x", strength: Number.NaN }] },
+      "lora.bad-strength",
+      /NaN.* as trained/,
+    ],
   ];
   it.each(rejected)("%s", async (_what, options, code, words) => {
     const error = await run(options).then(

@@ -2,7 +2,7 @@
 import { homedir } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isKinoraError } from "../../base/errors.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { kinoraVersion } from "../../base/version.ts";
 import { freeSpace, lookAtMachine, type Machine } from "../../device/machine.ts";
@@ -191,7 +191,12 @@ export const doctorCommand = command({
 Looks at Node, processor, memory and disks, oneDNN, FFmpeg, NVIDIA GPUs with their driver and libraries (by their files
 alone), and the models that ship with Kinora. Changes nothing. KINORA_ONEDNN names another oneDNN library, KINORA_CACHE
 another cache folder.`,
-  async run({ json }, _positionals, out) {
+  async run({ json }, positionals, out) {
+    if (positionals.length > 0) {
+      throw new KinoraError("cli.bad-arguments", `doctor takes no argument ${JSON.stringify(positionals[0])}`, {
+        hint: "kinora doctor looks at everything",
+      });
+    }
     const report = examine();
     out.data(json ? JSON.stringify(report, null, 2) : describe(report));
     return 0;

@@ -1,14 +1,20 @@
 // `kinora generate`: reads generate.py's flags and Kinora's own, runs the generation, draws its progress.
 import { existsSync } from "node:fs";
-import { KinoraError } from "../../base/errors.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { nearestName } from "../../base/nearest.ts";
 import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
 import type { DeviceName } from "../../device/device.ts";
-import type { GenerateEvent } from "../../protocol/generate-events.ts";
+import type { OpenedDevice } from "../../device/open-device.ts";
+import type { GenerateEvent, GenerateStage } from "../../protocol/generate-events.ts";
 import { type ModelName, modelNames } from "../../protocol/model-media.ts";
-import type { Recipe } from "../../protocol/recipe.ts";
+import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
 import type { GenerateOptions, LoraChoice } from "../../sample/request.ts";
-import { command, type Option, type Output, type Values } from "../command.ts";
-import { parseSize, parseWholeNumber } from "../parse.ts";
+import { command, noteOn, type Option, type Output, type Values } from "../command.ts";
+import { Interrupt } from "../interrupt.ts";
+import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
+import { secondsLeft, timeLeft } from "../progress.ts";
+
+const loraExperts: readonly LoraExpert[] = ["high", "low", "both"];
 
 /** Those that need CLIP come later. */
 const tasks = modelNames.filter((name: ModelName) => name !== "i2v-14B" && name !== "flf2v-14B");
@@ -41,7 +47,7 @@ const options = {
   seed: { type: "string", value: "N", help: "-1 draws one and says it (default -1)" },
   noise: { type: "string", value: "NAME", help: "kinora, torch-cpu, torch-cuda or torch-cuda:GPU (default kinora)" },
   dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
-  device: { type: "string", value: "NAME", help: "auto, cpu or reference", default: "auto" },
+  device: { type: "string", value: "NAME", help: "auto, cpu or reference (default auto; with --resume the run's own)" },
   from: { type: "string", value: "FILE", help: "repeat what a film's recipe says; other options go before it" },
   resume: { type: "boolean", help: "go on with the run that was stopped at --out" },
   "keep-latents": { type: "boolean", help: "keep the latents beside the film" },
@@ -63,12 +69,15 @@ const options = {
 } as const satisfies Record<string, Option>;
 
 const details = `
-Every flag of the official generate.py is accepted. What its memory and multi-GPU flags ask for happens anyway, or has
-no meaning on one device: they are accepted and change nothing.
+The flags of the official generate.py for these tasks are taken as they are, --save_file for --out and --base_seed for
+--seed too. What its memory and multi-GPU flags ask for happens anyway, or has no meaning on one device: they change
+nothing. --use_prompt_extend is refused, since it would change the result.
 
 A checkpoint is an official folder, a diffusers folder, or single files in any layout (also ComfyUI's, which carry
 their tokenizer). The film carries its recipe: kinora show prints it, --from repeats it. After each step what is done
-lies beside the film (FILE.latents.safetensors): Ctrl-C or a crash loses at most a step, --resume goes on.
+lies beside the film (FILE.latents.safetensors): Ctrl-C or a crash loses at most a step, --resume goes on. Ctrl-C is
+heard at the end of a step; once more ends the run at once. While models load and texts are encoded, and where steps
+take long, the first ends it at once.
 
 Examples:
   kinora generate --task tiny-t2v --prompt "a red circle moves to the right on a blue background" --out out.mp4
@@ -92,15 +101,13 @@ const withoutEffect = [
   "prompt_extend_target_lang",
 ] as const satisfies readonly (keyof typeof options)[];
 
-function parseNumber(option: string, text: string): number {
-  const value = Number(text);
-  if (text.trim() !== "" && Number.isFinite(value)) return value;
-  throw new KinoraError("cli.bad-number", `${option} is wrong`, { expected: "a number", actual: text });
-}
-
 function parseSeed(option: string, text: string): bigint {
   if (/^-?\d+$/.test(text.trim())) return BigInt(text);
-  throw new KinoraError("cli.bad-number", `${option} is wrong`, { expected: "a whole number", actual: text });
+  throw new KinoraError("cli.bad-number", `${option} is wrong`, {
+    expected: "a whole number",
+    actual: text,
+    hint: `e.g. ${option} 42`,
+  });
 }
 
 /** `5`, or the official order of two, low noise first: `3,4`, `"3.0 4.0"`, `(3.0, 4.0)`. */
@@ -113,21 +120,53 @@ export function parseGuidance(text: string): number | { low: number; high: numbe
   if (low !== undefined && parts.length === 1) return low;
   if (low !== undefined && high !== undefined && parts.length === 2) return { low, high };
   throw new KinoraError("cli.bad-value", "--sample_guide_scale takes one scale, or two: low noise, high noise", {
-    expected: "e.g. 5 or 3,4",
+    expected: "a number, or two with a comma",
     actual: text,
+    hint: "e.g. 5 or 3,4",
   });
 }
 
-/** `FILE[:strength][@high|low|both]`; a colon or @ elsewhere belongs to the name. */
+const numeric = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
+const loraForm = "FILE[:strength][@high|low|both]";
+
+/** `FILE[:strength][@high|low|both]`, in either order; a colon or @ elsewhere belongs to the name. */
 export function parseLora(text: string): LoraChoice {
-  const [, before = "", expert] = /^(.*?)(?:@(high|low|both))?$/s.exec(text)!;
-  const [, path = "", strength] = /^(.*?)(?::([+-]?(?:\d+\.?\d*|\.\d+)))?$/s.exec(before)!;
-  if (path === "" || existsSync(text)) return { path: text, strength: 1 };
-  return {
-    path,
-    strength: strength === undefined ? 1 : Number(strength),
-    ...(expert === undefined ? {} : { expert: expert as "high" | "low" | "both" }),
-  };
+  let path = text;
+  let strength: number | undefined;
+  let expert: LoraExpert | undefined;
+  // What is there by its whole name is meant by it.
+  while (!existsSync(path)) {
+    const behind = /^(.+)([:@])([^/\\:@]*)$/s.exec(path);
+    if (!behind) break;
+    const [, before = "", mark, tail = ""] = behind;
+    if (mark === ":" && strength === undefined && numeric.test(tail)) {
+      strength = Number(tail);
+    } else if (mark === "@" && expert === undefined && loraExperts.some((name) => name === tail)) {
+      expert = tail as LoraExpert;
+    } else if (/\.(?:safetensors|sft|pth|pt|bin)$/i.test(tail)) {
+      break;
+    } else throw badLora(text, mark!, tail);
+    path = before;
+  }
+  return { path, strength: strength ?? 1, ...(expert === undefined ? {} : { expert }) };
+}
+
+function badLora(text: string, mark: string, tail: string): KinoraError {
+  const near = nearestName(tail, loraExperts);
+  const decimal = tail.replace(",", ".");
+  const twice = mark === "@" ? near === tail : numeric.test(tail);
+  const hint = twice
+    ? "each LoRA takes one strength and one expert"
+    : near
+      ? `did you mean @${near}?`
+      : numeric.test(decimal)
+        ? `did you mean :${decimal}?`
+        : "e.g. style.safetensors:0.8@high";
+  return new KinoraError("cli.bad-value", `--lora: ${JSON.stringify(tail)} is out of place`, {
+    expected: loraForm,
+    actual: text,
+    hint,
+  });
 }
 
 /** One value under two names; throws where they disagree. */
@@ -136,19 +175,17 @@ function either(given: Given, name: "out" | "seed", official: "save_file" | "bas
   if (own !== undefined && theirs !== undefined && own !== theirs) {
     throw new KinoraError("cli.bad-arguments", `--${name} and --${official} mean the same and differ`, {
       actual: `${own} and ${theirs}`,
+      hint: "give one of them",
     });
   }
   return own ?? theirs;
 }
 
 function readOptions(given: Given, second: string | undefined): GenerateOptions & { named: string | undefined } {
-  const { dtype, sample_guide_scale: scale } = given;
-  if (dtype !== undefined && dtype !== "bf16" && dtype !== "f32") {
-    throw new KinoraError("cli.bad-value", "--dtype is wrong", { expected: "bf16 or f32", actual: dtype });
-  }
+  const { sample_guide_scale: scale } = given;
   const seed = either(given, "seed", "base_seed");
   const named = either(given, "out", "save_file");
-  const numbers = <T>(text: string | undefined, parse: (text: string) => T) =>
+  const read = <T>(text: string | undefined, parse: (text: string) => T) =>
     text === undefined ? undefined : parse(text);
   return {
     named,
@@ -156,15 +193,15 @@ function readOptions(given: Given, second: string | undefined): GenerateOptions 
     prompt: given.prompt,
     negative: given.negative,
     image: given.image,
-    size: numbers(given.size, parseSize),
-    frames: numbers(given.frame_num, (text) => parseWholeNumber("--frame_num", text)),
+    size: read(given.size, parseSize),
+    frames: read(given.frame_num, (text) => parseWholeNumber("--frame_num", text)),
     sampler: given.sample_solver,
-    steps: numbers(given.sample_steps, (text) => parseWholeNumber("--sample_steps", text)),
-    shift: numbers(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
-    guidance: numbers(scale, (text) => parseGuidance(second === undefined ? text : `${text} ${second}`)),
-    seed: numbers(seed, (text) => parseSeed("--seed", text)),
+    steps: read(given.sample_steps, (text) => parseWholeNumber("--sample_steps", text)),
+    shift: read(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
+    guidance: read(scale, (text) => parseGuidance(second === undefined ? text : `${text} ${second}`)),
+    seed: read(seed, (text) => parseSeed("--seed", text)),
     noise: given.noise,
-    dtype,
+    dtype: read(given.dtype, (text) => parseChoice("--dtype", text, ["bf16", "f32"])),
     loras: given.lora.map(parseLora),
     files: {
       folder: given.ckpt_dir,
@@ -189,45 +226,37 @@ function defaultName(task: string, prompt: string, seed: bigint): string {
   return `${task}-${[...words].slice(0, 40).join("").replace(/-+$/, "")}-${seed}.mp4`;
 }
 
-/** Above this, a step is too long to wait for: the keyboard's interrupt then ends the process, as it would by itself. */
-const LONG_STEP_SECONDS = 20;
+/** Stages in which no signal is heard until they end. Nothing is lost there: what is done lies on disk. */
+const deaf: ReadonlySet<GenerateStage> = new Set(["text", "image", "load"]);
 
-/** The first Ctrl-C asks to stop, the second stops; between long steps only the saved state counts. */
-class Interrupt implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #out: Output;
-  #armed = true;
-  readonly #onSignal = (): void => {
-    if (this.#controller.signal.aborted) process.exit(130);
-    this.#controller.abort();
-    this.#out.note("stopping after this step (once more stops at once)");
-  };
+/** Above this, a step is too long to wait for. */
+const LONG_SECONDS = 20;
 
-  constructor(out: Output) {
-    this.#out = out;
-    process.on("SIGINT", this.#onSignal);
-    process.on("SIGTERM", this.#onSignal);
+/** Leaves signals to the system, which ends the process at once, where they would only be heard after a long time. */
+class Hearing {
+  readonly #interrupt: Interrupt;
+  readonly #say: (text: string) => void;
+  #since = Date.now();
+  #deaf = false;
+  #long = false;
+
+  constructor(interrupt: Interrupt, say: (text: string) => void) {
+    this.#interrupt = interrupt;
+    this.#say = say;
   }
 
-  get signal(): AbortSignal {
-    return this.#controller.signal;
+  after(event: GenerateEvent): void {
+    const seconds = (Date.now() - this.#since) / 1000;
+    this.#since = Date.now();
+    if (event.type === "stage") this.#deaf = deaf.has(event.stage);
+    const piece = event.type === "step" || (event.type === "progress" && event.stage === "decode");
+    if (piece && !this.#long && seconds > LONG_SECONDS) {
+      this.#long = true;
+      const how = "Ctrl-C now ends the run at once, and --resume goes on from what is saved";
+      this.#say(`${event.type === "step" ? "a step" : "a piece of film"} takes ${formatSeconds(seconds)}: ${how}`);
+    }
+    this.#interrupt.listen(!this.#deaf && !this.#long);
   }
-
-  afterStep(seconds: number): void {
-    if (seconds < LONG_STEP_SECONDS || !this.#armed) return;
-    this[Symbol.dispose]();
-    this.#out.note("steps are long: Ctrl-C stops at once, and --resume goes on from the last finished step");
-  }
-
-  [Symbol.dispose](): void {
-    this.#armed = false;
-    process.off("SIGINT", this.#onSignal);
-    process.off("SIGTERM", this.#onSignal);
-  }
-}
-
-function left(seconds: number): string {
-  return seconds >= 1 ? `, about ${formatSeconds(seconds)} left` : "";
 }
 
 /** What a person reads of an event; progress is counted from `since`, and of two `experts` the one at work is named. */
@@ -241,7 +270,7 @@ function tell(event: GenerateEvent, { since, experts }: { since: number; experts
       break;
     case "progress": {
       const { done, total, stage, unit } = event;
-      const eta = left((((Date.now() - since) / 1000) * (total - done)) / Math.max(1, done));
+      const eta = timeLeft(since, done, total);
       if (unit === "frames") out.progress(`decoding: frame ${done} of ${total}${eta}`);
       else out.progress(`${stage === "hash" ? "hashing" : stage}: ${formatBytes(done)} of ${formatBytes(total)}${eta}`);
       break;
@@ -249,7 +278,7 @@ function tell(event: GenerateEvent, { since, experts }: { since: number; experts
     case "step": {
       const { step, steps, expert, secondsPerStep, etaSeconds } = event;
       const which = experts ? ` (${expert} noise)` : "";
-      out.progress(`step ${step} of ${steps}${which}, ${secondsPerStep.toFixed(2)} s a step${left(etaSeconds)}`);
+      out.progress(`step ${step} of ${steps}${which}, ${secondsPerStep.toFixed(2)} s a step${secondsLeft(etaSeconds)}`);
       break;
     }
     case "recipe":
@@ -308,8 +337,9 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
     import("../../io/content-hash.ts"),
     import("../../device/open-device.ts"),
   ]);
+  const say = noteOn(out, given.json);
   const ignored = withoutEffect.filter((name) => given[name] !== undefined && given[name] !== false);
-  if (ignored.length > 0) out.note(`without effect here: ${ignored.map((name) => `--${name}`).join(", ")}`);
+  if (ignored.length > 0) say(`without effect here: ${ignored.map((name) => `--${name}`).join(", ")}`);
   const hashes = new hashing.HashCache(hashing.cacheFolder(process.env));
 
   if (given.resume && named === undefined) {
@@ -324,12 +354,13 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
   const complete = repeats ? await recipes.repeatOptions(repeats, asked, hashes) : asked;
   const { request, notes } = resolveRequest(complete);
   if (named === undefined) request.out = defaultName(request.model.name, request.prompt, request.seed);
-  for (const note of notes) out.note(note);
+  for (const note of notes) say(note);
 
-  const { device, note } = openDevice(given.device as DeviceName | "auto");
-  if (note) out.note(note);
+  const { device, note } = openAsked(given.device, given.resume ? repeats?.device : undefined, openDevice);
+  if (note) say(note);
   try {
-    using interrupt = new Interrupt(out);
+    using interrupt = new Interrupt(() => say("stopping after this step; once more ends at once"));
+    const hearing = new Hearing(interrupt, say);
     let loadedBytes = 0;
     const loading = (bytes: number) => {
       loadedBytes += bytes;
@@ -341,7 +372,7 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
       resume: given.resume,
       ...(given.from !== undefined && repeats ? { repeats } : {}),
       preview: given.preview,
-      loading,
+      ...(given.json ? {} : { loading }),
     });
     let since = Date.now();
     for await (const event of events) {
@@ -351,7 +382,7 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
       }
       if (given.json) out.note(JSON.stringify(jsonEvent(event)));
       else tell(event, { since, experts: request.model.boundary !== undefined }, out);
-      if (event.type === "step") interrupt.afterStep(event.seconds);
+      hearing.after(event);
       if (event.type === "preview") await writePreview(event, request.out);
       if (event.type === "interrupted") return stoppedEarly(event, request.out, given.json, out);
       if (event.type === "finished") finish(event, given.json, out);
@@ -359,6 +390,23 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
     return 0;
   } finally {
     device[Symbol.dispose]();
+  }
+}
+
+/** The device that was asked for, else the one the run that goes on was begun on. Throws `device.unavailable`. */
+function openAsked(
+  asked: string | undefined,
+  begunOn: string | undefined,
+  open: (choice: DeviceName | "auto") => OpenedDevice,
+): OpenedDevice {
+  try {
+    return open((asked ?? begunOn ?? "auto") as DeviceName | "auto");
+  } catch (error) {
+    if (asked !== undefined || begunOn === undefined || !isKinoraError(error)) throw error;
+    throw new KinoraError(error.code, `the run was begun on device ${begunOn}: ${error.message}`, {
+      hint: "--device auto goes on with another; the last bits may then differ",
+      cause: error,
+    });
   }
 }
 

@@ -107,7 +107,7 @@ export async function openInput(path: string): Promise<FormatContext> {
     throw new KinoraError(
       code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error",
       `opening ${JSON.stringify(path)}: ${(error as Error).message}`,
-      { cause: error },
+      { ...(code === "ENOENT" ? { hint: "check the path" } : {}), cause: error },
     );
   }
   if (bytes === 0) throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`);
