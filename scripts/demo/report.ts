@@ -9,7 +9,7 @@ import { kinoraVersion } from "../../src/base/version.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
 import { writePng } from "../../src/io/image/write.ts";
 import type { LogLine } from "../../src/protocol/train-log.ts";
-import { chart, colors, validationCharts } from "../../src/train/run-page.ts";
+import { chart, lossCurves, validationCharts } from "../../src/train/run-page.ts";
 import { type AttributeTally, scored, tally } from "../tiny/analyser/score.ts";
 import { readClip } from "../tiny/clips.ts";
 import { contactSheet } from "../tiny/world/contact-sheet.ts";
@@ -177,10 +177,7 @@ ${table([{ title: "goal" }, { title: "wanted" }, { title: "measured" }, { title:
 function lossChart(log: readonly LogLine[]): Html {
   const steps = log.filter((line) => line.kind === "step");
   return html`<p class="soft">The loss of a step depends on its noise level more than on what is learnt; the held-out loss below does not.</p>
-${chart([
-  { name: "each step", color: colors[7]!, points: steps.map(({ step, loss }) => [step, loss] as const), faint: true },
-  { name: "smoothed loss", color: colors[0]!, points: steps.map(({ step, smoothed }) => [step, smoothed] as const) },
-])}`;
+${chart(lossCurves(steps))}`;
 }
 
 function timeTable({ settings, work, measures, training }: Results, spent: number): Html {
