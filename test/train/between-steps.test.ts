@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, utime
 import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { KinoraError } from "../../src/base/errors.ts";
+import { readLoraFile } from "../../src/lora/read.ts";
 import type { StepLine, ValidationLine } from "../../src/protocol/train-log.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { PreviewRequest } from "../../src/train/preview.ts";
@@ -45,9 +46,7 @@ describe("judging", () => {
     const whole = await narrowSettings(folder, { ...more, output: "judged" });
     await trainAll(whole);
     const lines = judged(readLog(whole.output));
-    expect(lines.join(", ")).toBe(
-      "high 0, high 5, low 7, low 10, high 13, high 15, high 20, low 23, low 24, high 24",
-    );
+    expect(lines.join(", ")).toBe("high 0, high 5, low 7, low 10, high 13, high 15, high 20, low 23, low 24, high 24");
     const parts = await narrowSettings(folder, { ...more, output: "judged-parts" });
     for (const last of [5, 10, 12, 13, 14, 23]) {
       const stop = new AbortController();
@@ -158,6 +157,39 @@ describe("the log", () => {
     const { result, events } = await trainAll(settings);
     expect(result.files).toEqual(["style_high_noise.safetensors"]);
     expect(notes(events)).toEqual([expect.stringContaining("the low-noise expert gets none of the 2 steps")]);
+  });
+});
+
+describe("a checkpoint's own boundary", () => {
+  it("parts the noise levels of training, judging and previews, and stands in the files", async () => {
+    const place = path("boundary");
+    cpSync(join(folder, "checkpoint"), join(place, "checkpoint"), { recursive: true });
+    cpSync(join(folder, "clips"), join(place, "clips"), { recursive: true });
+    writeFileSync(join(place, "checkpoint/model_index.json"), JSON.stringify({ boundary_ratio: 0.5 }));
+    writeFileSync(join(place, "prompts.txt"), "a red circle\n");
+    const settings = await narrowSettings(place, {
+      steps: 6,
+      time: { sampling: "uniform" },
+      validation: { hold_out: 1, sigmas: 1 },
+      preview: { prompts: "prompts.txt" },
+    });
+    const boundaries: (number | undefined)[] = [];
+    // biome-ignore lint/correctness/useYield: it only looks at what it is asked
+    const preview = async function* ({ boundary }: PreviewRequest) {
+      boundaries.push(boundary);
+    };
+    const { events } = await trainAll(settings, { preview });
+    expect(boundaries).toEqual([0.5]);
+    for (const { expert, sigmas } of steps(events))
+      for (const sigma of sigmas) expect(sigma >= 0.5 ? "high" : "low").toBe(expert);
+    const levels = events.flatMap((event) => (event.type === "validation" ? [event.line.bands[0]!.sigma] : []));
+    expect(new Set(levels)).toEqual(new Set([0.75, 0.25]));
+    const { metadata } = readLoraFile(join(settings.output, both[0]!));
+    expect(metadata["modelspec.timestep_range"]).toBe("500,1000");
+    rmSync(join(place, "checkpoint/model_index.json"));
+    await expect(
+      trainAll(await narrowSettings(place, { steps: 8, time: { sampling: "uniform" } })),
+    ).rejects.toMatchObject({ code: "train.other-config", message: expect.stringContaining("boundary") });
   });
 });
 
