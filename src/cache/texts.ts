@@ -4,7 +4,7 @@ import { cleanText } from "../io/text-clean/index.ts";
 import type { Tokenizer } from "../io/tokenizer/tokenizer.ts";
 import { embedPrompt, promptTokens } from "../models/wan/prompt.ts";
 import type { TextEncoder } from "../models/wan/text-encoder.ts";
-import type { CacheEvent } from "./events.ts";
+import type { CacheEvent, CutText } from "./events.ts";
 import { type CacheKey, type CacheStore, cacheKey } from "./store.ts";
 
 export interface TextCacheOptions {
@@ -20,6 +20,22 @@ export interface TextCacheOptions {
 }
 
 const VERSION = 1;
+
+/** The texts of more than `length` tokens; the tokenizer is opened where one may be. */
+export async function cutTexts(
+  texts: Iterable<string>,
+  open: () => Promise<Tokenizer>,
+  length: number,
+): Promise<CutText[]> {
+  // A token stands for a byte of the normalised text or more; one more may begin it and one ends it.
+  const mayExceed = (text: string) => Buffer.byteLength(cleanText(text).normalize("NFKC")) + 2 > length;
+  const long = [...new Set(texts)].filter(mayExceed);
+  if (long.length === 0) return [];
+  const tokenizer = await open();
+  return long
+    .map((text) => ({ text, tokens: promptTokens(tokenizer, text, length).total }))
+    .filter(({ tokens }) => tokens > length);
+}
 
 /** Encodes what is missing. Returns the key of every distinct text. */
 export async function* cacheTexts(
@@ -39,7 +55,15 @@ export async function* cacheTexts(
     length,
     stored: dtype,
   });
-  for (const text of new Set(texts)) {
+  const distinct = new Set(texts);
+  let opened: Tokenizer | undefined;
+  const open = async () => {
+    opened ??= await tokenizer.open();
+    return opened;
+  };
+  const cut = await cutTexts(distinct, open, length);
+  if (cut.length > 0) yield { type: "cut", texts: cut, length };
+  for (const text of distinct) {
     const key = cacheKey(factsOf(text));
     keys.set(text, key);
     if (!store.has("texts", key)) missing.set(key, text);
@@ -47,7 +71,7 @@ export async function* cacheTexts(
   const reused = new Set(keys.values()).size - missing.size;
   yield { type: "cached", kind: "texts", done: 0, of: missing.size, reused, name: "" };
   if (missing.size === 0) return keys;
-  const words = await tokenizer.open();
+  const words = await open();
   using network = options.openEncoder();
   let done = 0;
   for (const [key, text] of missing) {

@@ -5,7 +5,6 @@ import { isKinoraError } from "../base/errors.ts";
 import type { DatasetItem } from "../dataset/items.ts";
 import type { Device } from "../device/device.ts";
 import type { CheckpointSearch } from "../models/wan/checkpoint-files.ts";
-import { defaultNegative } from "../models/wan/prompt.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import type { StepLine } from "../protocol/train-log.ts";
 import type { CachedData } from "./data.ts";
@@ -18,6 +17,7 @@ import type { SamplePrompt } from "./prompt-file.ts";
 import { prune } from "./retention.ts";
 import type { RunLog } from "./run-log.ts";
 import { writeRunPage } from "./run-page.ts";
+import { negativeOf } from "./run-texts.ts";
 import type { TrainSettings } from "./settings.ts";
 import { type RunState, writeState } from "./state.ts";
 import { validate } from "./validation.ts";
@@ -43,9 +43,6 @@ export interface RunParts {
   log: RunLog;
   state: RunState;
 }
-
-export const negativeOf = (prompt: SamplePrompt, model: TrainSettings["model"]): string =>
-  prompt.negative ?? defaultNegative(model);
 
 export class BetweenSteps {
   readonly #run: RunParts;

@@ -16,6 +16,7 @@ import { loadTextEncoder, loadVae } from "../models/wan/load.ts";
 import { openTokenizer, tokenizerFile } from "../models/wan/prompt.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import { drawSeed } from "./draws.ts";
+import { captionTexts } from "./run-texts.ts";
 import type { TrainSettings } from "./settings.ts";
 
 export type DataEvent =
@@ -28,9 +29,6 @@ export interface SplitItems {
   train: DatasetItem[];
   heldOut: DatasetItem[];
 }
-
-/** A caption as the text encoder gets it. */
-export const captionOf = (item: DatasetItem): string => item.caption.text ?? "";
 
 const listed = (names: readonly string[]): string =>
   names.slice(0, 5).join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
@@ -174,7 +172,7 @@ export async function* buildCaches(
       ...abort,
     }),
   );
-  const captions = [...items.map(captionOf), ...(settings.captionDropout > 0 ? [""] : [])];
+  const captions = captionTexts(settings, items);
   const embedded = yield* wrapped(
     cacheTexts([...captions, ...texts], {
       store,

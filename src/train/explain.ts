@@ -1,14 +1,17 @@
 // What a configuration comes to, before anything is loaded: its settings, and what they imply for this dataset.
-
-import { plural } from "../base/units.ts";
+import { formatPercent, plural } from "../base/units.ts";
+import { cutTexts } from "../cache/texts.ts";
 import { bucketsOf } from "../dataset/batches.ts";
 import type { DatasetPlan } from "../dataset/plan.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
+import { openTokenizer, tokenizerFile } from "../models/wan/prompt.ts";
 import { type DataEvent, planItems, type SplitItems } from "./data.ts";
 import { stepsOf } from "./epochs.ts";
 import { expertCounts } from "./expert-order.ts";
 import { rolesOf } from "./readiness.ts";
-import { learningRateAt, scheduleOf } from "./schedule.ts";
+import { captionTexts, previewTexts } from "./run-texts.ts";
+import { cutWarning, datasetWarnings } from "./run-warnings.ts";
+import { learningRateAt, scheduleOf, warmupWarning } from "./schedule.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
 import { expertRange, shareOf } from "./timesteps.ts";
 
@@ -18,6 +21,8 @@ export interface ExplainedRun {
   implied: string[];
   /** Files that give less than they were asked for, and why. */
   dropped: string[];
+  /** What may not be meant, a line each. */
+  warnings: string[];
 }
 
 /** Looks at the dataset's files. Throws as planning does. */
@@ -30,7 +35,23 @@ export async function* explainRun(
     settings: [...explained],
     implied: [...fileLines(settings), ...datasetLines(settings), ...impliedLines(settings, plan, items)],
     dropped: plan.drops.map(({ name, reason, items: lost }) => `${name}: ${reason}${lost > 0 ? ` (−${lost})` : ""}`),
+    warnings: [...datasetWarnings(plan), ...(await textWarnings(settings, items)), ...warmupWarnings(settings, items)],
   };
+}
+
+/** Which texts the model will not read to their end; nothing where there is no tokenizer to count with. */
+async function textWarnings(settings: TrainSettings, { train, heldOut }: SplitItems): Promise<string[]> {
+  const { tokenizer } = searchCheckpoint(settings.model, settings.files).paths;
+  if (tokenizer === undefined) return [];
+  const texts = [...captionTexts(settings, [...train, ...heldOut]), ...previewTexts(settings)];
+  const length = settings.model.dit.textLength;
+  const cut = await cutTexts(texts, async () => openTokenizer(await tokenizerFile(tokenizer)), length);
+  return cut.length > 0 ? [cutWarning(cut, length)] : [];
+}
+
+function warmupWarnings(settings: TrainSettings, { train }: SplitItems): string[] {
+  const warning = warmupWarning(scheduleOf(settings, stepsOf(settings, train).steps));
+  return warning === undefined ? [] : [warning];
 }
 
 /** Which files were found for the run. */
@@ -61,7 +82,6 @@ function datasetLines({ dataset }: TrainSettings): string[] {
   });
 }
 
-const percent = (share: number): string => `${(share * 100).toFixed(1)} %`;
 const rate = (value: number): string => value.toExponential(2);
 
 function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldOut }: SplitItems): string[] {
@@ -97,18 +117,19 @@ function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldO
   if (boundary !== undefined) {
     const share = shareOf(time, expertRange("high", boundary));
     lines.push(
-      `the time sampling alone would give the high-noise expert (σ ≥ ${boundary}) ${percent(share)} of the draws`,
+      `the time sampling alone would give the high-noise expert (σ ≥ ${boundary}) ${formatPercent(share)} of the draws`,
     );
     const counts = expertCounts(experts, steps);
     lines.push(
       experts.train.length > 1
-        ? `${counts.high} steps (${percent(counts.high / steps)}) train the high-noise expert, ${counts.low} (${percent(counts.low / steps)}) the low-noise one, with ${plural(counts.switches, "change")} between them`
+        ? `${counts.high} steps (${formatPercent(counts.high / steps)}) train the high-noise expert, ${counts.low} (${formatPercent(counts.low / steps)}) the low-noise one, with ${plural(counts.switches, "change")} between them`
         : `all ${steps} steps train the ${experts.train[0]}-noise expert`,
     );
   }
   const schedule = scheduleOf(settings, steps);
   const at = [0, schedule.warmup, Math.floor(steps / 2), steps - 1];
   const rates = [...new Set(at)]
+    .filter((step) => step < steps)
     .sort((a, b) => a - b)
     .map((step) => `${rate(learningRateAt(schedule, step, optimizer.learningRate))} at step ${step + 1}`);
   lines.push(`learning rate: ${rates.join(", ")}`);

@@ -8,7 +8,7 @@ import { makeFolder, sweepPartials } from "../io/atomic.ts";
 import type { HashCache } from "../io/content-hash.ts";
 import { FileLock } from "../io/file-lock.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
-import { BetweenSteps, negativeOf } from "./between-steps.ts";
+import { BetweenSteps } from "./between-steps.ts";
 import { buildCaches, hashExperts, planItems } from "./data.ts";
 import { LoraDropout } from "./dropout.ts";
 import { EpochBatches, stepsOf } from "./epochs.ts";
@@ -20,7 +20,8 @@ import type { PreviewMaker } from "./preview.ts";
 import { checkReady } from "./readiness.ts";
 import { checkFixed, fixedDataset, fixedExperts, fixedSettings } from "./resume.ts";
 import { RunLog } from "./run-log.ts";
-import { learningRateAt, scheduleOf } from "./schedule.ts";
+import { previewTexts } from "./run-texts.ts";
+import { learningRateAt, scheduleOf, warmupWarning } from "./schedule.ts";
 import type { TrainSettings } from "./settings.ts";
 import { freshState, type RunState, readState, stateFolder } from "./state.ts";
 import { type StepResult, trainStep } from "./step.ts";
@@ -74,7 +75,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   }
   const abort = signal ? { signal } : {};
   fix(fixedExperts(files, yield* hashExperts(settings, { hashes, files, ...abort })));
-  const texts = prompts.flatMap((prompt) => [prompt.prompt, negativeOf(prompt, settings.model)]);
+  const texts = prompts.length > 0 ? previewTexts(settings) : [];
   const data = yield* buildCaches(settings, items, { device, hashes, files, texts, ...abort });
   fix(fixedDataset(data));
 
@@ -139,6 +140,8 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       const text = `the ${expert}-noise expert gets none of the ${steps} steps: no file is written for it; more steps or another experts.high_share give it some`;
       yield { type: "note", text };
     }
+    const warmup = warmupWarning(schedule);
+    if (warmup !== undefined) yield { type: "note", text: warmup };
     if (first < steps) yield* between.previews(first);
     let begun: number | undefined;
     for (let step = first; step < steps; step++) {

@@ -1,6 +1,7 @@
 // What a training run will take, from the null device: the code that trains, run on a device that only counts, over the
 // run's own checkpoints (their headers; nothing is loaded), buckets and settings.
 import { bucketsOf } from "../dataset/batches.ts";
+import { estimateTokens } from "../dataset/caption/caption-text.ts";
 import type { DatasetItem } from "../dataset/items.ts";
 import { cpuMemoryModel } from "../device/cpu/memory-model.ts";
 import type { MemoryCategory } from "../device/device.ts";
@@ -16,7 +17,9 @@ import { type DataEvent, planItems } from "./data.ts";
 import { LoraDropout } from "./dropout.ts";
 import { stepsOf } from "./epochs.ts";
 import { type DitSource, openDitFile, openExpert } from "./expert-model.ts";
-import { gatherBatchGradients, type TrainingSample } from "./gradients.ts";
+import { gatherBatchGradients } from "./gradients.ts";
+import { plannedSample } from "./planned-sample.ts";
+import { captionTexts, previewTexts } from "./run-texts.ts";
 import type { TrainSettings } from "./settings.ts";
 
 /** Arithmetic, traffic and calls: what time is estimated from. */
@@ -158,7 +161,7 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
   const all = [...items.train, ...items.heldOut];
   const phases = [
     planLatents(settings, files, all, assumed),
-    planTexts(settings, files, all, assumed),
+    planTexts(settings, files, [...captionTexts(settings, all), ...previewTexts(settings)], assumed),
     training,
     planPreviews(device, settings, files, model),
   ].flatMap((phase) => phase ?? []);
@@ -186,21 +189,6 @@ function batchArrays({ model }: TrainSettings, bucket: BucketPlan): number {
   return 4 * volume * (4 + model.dit.inputChannels / shape[0]) * bucket.batch;
 }
 
-function plannedSample(device: NullDevice, { model }: TrainSettings, size: BucketPlanSize): TrainingSample {
-  const { shape } = latentSize(model, size);
-  const volume = shape.reduce((product, length) => product * length, 1);
-  const extra = model.dit.inputChannels - shape[0];
-  return {
-    clean: new Float32Array(volume),
-    noise: new Float32Array(volume),
-    shape,
-    sigma: 0.5,
-    text: empty(device, [model.dit.textLength, model.dit.textDim], "f32"),
-    ...(extra > 0 ? { channels: new Float32Array((volume / shape[0]) * extra) } : {}),
-  };
-}
-
-type BucketPlanSize = Pick<BucketPlan, "width" | "height" | "frames">;
 type Trainable = ReturnType<typeof openExpert>;
 
 async function planBucket(
@@ -214,7 +202,7 @@ async function planBucket(
   const { optimizer } = model.training!;
   const gather = async () => {
     using _scope = openScope(device);
-    const samples = Array.from({ length: batch }, () => plannedSample(device, settings, bucket));
+    const samples = Array.from({ length: batch }, () => plannedSample(device, settings.model, bucket));
     await gatherBatchGradients(model.dit, samples, { checkpointed: settings.checkpointing });
   };
   device.resetPeak();
@@ -243,7 +231,7 @@ async function planUpdate(device: NullDevice, settings: TrainSettings, model: Tr
   const [width, height] = settings.model.vae.stride.slice(1).map((stride) => stride * 2) as [number, number];
   {
     using _scope = openScope(device);
-    await gatherBatchGradients(model.dit, [plannedSample(device, settings, { width, height, frames: 1 })]);
+    await gatherBatchGradients(model.dit, [plannedSample(device, settings.model, { width, height, frames: 1 })]);
   }
   device.counters.reset();
   await optimizer.gradientNorm();
@@ -289,7 +277,7 @@ function planLatents(
 function planTexts(
   settings: TrainSettings,
   files: CheckpointSearch,
-  items: readonly DatasetItem[],
+  given: readonly string[],
   assumed: string[],
 ): PhasePlan | undefined {
   const path = files.paths.textEncoder;
@@ -299,15 +287,19 @@ function planTexts(
   }
   const device = createNullDevice(cpuMemoryModel);
   using encoder = loadTextEncoder(device, path, { dtype: settings.textDtype });
-  const texts = [...new Set(items.map(({ caption }) => caption.text ?? ""))];
-  // A token has about four characters of a Latin script; the longest caption decides the memory.
-  const tokens = (text: string) => Math.min(settings.model.dit.textLength, Math.ceil(text.length / 4) + 1);
+  const { textLength } = settings.model.dit;
+  // The longest text decides the memory; texts of one length cost the same.
+  const counts = new Map<number, number>();
+  for (const text of new Set(given)) {
+    const tokens = Math.min(textLength, estimateTokens(text));
+    counts.set(tokens, (counts.get(tokens) ?? 0) + 1);
+  }
   let total = none;
-  for (const text of texts) {
+  for (const [tokens, texts] of counts) {
     device.counters.reset();
     using _scope = openScope(device);
-    encoder.encode(new Int32Array(tokens(text)));
-    total = plus(total, work(device));
+    encoder.encode(new Int32Array(tokens));
+    total = plus(total, work(device), texts);
   }
   return { name: "texts", ...peaks(device), work: total };
 }

@@ -5,14 +5,14 @@ import { selectsLinear } from "../lora/targets.ts";
 import { WanDit } from "../models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../models/wan/fp8-blocks.ts";
 import type { WanModel } from "../models/wan/params.ts";
-import { clipShape, type ForwardPlan, latentSize, peakBytes, type VideoSize } from "../models/wan/plan.ts";
+import { type ForwardPlan, latentSize, peakBytes, type VideoSize } from "../models/wan/plan.ts";
 import { RandomWeights } from "../nn/random-weights.ts";
 import { WeightLoader } from "../nn/weights.ts";
 import { openScope } from "../tensor/scope.ts";
-import { empty } from "../tensor/tensor.ts";
 import { AdamW } from "./adamw.ts";
 import { gatherGradients } from "./gradients.ts";
 import { assumedDit } from "./plan-run.ts";
+import { plannedSample } from "./planned-sample.ts";
 
 export interface StepPlanOptions {
   dtype: "f32" | "bf16";
@@ -32,7 +32,7 @@ export interface StepPlan {
 
 /** One LoRA step (batch 1, one expert) of a video: forward, backward, AdamW. A whole run: plan-run.ts. */
 export async function planLoraStep(model: WanModel, size: VideoSize, options: StepPlanOptions): Promise<StepPlan> {
-  const { shape, tokens } = latentSize(model, size);
+  const { tokens } = latentSize(model, size);
   const device = createNullDevice();
   const weights = options.fp8
     ? new WeightLoader(device, assumedDit(model).reader, { keepQuantized: true, quantize: fp8BlockScale })
@@ -48,21 +48,7 @@ export async function planLoraStep(model: WanModel, size: VideoSize, options: St
   device.counters.reset();
   device.resetPeak();
   using _scope = openScope(device);
-  const volume = shape.reduce((product, length) => product * length, 1);
-  const extra = model.dit.inputChannels - shape[0];
-  await gatherGradients(
-    transformer,
-    {
-      clean: new Float32Array(volume),
-      noise: new Float32Array(volume),
-      shape,
-      sigma: 0.5,
-      text: empty(device, [model.dit.textLength, model.dit.textDim], "f32"),
-      ...(model.dit.imageBranch ? { clip: empty(device, clipShape(model.dit.imageBranch), "f32") } : {}),
-      ...(extra > 0 ? { channels: new Float32Array((volume / shape[0]) * extra) } : {}),
-    },
-    { checkpointed: options.checkpointed },
-  );
+  await gatherGradients(transformer, plannedSample(device, model, size), { checkpointed: options.checkpointed });
   optimizer.update(1e-4);
   return {
     tokens,

@@ -4,9 +4,10 @@ import type { Device } from "../device/device.ts";
 import { channelCondition } from "../models/wan/image-condition.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { fromValues } from "../tensor/tensor.ts";
-import { type CachedData, captionOf } from "./data.ts";
+import type { CachedData } from "./data.ts";
 import { drawNoise, drawRng } from "./draws.ts";
 import type { TrainingSample } from "./gradients.ts";
+import { captionOf } from "./run-texts.ts";
 import type { TrainSettings } from "./settings.ts";
 import { drawSigma, type SigmaRange } from "./timesteps.ts";
 

@@ -38,3 +38,9 @@ export function scheduleOf({ schedule }: Pick<TrainSettings, "schedule">, steps:
   const { warmup, ...rest } = schedule;
   return { ...rest, warmup: "steps" in warmup ? warmup.steps : Math.floor(warmup.share * steps), steps };
 }
+
+/** Said where a run ends before its rate has risen; undefined for all others. */
+export function warmupWarning({ warmup, steps }: Schedule): string | undefined {
+  if (warmup < steps) return undefined;
+  return `the learning rate never reaches its highest: its warm-up takes ${warmup} steps, the run ${steps} (schedule.warmup)`;
+}

@@ -64,6 +64,22 @@ describe("the plan of a run", () => {
     expect(planned.buckets.map(({ frames }) => frames)).toEqual([1, 17]);
   });
 
+  it("counts every text that the run encodes, and signs of other scripts each", async () => {
+    const texts = async (prompts: string, more: Record<string, unknown> = {}) => {
+      const size = " --w 64 --h 64 --f 5 --s 1 --n nothing";
+      writeFileSync(join(folder, "prompts.txt"), `${prompts}${prompts && size}\n`);
+      const preview = prompts ? { preview: { prompts: "prompts.txt" } } : {};
+      const { phases } = await plan(await wholeSettings({ dataset, ...preview, ...more }));
+      return phases.find(({ name }) => name === "texts")!.work.flops;
+    };
+    const captions = await texts("");
+    expect(await texts("", { conditioning: { caption_dropout: 0.1 } })).toBeGreaterThan(captions);
+    const latin = await texts("a red circle");
+    expect(latin).toBeGreaterThan(captions);
+    // Twelve signs as well.
+    expect(await texts("红色圆圈在蓝色背景上移动")).toBeGreaterThan(latin);
+  });
+
   it("needs no checkpoint: it assumes the official files and says so", async () => {
     const settings = await wholeSettings({ dataset });
     const planned = await plan({ ...settings, files: { folder: path("nothing") } }).catch((error: unknown) => error);

@@ -12,6 +12,7 @@ import type { TrainEvent, TrainResult } from "../../train/events.ts";
 import { type ExplainedRun, explainRun } from "../../train/explain.ts";
 import { train } from "../../train/loop.ts";
 import { pageName } from "../../train/run-page.ts";
+import { cutWarning, datasetWarnings } from "../../train/run-warnings.ts";
 import { command, noteOn, type Output } from "../command.ts";
 import { Interrupt } from "../interrupt.ts";
 import { tellProbing, timeLeft } from "../progress.ts";
@@ -84,7 +85,7 @@ async function explain({ settings, explained }: SettledConfig, out: Output): Pro
   });
 }
 
-function explanation({ settings, implied, dropped }: ExplainedRun): string {
+function explanation({ settings, implied, dropped, warnings }: ExplainedRun): string {
   const width = Math.max(...settings.map(({ key }) => key.length));
   const value = Math.min(40, Math.max(...settings.map((row) => row.value.length)));
   const lines = settings.map(({ key, value: text, from, note, idle }) => {
@@ -100,6 +101,7 @@ function explanation({ settings, implied, dropped }: ExplainedRun): string {
     ...(dropped.length > 0
       ? ["", "files that give less than they were asked for", ...dropped.map((line) => `  ${line}`)]
       : []),
+    ...(warnings.length > 0 ? ["", "worth a thought", ...warnings.map((line) => `  ${line}`)] : []),
   ].join("\n");
 }
 
@@ -130,8 +132,16 @@ async function runTraining({ settings, device: choice }: SettledConfig, json: bo
 /** The plan of a dataset is long; machines ask `kinora dataset inspect` for it. */
 function jsonEvent(event: TrainEvent): unknown {
   if (event.type !== "ready") return event;
-  const { type, steps, batchesPerEpoch, resumed, items } = event;
-  return { type, steps, batchesPerEpoch, resumed, items: items.train.length, heldOut: items.heldOut.length };
+  const { type, plan, steps, batchesPerEpoch, resumed, items } = event;
+  return {
+    type,
+    steps,
+    batchesPerEpoch,
+    resumed,
+    items: items.train.length,
+    heldOut: items.heldOut.length,
+    warnings: datasetWarnings(plan),
+  };
 }
 
 function closing({ end, step, steps, output, files, peakBytes }: TrainResult): string {
@@ -189,6 +199,7 @@ export class Narrator {
         const batches = plural(batchesPerEpoch, "batch", "batches");
         out.note(`${plural(items.train.length, "item")}${held}, ${batches} an epoch, ${plural(steps, "step")}`);
         for (const line of lost(plan)) out.note(line);
+        for (const warning of datasetWarnings(plan)) out.note(`note: ${warning}`);
         if (resumed > 0) out.note(resumed === steps ? "all steps are done" : `going on from step ${resumed}`);
         return;
       }
@@ -241,6 +252,10 @@ export class Narrator {
   };
 
   #cache(event: Extract<TrainEvent, { type: "cache" }>["event"]): void {
+    if (event.type === "cut") {
+      this.#out.note(`note: ${cutWarning(event.texts, event.length)}`);
+      return;
+    }
     const what = event.kind === "latents" ? "latents" : "text embeddings";
     if (event.type === "looked") {
       this.#out.progress(`looking for cached ${what}: ${event.done} of ${event.of}`);
