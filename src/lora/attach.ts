@@ -1,8 +1,8 @@
 // Adapters on a model's Linear layers: loaded ones at a strength, fresh ones to train. Not files: see key-formats.ts.
 import { KinoraError } from "../base/errors.ts";
-import { nearestName } from "../base/nearest.ts";
 import type { Adapter, Linear } from "../nn/linear.ts";
 import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";
+import { checkFit } from "./fit.ts";
 
 /** One adapter as values: y += strength·(alpha/rank)·up(down(x)). */
 export interface AdapterValues {
@@ -58,25 +58,10 @@ export function attachLora(
   values: readonly AdapterValues[],
   strength = 1,
 ): AttachedLora {
-  const problems = values.flatMap((value) => {
-    const linear = linears.get(value.module);
-    if (!linear) {
-      const near = nearestName(value.module, linears.keys());
-      return [`${value.module} (no such layer${near ? `; nearest ${near}` : ""})`];
-    }
-    if (value.inputs === linear.inputs && value.outputs === linear.outputs) return [];
-    return [`${value.module} (${value.inputs} → ${value.outputs}; the layer is ${linear.inputs} → ${linear.outputs})`];
+  checkFit(linears, values, {
+    message: "the LoRA does not fit this model",
+    hint: "is it a LoRA for another Wan model? kinora models inspect FILE tells",
   });
-  if (problems.length > 0) {
-    throw new KinoraError(
-      "lora.unmatched",
-      `${problems.length} of ${values.length} LoRA modules do not fit this model`,
-      {
-        actual: problems.slice(0, 10).join(", ") + (problems.length > 10 ? ", …" : ""),
-        hint: "is it a LoRA for another Wan model? kinora models inspect FILE tells",
-      },
-    );
-  }
   const attached = new AttachedLora();
   for (const { module, rank, alpha, down, up } of values) {
     const linear = linears.get(module)!;

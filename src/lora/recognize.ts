@@ -1,10 +1,10 @@
 // Tells what a LoRA file is: its format, ranks and scales, and which Wan models and expert it is made for.
 // Reads the few scalars a LoRA has, not its matrices.
-import { elementCount } from "../base/dtype.ts";
 import type { TensorSource } from "../io/tensor-source.ts";
 import { type WanModelName, wanModels } from "../models/wan/params.ts";
 import { type Expert, expertOfPath } from "../models/wan/recognize.ts";
-import { ditShapes, type Shapes } from "../models/wan/weight-shapes.ts";
+import { ditShapes } from "../models/wan/weight-shapes.ts";
+import { fits, layersOf } from "./fit.ts";
 import {
   isAdapterName,
   type LoraFormat,
@@ -41,18 +41,13 @@ export function looksLikeLora(names: readonly string[]): boolean {
   return names.length > 0 && names.filter(isAdapterName).length > names.length / 2;
 }
 
-function fits(shapes: Shapes, { module, inputs, outputs }: RecognizedModule): boolean {
-  const shape = shapes.get(`${module}.weight`);
-  return shape !== undefined && shape[0] === outputs && elementCount(shape.slice(1)) === inputs;
-}
-
 /** The models that every module fits. One that leaves a model's picture branch alone was hardly made for it. */
 function modelsThatFit(modules: readonly RecognizedModule[]): WanModelName[] {
   const touchesText = modules.some(({ module }) => module.endsWith("cross_attn.k"));
   const touchesImage = modules.some(({ module }) => module.endsWith("_img") || module.startsWith("img_emb"));
   const found = Object.values(wanModels).filter((model) => {
-    const shapes = ditShapes(model.dit);
-    return modules.length > 0 && modules.every((module) => fits(shapes, module));
+    const layers = layersOf(ditShapes(model.dit));
+    return modules.length > 0 && modules.every((module) => fits(layers, module));
   });
   // A LoRA usually covers every block, which tells models of one width but different depth apart.
   const blocks = blocksOf(modules);

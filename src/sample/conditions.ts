@@ -1,12 +1,4 @@
 // How a picture is made ready to condition a video. What it then does to the input: models/wan/image-condition.ts.
-export {
-  channelCondition,
-  firstFrameTimesteps,
-  imposeFirstFrame,
-  type LatentShape,
-  latentFrames,
-} from "../models/wan/image-condition.ts";
-
 import { coverGeometry, stretchedSize } from "../models/wan/image-geometry.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "./image-resize.ts";
 

@@ -4,12 +4,11 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import type { WanDit } from "../models/wan/dit/dit.ts";
+import { firstFrameTimesteps, imposeFirstFrame, type LatentShape } from "../models/wan/image-condition.ts";
+import type { Expert } from "../models/wan/recognize.ts";
 import { openScope } from "../tensor/scope.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
-import { firstFrameTimesteps, imposeFirstFrame, type LatentShape } from "./conditions.ts";
 import type { Scheduler } from "./schedulers/scheduler.ts";
-
-export type Expert = "high" | "low";
 
 export interface DenoiseInput {
   /** The transformer for an expert; asked when the expert changes, so that the idle one need not be in memory. */

@@ -7,8 +7,8 @@ import { readLora } from "../lora/read.ts";
 import type { WanDit } from "../models/wan/dit/dit.ts";
 import { loadDit } from "../models/wan/load.ts";
 import type { DitConfig } from "../models/wan/params.ts";
+import type { Expert } from "../models/wan/recognize.ts";
 import { ditShapes } from "../models/wan/weight-shapes.ts";
-import type { Expert } from "./denoise.ts";
 import type { ResolvedLora } from "./lora-files.ts";
 
 export interface ExpertOptions {

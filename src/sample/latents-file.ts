@@ -6,8 +6,8 @@ import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { type WritableTensor, writeSafetensors } from "../io/safetensors-writer.ts";
+import type { LatentShape } from "../models/wan/image-condition.ts";
 import { parseRecipe, RECIPE_KEY, type Recipe, samplerSchema } from "../protocol/recipe.ts";
-import type { LatentShape } from "./conditions.ts";
 import type { SchedulerState } from "./schedulers/index.ts";
 
 export interface SavedLatents {

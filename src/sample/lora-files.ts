@@ -1,9 +1,6 @@
 // The LoRA files of a generation: checked against the model before anything loads, each with the expert it is for.
-
-import { elementCount } from "../base/dtype.ts";
-import { KinoraError } from "../base/errors.ts";
-import { nearestName } from "../base/nearest.ts";
 import { openTensorSource } from "../io/tensor-source.ts";
+import { checkFit, layersOf } from "../lora/fit.ts";
 import { readLora } from "../lora/read.ts";
 import { type RecognizedLora, recognizeLora } from "../lora/recognize.ts";
 import type { WanModel } from "../models/wan/params.ts";
@@ -16,9 +13,6 @@ export interface ResolvedLora {
   strength: number;
   expert: LoraExpert;
 }
-
-/** The most names an error lists one by one. */
-const LISTED = 10;
 
 /**
  * Checks every LoRA against the model, by names and shapes alone, and settles the expert of each.
@@ -47,21 +41,9 @@ function inspectLora(model: WanModel, path: string): RecognizedLora {
   const recognized = recognizeLora(source);
   // The reader has the words for files it cannot use.
   if (recognized.modules.length === 0 || recognized.others.size > 0 || recognized.unmatched.length > 0) readLora(path);
-  const shapes = ditShapes(model.dit);
-  const problems = recognized.modules.flatMap(({ module, inputs, outputs }) => {
-    const shape = shapes.get(`${module}.weight`);
-    if (!shape) {
-      const near = nearestName(`${module}.weight`, shapes.keys())?.replace(/\.weight$/, "");
-      return [`${module} (no such layer${near ? `; nearest ${near}` : ""})`];
-    }
-    const [rows, columns] = [shape[0]!, elementCount(shape.slice(1))];
-    if (rows === outputs && columns === inputs) return [];
-    return [`${module} (${inputs} → ${outputs}; the layer is ${columns} → ${rows})`];
-  });
-  if (problems.length === 0) return recognized;
-  const more = problems.length - LISTED;
-  throw new KinoraError("lora.unmatched", `${path} does not fit ${model.name}: ${recognized.label}`, {
-    actual: `${problems.length} of ${recognized.modules.length} modules do not fit: ${problems.slice(0, LISTED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`,
+  checkFit(layersOf(ditShapes(model.dit)), recognized.modules, {
+    message: `${path} does not fit ${model.name}: ${recognized.label}`,
     hint: recognized.models[0] ? `use it with --task ${recognized.models[0]}` : "kinora models inspect FILE says more",
   });
+  return recognized;
 }

@@ -1,20 +1,14 @@
 // The picture of an image-to-video run: the video's size that follows from it, and its latents as the model takes them.
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
+import { channelCondition, type LatentShape } from "../models/wan/image-condition.ts";
 import { pictureVideoSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { latentSize } from "../models/wan/plan.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
 import { openScope } from "../tensor/scope.ts";
 import { fromValues } from "../tensor/tensor.ts";
-import {
-  channelCondition,
-  coverImage,
-  imageThenGrey,
-  type LatentShape,
-  type PreparedImage,
-  stretchImage,
-} from "./conditions.ts";
+import { coverImage, imageThenGrey, type PreparedImage, stretchImage } from "./conditions.ts";
 
 /** Reads a picture and fits it to about the area of `size`, as the model's official pipeline does. Throws `media.*`, `image.*`. */
 export async function preparePicture(

@@ -1,6 +1,7 @@
 // A rough look at unfinished latents: each latent pixel's colour by a linear map, without the autoencoder.
+
+import type { LatentShape } from "../models/wan/image-condition.ts";
 import { type VaeConfig, vaeConfigs } from "../models/wan/vae/config.ts";
-import type { LatentShape } from "./conditions.ts";
 
 interface LinearMap {
   /** Red, green and blue in −1…1 per latent channel. [channels][3] */

@@ -98,7 +98,7 @@ describe.each(["auto", "reference"] as const)("LoRA on the %s device", (name) =>
     const wider = { ...rest[0]!, inputs: 64, down: wave(128, 1, 1) };
     const elsewhere = { ...rest[1]!, module: "blocks.7.self_attn.q" };
     const run = () => attachLora(model.linears(), [fits!, wider, elsewhere]);
-    expect(run).toThrowError(/2 of 3 LoRA modules/);
+    expect(run).toThrowError(/2 of 3 modules do not fit/);
     expect(run).toThrowError(/64 → 32; the layer is 32 → 32/);
     expect(run).toThrowError(/blocks\.7\.self_attn\.q \(no such layer; nearest blocks\./);
     expect(() =>

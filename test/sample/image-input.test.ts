@@ -1,13 +1,8 @@
 // The picture paths against Pillow and PyTorch, recorded once with the versions named below.
 import { describe, expect, it } from "vitest";
+import { firstFrameTimesteps, imposeFirstFrame, latentFrames } from "../../src/models/wan/image-condition.ts";
 import { roundHalfEven } from "../../src/models/wan/image-geometry.ts";
-import {
-  coverImage,
-  firstFrameTimesteps,
-  imposeFirstFrame,
-  latentFrames,
-  stretchImage,
-} from "../../src/sample/conditions.ts";
+import { coverImage, stretchImage } from "../../src/sample/conditions.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "../../src/sample/image-resize.ts";
 
 /** A picture whose pixels follow one formula in Python and here. */

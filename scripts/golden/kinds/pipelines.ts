@@ -1,18 +1,15 @@
 // Fixtures of whole generations: from noise (and a picture) through every step to the decoded clip.
 import type { Device } from "../../../src/device/device.ts";
 import type { WanDit } from "../../../src/models/wan/dit/dit.ts";
-import { coverGeometry, stretchGeometry } from "../../../src/models/wan/image-geometry.ts";
 import {
   channelCondition,
-  coverImage,
   firstFrameTimesteps,
-  imageThenGrey,
   imposeFirstFrame,
   type LatentShape,
   latentFrames,
-  type PreparedImage,
-  stretchImage,
-} from "../../../src/sample/conditions.ts";
+} from "../../../src/models/wan/image-condition.ts";
+import { coverGeometry, stretchGeometry } from "../../../src/models/wan/image-geometry.ts";
+import { coverImage, imageThenGrey, type PreparedImage, stretchImage } from "../../../src/sample/conditions.ts";
 import { type DenoiseInput, denoise } from "../../../src/sample/denoise.ts";
 import type { RgbImage } from "../../../src/sample/image-resize.ts";
 import { createScheduler } from "../../../src/sample/schedulers/index.ts";
