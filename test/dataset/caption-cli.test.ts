@@ -132,7 +132,7 @@ describe("kinora dataset caption", () => {
   ])("%j is %s", async (argv, code) => {
     const { code: exit, data } = await kinora(...argv, "--json");
     expect(exit).toBe(1);
-    expect(JSON.parse(data).error.code).toBe(code);
+    expect(JSON.parse(data).error).toMatchObject({ code, hint: expect.stringMatching(/./) });
   });
 
   test("killed at any moment, it goes on where it stopped, and no caption is ever half written", async () => {

@@ -120,7 +120,10 @@ async function templateOf(given: Given): Promise<PromptTemplate> {
     return parseTemplate(await readFile(file, "utf8"), file);
   } catch (error) {
     if (error instanceof KinoraError) throw error;
-    throw new KinoraError("caption.bad-template", `the template ${file} cannot be read: ${(error as Error).message}`);
+    throw new KinoraError("caption.bad-template", `the template ${file} cannot be read: ${(error as Error).message}`, {
+      hint: "check the path of --template-file",
+      cause: error,
+    });
   }
 }
 
@@ -320,9 +323,13 @@ export const datasetCaption = command({
     if (folder === undefined || more.length > 0)
       throw new KinoraError("cli.bad-arguments", "dataset caption takes one folder", {
         actual: many(positionals.length, "argument"),
+        hint: "kinora dataset caption DIR --endpoint URL --model NAME",
       });
     const conflict = (a: "missing" | "draft" | "dry-run" | "accept", b: "rewrite" | "accept") => {
-      if (given[a] && given[b]) throw new KinoraError("cli.bad-arguments", `--${a} and --${b} do not go together`);
+      if (given[a] && given[b])
+        throw new KinoraError("cli.bad-arguments", `--${a} and --${b} do not go together`, {
+          hint: "give one of them",
+        });
     };
     conflict("missing", "rewrite");
     conflict("draft", "accept");

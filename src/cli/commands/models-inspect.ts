@@ -188,6 +188,7 @@ async function run(
   if (found.length === 0) {
     throw new KinoraError("io.no-weights", `${path} holds no weights`, {
       expected: ".safetensors or .pth files, or an index of shards",
+      hint: "name the file or folder that has them",
     });
   }
   const answers: object[] = [];

@@ -53,11 +53,11 @@ A small configuration; docs/training.md has every key:
   [preview]
   prompts = "prompts.txt"      # musubi's prompt file
 
-Ctrl-C ends the run after the step under way and saves its state; the same command goes on from there, with the same
-numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl, tensorboard/ and ${pageName}.`,
+Ctrl-C ends the run after the step under way and saves its state; once more ends it at once. It is heard between the
+batches of a step. The same command goes on from the last state, with the same numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl, tensorboard/ and ${pageName}.`,
   async run(values, positionals, out) {
     const config = await readTrainConfig(onlyFile(positionals), values.set.map(parseOverride));
-    for (const note of config.notes) out.note(`note: ${note}`);
+    for (const note of config.notes) noteOn(out, values.json)(`note: ${note}`);
     if (values.explain) {
       const explained = await explain(config, out);
       out.data(values.json ? JSON.stringify(explained, null, 2) : explanation(explained));
@@ -76,7 +76,11 @@ export function onlyFile(positionals: readonly string[]): string {
 export function parseOverride(text: string): Override {
   const at = text.indexOf("=");
   if (at > 0) return { key: text.slice(0, at).trim(), value: text.slice(at + 1).trim() };
-  throw new KinoraError("cli.bad-value", "--set is wrong", { expected: "KEY=VALUE", actual: text });
+  throw new KinoraError("cli.bad-value", "--set is wrong", {
+    expected: "KEY=VALUE",
+    actual: text,
+    hint: "e.g. --set optimizer.learning_rate=2e-4",
+  });
 }
 
 async function explain({ settings, explained }: SettledConfig, out: Output): Promise<ExplainedRun> {
@@ -122,7 +126,7 @@ async function runTraining({ settings, device: choice }: SettledConfig, json: bo
     return result.end === "stopped" ? 130 : 0;
   } catch (error) {
     if (interrupt.signal.aborted && (error as Error).name === "AbortError") {
-      out.note("stopped; what was cached and saved stays, and the same command goes on");
+      note("stopped; what was cached and saved stays, and the same command goes on");
       return 130;
     }
     throw error;

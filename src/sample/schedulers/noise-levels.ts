@@ -14,6 +14,7 @@ export function shiftedLevels(start: number, { steps, shift }: SchedulerOptions)
     throw new KinoraError("scheduler.options", "these sampler settings make no schedule", {
       expected: `1 to ${MAX_STEPS} steps and a positive shift`,
       actual: `${steps} steps, shift ${shift}`,
+      hint: "20 to 50 steps at a shift of 3 to 12 are usual",
     });
   }
   // numpy.linspace's own order of operations: i·step + start.

@@ -112,6 +112,7 @@ export abstract class BaseScheduler implements Scheduler {
       throw new KinoraError("scheduler.state-mismatch", "the saved state belongs to another sampler", {
         expected: `${this.kind}, ${steps} steps, shift ${shift}`,
         actual: `${state.kind}, ${state.steps} steps, shift ${state.shift}`,
+        hint: "go on with those settings, or delete the saved latents to begin anew",
       });
     }
     const names = this.keptAt(state.step);
@@ -121,6 +122,7 @@ export abstract class BaseScheduler implements Scheduler {
       throw new KinoraError("scheduler.state-mismatch", "the saved state is incomplete", {
         expected: `a step from 0 to ${steps}, and equally long ${names.join(", ")}`,
         actual: `step ${state.step} with ${Object.keys(state.tensors).join(", ") || "no tensors"}`,
+        hint: "delete the saved latents to begin anew",
       });
     }
     this.#position = state.step;
