@@ -9,7 +9,7 @@ import type { HashCache } from "../io/content-hash.ts";
 import { FileLock } from "../io/file-lock.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { BetweenSteps } from "./between-steps.ts";
-import { buildCaches, hashExperts, planItems } from "./data.ts";
+import { buildCaches, type CachedData, hashExperts, planItems } from "./data.ts";
 import { LoraDropout } from "./dropout.ts";
 import { EpochBatches, stepsOf } from "./epochs.ts";
 import type { TrainEvent, TrainResult } from "./events.ts";
@@ -21,7 +21,7 @@ import { checkReady } from "./readiness.ts";
 import { checkFixed, fixedDataset, fixedExperts, fixedSettings } from "./resume.ts";
 import { RunLog } from "./run-log.ts";
 import { previewTexts } from "./run-texts.ts";
-import { learningRateAt, scheduleOf, warmupWarning } from "./schedule.ts";
+import { learningRateAt, type Schedule, scheduleOf, warmupWarning } from "./schedule.ts";
 import type { TrainSettings } from "./settings.ts";
 import { freshState, type RunState, readState, stateFolder } from "./state.ts";
 import { type StepResult, trainStep } from "./step.ts";
@@ -120,17 +120,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     log,
     state,
   });
-  const result = (end: TrainResult["end"], step: number, written: string[]): TrainResult => ({
-    end,
-    step,
-    steps,
-    output: settings.output,
-    files: written,
-    peakBytes: device.memory().peak,
-  });
-
   device.resetPeak();
-  const batches = new EpochBatches(items.train, settings);
   const first = state.step;
   try {
     await between.writePage();
@@ -143,48 +133,81 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     const warmup = warmupWarning(schedule);
     if (warmup !== undefined) yield { type: "note", text: warmup };
     if (first < steps) yield* between.previews(first);
-    let begun: number | undefined;
-    for (let step = first; step < steps; step++) {
-      if (signal?.aborted) {
-        yield* between.save(step);
-        return result("stopped", step, []);
-      }
-      const expert = expertOfStep(step, settings.experts, steps);
-      const model = yield* between.use(expert, step);
-      const started = performance.now();
-      begun ??= started;
-      const learningRate = learningRateAt(schedule, step, settings.optimizer.learningRate);
-      let trained: StepResult;
-      try {
-        trained = await trainStep(model, batches.ofStep(step), data, settings, { step, learningRate, dropout });
-      } catch (error) {
-        // The weights are still those after the step before.
-        if (isKinoraError(error, "train.not-finite")) yield* between.save(step);
-        throw error;
-      }
-      room.trained();
-      const ended = performance.now();
-      const done = step + 1;
-      const line = between.logStep({
-        kind: "step",
-        step: done,
-        expert,
-        ...trained,
-        learningRate,
-        seconds: (ended - started) / 1000,
-        peakBytes: device.memory().peak,
-      });
-      // What happens between steps takes its part of the time that is left.
-      const left = ((ended - begun) / 1000 / (done - first)) * (steps - done);
-      yield { type: "step", line, steps, left };
-      // Signals and timers have their turn between steps.
-      await new Promise(setImmediate);
-      yield* between.after(done, model);
-    }
-    return result("finished", steps, yield* between.finish());
+    const batches = new EpochBatches(items.train, settings);
+    const parts = { settings, device, data, batches, schedule, dropout, room, signal };
+    const step = yield* takeSteps(between, { first, steps }, parts);
+    const ended = step === steps;
+    const written = ended ? yield* between.finish() : [];
+    const { peak } = device.memory();
+    return {
+      end: ended ? "finished" : "stopped",
+      step,
+      steps,
+      output: settings.output,
+      files: written,
+      peakBytes: peak,
+    };
   } catch (error) {
     // The page shows how far the run came; what stopped it is the error to hear of.
     await between.writePage().catch(() => {});
     throw error;
   }
+}
+
+interface StepParts {
+  settings: TrainSettings;
+  device: Device;
+  data: CachedData;
+  batches: EpochBatches;
+  schedule: Schedule;
+  dropout: LoraDropout;
+  room: ExpertRoom;
+  signal: AbortSignal | undefined;
+}
+
+/** Takes the steps that are left and does what is due between them; the steps done, fewer where a stop was asked for. */
+async function* takeSteps(
+  between: BetweenSteps,
+  { first, steps }: { first: number; steps: number },
+  { settings, device, data, batches, schedule, dropout, room, signal }: StepParts,
+): AsyncGenerator<TrainEvent, number> {
+  let begun: number | undefined;
+  for (let step = first; step < steps; step++) {
+    if (signal?.aborted) {
+      yield* between.save(step);
+      return step;
+    }
+    const expert = expertOfStep(step, settings.experts, steps);
+    const model = yield* between.use(expert, step);
+    const started = performance.now();
+    begun ??= started;
+    const learningRate = learningRateAt(schedule, step, settings.optimizer.learningRate);
+    let trained: StepResult;
+    try {
+      trained = await trainStep(model, batches.ofStep(step), data, settings, { step, learningRate, dropout });
+    } catch (error) {
+      // The weights are still those after the step before.
+      if (isKinoraError(error, "train.not-finite")) yield* between.save(step);
+      throw error;
+    }
+    room.trained();
+    const ended = performance.now();
+    const done = step + 1;
+    const line = between.logStep({
+      kind: "step",
+      step: done,
+      expert,
+      ...trained,
+      learningRate,
+      seconds: (ended - started) / 1000,
+      peakBytes: device.memory().peak,
+    });
+    // What happens between steps takes its part of the time that is left.
+    const left = ((ended - begun) / 1000 / (done - first)) * (steps - done);
+    yield { type: "step", line, steps, left };
+    // Signals and timers have their turn between steps.
+    await new Promise(setImmediate);
+    yield* between.after(done, model);
+  }
+  return steps;
 }
