@@ -380,9 +380,9 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
         since = Date.now();
         loadedBytes = 0;
       }
+      hearing.after(event);
       if (given.json) out.note(JSON.stringify(jsonEvent(event)));
       else tell(event, { since, experts: request.model.boundary !== undefined }, out);
-      hearing.after(event);
       if (event.type === "preview") await writePreview(event, request.out);
       if (event.type === "interrupted") return stoppedEarly(event, request.out, given.json, out);
       if (event.type === "finished") finish(event, given.json, out);

@@ -54,7 +54,8 @@ A small configuration; docs/training.md has every key:
   prompts = "prompts.txt"      # musubi's prompt file
 
 Ctrl-C ends the run after the step under way and saves its state; once more ends it at once. It is heard between the
-batches of a step. The same command goes on from the last state, with the same numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl, tensorboard/ and ${pageName}.`,
+batches of a step. The same command goes on from the last state, with the same numbers as an unbroken run. The run's
+folder holds the LoRA files, log.jsonl, tensorboard/ and ${pageName}.`,
   async run(values, positionals, out) {
     const config = await readTrainConfig(onlyFile(positionals), values.set.map(parseOverride));
     for (const note of config.notes) noteOn(out, values.json)(`note: ${note}`);
