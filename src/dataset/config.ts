@@ -79,7 +79,10 @@ export interface DatasetConfig {
 }
 
 const fail = (message: string, detail: { hint?: string; expected?: string; actual?: string; cause?: unknown } = {}) =>
-  new KinoraError("dataset-config.invalid", message, detail);
+  new KinoraError("dataset-config.invalid", message, {
+    hint: "kinora dataset inspect --help shows what such a file holds",
+    ...detail,
+  });
 
 /**
  * Reads `file` (.toml or .json).
@@ -139,7 +142,10 @@ function fromJson(content: string, where: string): Row {
     const message = (cause as Error).message;
     const at = /position (\d+)/.exec(message)?.[1];
     const line = at === undefined ? undefined : content.slice(0, Number(at)).split("\n").length;
-    throw new KinoraError("dataset-config.syntax", `${where}${line ? `, line ${line}` : ""}: ${message}`, { cause });
+    throw new KinoraError("dataset-config.syntax", `${where}${line ? `, line ${line}` : ""}: ${message}`, {
+      hint: "names and text need double quotes, and no comma stands before a closing bracket",
+      cause,
+    });
   }
   throw fail(`${where} is not a table`, { expected: 'an object with "general" and "datasets"' });
 }

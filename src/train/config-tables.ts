@@ -150,6 +150,7 @@ export function settleSchedule(s: Settler, given: NonNullable<TrainConfig["sched
     throw new KinoraError("train-config.invalid", "schedule.warmup is wrong", {
       expected: 'a whole number of steps, a share below 1, or a percentage below 100 such as "5%"',
       actual: String(warmup),
+      hint: "0.05 is one step in twenty, as a share of the whole run",
     });
   }
   return {
@@ -174,6 +175,7 @@ export function settleValidation(
     throw new KinoraError("train-config.invalid", "validation.hold_out is wrong", {
       expected: "a whole number of files, or a share below 1",
       actual: String(holdOut),
+      hint: "2 holds out two files, 0.1 one in ten",
     });
   }
   const idle = holdOut === 0 && "nothing is held out";

@@ -107,7 +107,11 @@ function override(root: Row, key: string, value: string): void {
     const inner = table[part] ?? {};
     // `dataset = "folder"` is short for a table with that path.
     const next = part === "dataset" && typeof inner === "string" ? { path: inner } : inner;
-    if (!isRow(next)) throw new KinoraError("train-config.invalid", `${key} cannot be set: ${part} is no table`);
+    if (!isRow(next)) {
+      throw new KinoraError("train-config.invalid", `${key} cannot be set: ${part} is no table`, {
+        hint: `--set ${part}=VALUE sets it`,
+      });
+    }
     table[part] = next;
     table = next;
   }

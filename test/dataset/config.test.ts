@@ -214,6 +214,7 @@ describe("a wrong configuration", () => {
     const error = failure(content);
     expect(error.code).toBe("dataset-config.invalid");
     expect(error.message + error.hint).toContain(word);
+    expect(error.hint).toMatch(/./);
   });
 
   it("with one cache_directory twice is refused, in whatever spelling", () => {

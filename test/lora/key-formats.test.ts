@@ -9,6 +9,7 @@ import {
   loraNames,
   parseLoraNames,
 } from "../../src/lora/key-formats.ts";
+import { adaptersFrom } from "../../src/lora/read.ts";
 import { ditNames } from "../../src/models/wan/weight-names.ts";
 import { sharedFolder, whySkipped } from "../support/shared-folder.ts";
 
@@ -196,6 +197,19 @@ test("diffusers' metadata that cannot be read is an error; none is no alpha", ()
   expect(alphaOfMetadata({}, 4)).toBeUndefined();
   expect(alphaOfMetadata({ lora_adapter_metadata: "[]" }, 4)).toBeUndefined();
   expect(() => alphaOfMetadata({ lora_adapter_metadata: "{" }, 4)).toThrowError("no JSON");
+});
+
+test("what cannot be read comes with a hint", () => {
+  const shape = () => [2, 2];
+  const tensors = { shape, values: () => new Float32Array(4) };
+  const names = Object.values(loraNames("peft", "blocks.0.self_attn.q"));
+  const hinted = expect.objectContaining({ hint: expect.stringMatching(/./) });
+  expect(() => alphaOfMetadata({ lora_adapter_metadata: "{" }, 4)).toThrow(hinted);
+  expect(() => loraNames("diffusers", "blocks.0.nothing.here")).toThrow(hinted);
+  expect(() => adaptersFrom({ ...tensors, names: [...names, "text_model.q.lora_down.weight"] })).toThrow(hinted);
+  expect(() => adaptersFrom({ ...tensors, names, shape: (name) => (/A/.test(name) ? [3, 2] : [2, 2]) })).toThrow(
+    hinted,
+  );
 });
 
 test("diffusers' swap of the second and third norm goes both ways", () => {

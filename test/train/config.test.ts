@@ -192,6 +192,9 @@ describe("mistakes", () => {
     ["a word that is nearly right", '[experts]\ntrain = "hihg"\n', /did you mean high/],
     ["a device of another version", 'device = "cuda"\n', /kinora doctor/],
     ["anything else", "[lora]\nrank = 0\n", /docs\/training\.md/],
+    ["a warm-up", "[schedule]\nwarmup = 2.5\n", /0\.05/],
+    ["half a file", "[validation]\nhold_out = 1.5\n", /two files/],
+    ["a pattern", '[lora]\ntargets = "("\n', /regular expression/],
   ])("%s comes with a hint", async (_what, text, hint) => {
     const content = text.startsWith("[") ? minimal + text : text + minimal;
     await expect(read(content)).rejects.toMatchObject({ hint: expect.stringMatching(hint) });
