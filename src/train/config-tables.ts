@@ -2,12 +2,10 @@
 // effect in a combination. The file as a whole: config.ts.
 import { KinoraError } from "../base/errors.ts";
 import { formatPercent, plural } from "../base/units.ts";
-import { ImageReader } from "../io/image/read.ts";
 import { countTargets } from "../lora/targets.ts";
-import { pictureVideoSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
-import { latentSize, type VideoSize } from "../models/wan/plan.ts";
 import type { TrainConfig } from "../protocol/train-config.ts";
+import { nameOf, previewSize } from "./preview-size.ts";
 import { type PromptFile, readPromptFile, type SamplePrompt } from "./prompt-file.ts";
 import type { TrainSettings } from "./settings.ts";
 import type { Settler } from "./settler.ts";
@@ -214,7 +212,7 @@ const SEEDS = 1n << 64n;
 
 /** What would stop a preview in the middle of a run is told before it. Throws `train-config.invalid`, `size.*`. */
 async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[]): Promise<SamplePrompt> {
-  const what = `the preview ${JSON.stringify(prompt.prompt.slice(0, 40))}`;
+  const what = nameOf(prompt);
   const { image, ...rest } = prompt;
   const { shift, guidance, seed } = prompt;
   if (shift !== undefined && !(shift > 0 && Number.isFinite(shift))) {
@@ -245,46 +243,8 @@ async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[
     notes.push(`${model.name} takes no picture: --i of ${what} has no effect`);
     return checkPrompt(rest, model, notes);
   }
-  const { width, height, frames } = { ...model.defaults, ...pickSize(prompt) };
-  const size = image === undefined ? { width, height } : await sizeFromPicture(image, model, width * height, what);
-  latentSize(model, { ...size, frames });
+  await previewSize(prompt, model);
   return prompt;
-}
-
-/** The size of a preview that begins with a picture, which is decoded for it. */
-async function sizeFromPicture(
-  image: string,
-  model: WanModel,
-  area: number,
-  what: string,
-): Promise<{ width: number; height: number }> {
-  let info: { width: number; height: number };
-  try {
-    using picture = await ImageReader.open(image);
-    info = picture.info;
-  } catch (cause) {
-    if (!(cause instanceof KinoraError)) throw cause;
-    const missing = cause.code === "media.not-found";
-    throw new KinoraError(
-      "train-config.invalid",
-      `the picture of ${what} ${missing ? "is not there" : "cannot be read"}`,
-      {
-        actual: missing ? image : cause.message,
-        hint: cause.hint ?? "--i FILE is looked for beside the file of prompts",
-        cause,
-      },
-    );
-  }
-  const size = pictureVideoSize(model, info, area);
-  if (size) return size;
-  throw new KinoraError("train-config.invalid", `no video of ${area} pixels fits the picture of ${what}`, {
-    actual: `${info.width}×${info.height}`,
-    hint: "larger --w and --h, whose product is the area, or crop the picture",
-  });
-}
-
-function pickSize({ width, height, frames }: SamplePrompt): Partial<VideoSize> {
-  return Object.fromEntries(Object.entries({ width, height, frames }).filter(([, value]) => value !== undefined));
 }
 
 export function settleSave(s: Settler, given: NonNullable<TrainConfig["save"]>, full: boolean): TrainSettings["save"] {

@@ -19,6 +19,7 @@ import { stepsOf } from "./epochs.ts";
 import { type DitSource, openDitFile, openExpert } from "./expert-model.ts";
 import { gatherBatchGradients } from "./gradients.ts";
 import { plannedSample } from "./planned-sample.ts";
+import { previewSize } from "./preview-size.ts";
 import { captionTexts, previewTexts } from "./run-texts.ts";
 import type { TrainSettings } from "./settings.ts";
 
@@ -163,7 +164,7 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
     planLatents(settings, files, all, assumed),
     planTexts(settings, files, [...captionTexts(settings, all), ...previewTexts(settings)], assumed),
     training,
-    planPreviews(device, settings, files, model),
+    await planPreviews(device, settings, files, model),
   ].flatMap((phase) => phase ?? []);
   const largest = Math.max(...[...parameters.values()].map(({ byteLength }) => byteLength));
   const arrays = Math.max(...buckets.map((bucket) => batchArrays(settings, bucket)));
@@ -304,26 +305,28 @@ function planTexts(
   return { name: "texts", ...peaks(device), work: total };
 }
 
-/** A preview while a transformer is set up for training: a forward pass, then the decoder beside it. */
-function planPreviews(
+/** Previews while a transformer is set up for training: their pictures, a forward pass, then the decoder beside it. */
+async function planPreviews(
   device: NullDevice,
   settings: TrainSettings,
   files: CheckpointSearch,
   { dit }: Trainable,
-): PhasePlan | undefined {
-  const { preview, model, dtype } = settings;
+): Promise<PhasePlan | undefined> {
+  const { preview, model, dtype, vaeDtype } = settings;
   if (!preview) return undefined;
   device.resetPeak();
   let total = none;
-  const { defaults } = model;
   for (const prompt of preview.prompts) {
-    const {
-      width = defaults.width,
-      height = defaults.height,
-      frames = defaults.frames,
-      steps = defaults.steps,
-    } = prompt;
-    const { shape } = latentSize(model, { width, height, frames });
+    const { steps = model.defaults.steps } = prompt;
+    const size = await previewSize(prompt, model);
+    const { shape } = latentSize(model, size);
+    if (prompt.image !== undefined && files.paths.vae !== undefined) {
+      device.counters.reset();
+      using vae = loadVae(device, files.paths.vae, { dtype: vaeDtype, half: "encoder" });
+      using _scope = openScope(device);
+      vae.encode(empty(device, [3, model.image === "channels" ? size.frames : 1, size.height, size.width], "f32"));
+      total = plus(total, work(device));
+    }
     device.counters.reset();
     {
       using _scope = openScope(device);
@@ -337,7 +340,7 @@ function planPreviews(
     total = plus(total, work(device), passes);
     if (files.paths.vae === undefined) continue;
     device.counters.reset();
-    using vae = loadVae(device, files.paths.vae, { dtype: settings.vaeDtype, half: "decoder" });
+    using vae = loadVae(device, files.paths.vae, { dtype: vaeDtype, half: "decoder" });
     using stream = vae.decoder({ height: shape[2], width: shape[3] });
     const chunk = () => {
       using _scope = openScope(device);

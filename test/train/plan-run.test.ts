@@ -9,10 +9,10 @@ import { trainCommand } from "../../src/cli/commands/train.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { planRun, type RunPlan } from "../../src/train/plan-run.ts";
 import type { TrainSettings } from "../../src/train/settings.ts";
-import { clips, pictures } from "../dataset/dataset-files.ts";
+import { clips, picture, pictures } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
-import { narrowSettings, trainAll } from "../support/training-run.ts";
+import { narrowSettings, trainAll, writeNarrowCheckpoint } from "../support/training-run.ts";
 
 const path = temporaryFolder();
 const folder = path("plans");
@@ -78,6 +78,21 @@ describe("the plan of a run", () => {
     expect(latin).toBeGreaterThan(captions);
     // Twelve signs as well.
     expect(await texts("红色圆圈在蓝色背景上移动")).toBeGreaterThan(latin);
+  });
+
+  it("plans previews that begin with a picture, whose shape is the picture's", async () => {
+    const place = path("pictured");
+    await writeNarrowCheckpoint(place, "tiny-ti2v");
+    await clips(join(place, "clips"), 1, { frames: 5, width: 64, height: 64 });
+    await picture(join(place, "wide.png"), 96, 48);
+    const previews = async (line: string) => {
+      writeFileSync(join(place, "prompts.txt"), `a cat --s 1 --f 5 ${line}\n`);
+      const more = { preview: { prompts: "prompts.txt" }, dataset: { resolution: [64, 64] } };
+      const { phases } = await plan(await narrowSettings(place, more, "tiny-ti2v"));
+      return phases.find(({ name }) => name === "previews")!.work.flops;
+    };
+    // 333 × 200 pixels are an area here, of which 352 × 160 is used; the picture is encoded besides.
+    expect(await previews("--i wide.png --w 333 --h 200")).toBeGreaterThan(await previews("--w 352 --h 160"));
   });
 
   it("needs no checkpoint: it assumes the official files and says so", async () => {
