@@ -1,5 +1,5 @@
 // Dataset preparation against FFmpeg alone (decode, same scaling, same encoding), in one run; and its memory over a long film.
-//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [--minutes 20]]
+//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [--minutes 2,20] [--memory]]    --memory: no FFmpeg alone
 //   npm run bench:dataset -- --quick [--long]     small films made on the fly: does it all work, no figures to quote
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
@@ -22,7 +22,8 @@ const { values } = parseArgs({
     runs: { type: "string", default: "3" },
     media: { type: "string", default: resolve(import.meta.dirname, "../../shared/media") },
     long: { type: "boolean", default: false },
-    minutes: { type: "string", default: "20" },
+    minutes: { type: "string", default: "2,20" },
+    memory: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
   },
 });
@@ -117,10 +118,10 @@ async function peakMemory(work: () => Promise<void>): Promise<number> {
   return Math.round(peak / 1e6);
 }
 
-/** Films of two lengths, both of several stretches: memory is flat where the longer one takes no more. */
-async function benchLong(scratch: string, minutes: number, size: { width: number; height: number }): Promise<void> {
+/** Films of several lengths: memory is flat where the longer one takes no more. */
+async function benchLong(scratch: string, minutes: readonly number[], size: typeof full): Promise<void> {
   const peaks: number[] = [];
-  for (const length of [0.4 * minutes, minutes]) {
+  for (const length of minutes) {
     const film = join(scratch, `film-${length}.mp4`);
     console.log(`making a ${length}-minute ${size.width}×${size.height} film…`);
     await makeLongFilm(film, length * 60, size);
@@ -134,12 +135,18 @@ async function benchLong(scratch: string, minutes: number, size: { width: number
       });
     });
     peaks.push(peak);
+    console.log(
+      `${length} min: ${manifest!.items.length} clips, preparation ${spent!.wall.toFixed(1)} s; peak memory ${peak} MB`,
+    );
+    if (values.memory) continue;
     const theirs = await timed(() => alone([film], manifest!, join(scratch, `long-alone-${length}`)));
     console.log(
-      `${length} min: ${manifest!.items.length} clips, preparation ${spent!.wall.toFixed(1)} s, FFmpeg alone ${theirs.wall.toFixed(1)} s: ${(spent!.wall / theirs.wall).toFixed(3)} time, ${(spent!.cpu / theirs.cpu).toFixed(3)} CPU; peak memory ${peak} MB`,
+      `FFmpeg alone ${theirs.wall.toFixed(1)} s: ${(spent!.wall / theirs.wall).toFixed(3)} time, ${(spent!.cpu / theirs.cpu).toFixed(3)} CPU`,
     );
   }
-  console.log(`two and a half times the length: ${(peaks[1]! / peaks[0]!).toFixed(2)} times the memory`);
+  console.log(
+    `memory at ${minutes.join(", ")} minutes: ${peaks.map((peak) => `${(peak / peaks[0]!).toFixed(2)}×`).join(", ")}`,
+  );
 }
 
 /** Two short films and a picture. */
@@ -155,7 +162,8 @@ try {
   const media = values.quick ? join(scratch, "media") : resolve(values.media);
   if (values.quick) await quickMedia(media);
   await benchMedia(media, scratch, values.quick ? 1 : Number(values.runs));
-  if (values.long) await benchLong(scratch, values.quick ? 1 : Number(values.minutes), values.quick ? small : full);
+  const minutes = values.quick ? [0.1, 1] : values.minutes.split(",").map(Number);
+  if (values.long) await benchLong(scratch, minutes, values.quick ? small : full);
 } finally {
   await rm(scratch, { recursive: true, force: true });
 }

@@ -24,6 +24,8 @@ export interface DemoSettings {
     batchSize: number;
     rank: number;
     learningRate: number;
+    /** Of the steps, for the high-noise expert: the layout of a scene is lost more easily than its look is learned. */
+    highShare: number;
     heldOut: number;
     /** Steps between judging on the held-out clips; checkpoints come at every second time. */
     judgeEvery: number;
@@ -35,7 +37,7 @@ export interface DemoSettings {
 export const defaultSettings: Omit<DemoSettings, "folder" | "checkpoint"> = {
   clips: 40,
   prompts: 40,
-  train: { steps: 400, batchSize: 8, rank: 16, learningRate: 1e-3, heldOut: 4, judgeEvery: 50 },
+  train: { steps: 1200, batchSize: 8, rank: 16, learningRate: 8e-4, highShare: 0.5, heldOut: 4, judgeEvery: 200 },
   sampleSteps: undefined,
 };
 

@@ -33,7 +33,7 @@ const PREVIEWS = 3;
 /** The configuration that a person would write; relative paths are looked for beside it. */
 export function trainConfig({ checkpoint, train: settings }: DemoSettings): string {
   const { width, height, frames } = model.defaults;
-  const { steps, batchSize, rank, learningRate, heldOut, judgeEvery } = settings;
+  const { steps, batchSize, rank, learningRate, highShare, heldOut, judgeEvery } = settings;
   return `# A LoRA of the "${TRIGGER}" from clips/, written by npm run demo.
 # The same by hand: npx kinora train on this file. For changes make a copy: npm run demo writes this one anew.
 name = "neon"
@@ -51,6 +51,9 @@ batch_size = ${batchSize}
 
 [lora]
 rank = ${rank}
+
+[experts]
+high_share = ${highShare}
 
 [optimizer]
 learning_rate = ${learningRate}

@@ -82,6 +82,13 @@ async function latentStatistics(path: string, size: { width: number; height: num
   return { mean: mean.map(round), std: std.map(round) } satisfies LatentStatistics;
 }
 
+/** The statistics of an autoencoder that was packed before. */
+function statisticsOf(path: string): string | undefined {
+  if (!existsSync(path)) return undefined;
+  using file = SafetensorsFile.open(path);
+  return file.metadata[LATENT_STATISTICS];
+}
+
 for (const name of ["tiny-t2v", "tiny-ti2v"] as const) {
   if (flags.model && flags.model !== name) continue;
   const model = wanModels[name];
@@ -93,8 +100,12 @@ for (const name of ["tiny-t2v", "tiny-ti2v"] as const) {
     const shapes = vaeShapes(tinyVaes[model.vae.kind]);
     const decoder = join(runs, `${model.vae.kind}-decoder.safetensors`);
     const later = existsSync(decoder) ? { later: decoder } : {};
-    await pack(vaeRun, shapes, vaeFile, later);
-    const statistics = JSON.stringify(await latentStatistics(vaeFile, model.defaults));
+    // Transformers are trained on latents of the scale a folder began with.
+    let statistics = statisticsOf(vaeFile);
+    if (statistics === undefined) {
+      await pack(vaeRun, shapes, vaeFile, later);
+      statistics = JSON.stringify(await latentStatistics(vaeFile, model.defaults));
+    }
     await pack(vaeRun, shapes, vaeFile, { ...later, metadata: { [LATENT_STATISTICS]: statistics } });
   }
   const textRun = join(runs, "text-encoder.safetensors");

@@ -22,7 +22,7 @@ const settings: DemoSettings = {
   checkpoint: path("checkpoint"),
   clips: 5,
   prompts: 2,
-  train: { steps: 4, batchSize: 2, rank: 2, learningRate: 1e-3, heldOut: 1, judgeEvery: 2 },
+  train: { steps: 4, batchSize: 2, rank: 2, learningRate: 1e-3, highShare: 0.5, heldOut: 1, judgeEvery: 2 },
   sampleSteps: 2,
 };
 const files = demoFiles(settings.folder);

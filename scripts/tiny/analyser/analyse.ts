@@ -11,11 +11,11 @@ import {
 } from "../world/color.ts";
 import type { Clip } from "../world/render.ts";
 import type { Camera, Motion, Pattern, Size, Speed } from "../world/scene.ts";
-import { type ShapeName, shapeNames, shapes } from "../world/shapes.ts";
+import { type ShapeName, shapes } from "../world/shapes.ts";
 import { backdrops, cameraOf, patternOf } from "./backdrop.ts";
 import { motionOf, type TrackedPose } from "./path.ts";
 import { bytesOf, type SegmentedClip, segment } from "./segment.ts";
-import { fitShapes, unitAreas } from "./shape.ts";
+import { fitShapes, rankShapes, unitAreas } from "./shape.ts";
 
 /** A measured attribute; `value` is undefined where it could not be made out. Confidence 0 … 1, comparable within one attribute. */
 export interface Reading<T> {
@@ -131,9 +131,7 @@ export function analyse(clip: Clip): Analysis {
     };
 
   const fits = seenFrames.map(({ sighting }) => fitShapes(sighting, width, height));
-  const ranked = shapeNames
-    .map((name) => ({ name, fit: fits.reduce((sum, fit) => sum + fit[name].fit, 0) / fits.length }))
-    .sort((a, b) => b.fit - a.fit);
+  const ranked = rankShapes(fits);
   const shape = ranked[0]!.name;
   const { symmetry } = shapes[shape];
   const poses: TrackedPose[] = [];

@@ -6,11 +6,14 @@ import type { Sighting } from "./segment.ts";
 const GRID = 28;
 const SPAN = 1.05;
 const TURN_STEP = Math.PI / 30;
+/** Objects that do not turn stand within this of upright, in turn steps. */
+const UPRIGHT = 2;
 
 interface Template {
   shape: ShapeName;
   /** Clockwise, in radians. */
   angle: number;
+  upright: boolean;
   values: Float32Array;
 }
 
@@ -67,7 +70,8 @@ const templates: readonly Template[] = shapeNames.flatMap((shape) => {
   const centre = centroidY(shape);
   return Array.from({ length: turns }, (_, i) => {
     const angle = i * TURN_STEP;
-    return { shape, angle, values: drawTemplate(shape, angle, centre) };
+    const upright = Math.min(i, turns - i) <= UPRIGHT;
+    return { shape, angle, upright, values: drawTemplate(shape, angle, centre) };
   });
 });
 
@@ -92,16 +96,24 @@ function normalized({ x, y, area, mask }: Sighting, width: number, height: numbe
   });
 }
 
-/** How well each shape fits at its best turn: 1 is a perfect cover, 0 none at all. */
-export type ShapeFits = Readonly<Record<ShapeName, { fit: number; angle: number }>>;
+interface ShapeFit {
+  /** At the best turn: 1 is a perfect cover, 0 none at all. */
+  fit: number;
+  /** The best turn, clockwise in radians. */
+  angle: number;
+  /** As `fit`, near upright. */
+  upright: number;
+}
+
+export type ShapeFits = Readonly<Record<ShapeName, ShapeFit>>;
 
 export function fitShapes(sighting: Sighting, width: number, height: number): ShapeFits {
   const seen = normalized(sighting, width, height);
-  const fits = Object.fromEntries(shapeNames.map((name) => [name, { fit: -1, angle: 0 }])) as Record<
+  const fits = Object.fromEntries(shapeNames.map((name) => [name, { fit: -1, angle: 0, upright: -1 }])) as Record<
     ShapeName,
-    { fit: number; angle: number }
+    ShapeFit
   >;
-  for (const { shape, angle, values } of templates) {
+  for (const { shape, angle, upright, values } of templates) {
     let differs = 0;
     let sum = 0;
     for (let i = 0; i < seen.length; i++) {
@@ -109,7 +121,25 @@ export function fitShapes(sighting: Sighting, width: number, height: number): Sh
       sum += seen[i]! + values[i]!;
     }
     const fit = 1 - differs / sum;
-    if (fit > fits[shape].fit) fits[shape] = { fit, angle };
+    const best = fits[shape];
+    if (upright) best.upright = Math.max(best.upright, fit);
+    if (fit > best.fit) Object.assign(best, { fit, angle });
   }
   return fits;
+}
+
+/** By so much a turn has to explain the frames better than standing upright does. */
+const LEAST_GAIN = 0.035;
+
+/**
+ * The shapes by how well they fit all frames, best first. What does not turn stands upright in the
+ * world, and is only compared with upright shapes: a heart on its side is much like a rounded triangle.
+ */
+export function rankShapes(frames: readonly ShapeFits[]): { name: ShapeName; fit: number }[] {
+  const ranked = (kind: "fit" | "upright") =>
+    shapeNames
+      .map((name) => ({ name, fit: frames.reduce((sum, fits) => sum + fits[name][kind], 0) / frames.length }))
+      .sort((a, b) => b.fit - a.fit);
+  const [turned, upright] = [ranked("fit"), ranked("upright")];
+  return turned[0]!.fit - upright[0]!.fit > LEAST_GAIN ? turned : upright;
 }
