@@ -14,7 +14,7 @@ const path = temporaryFolder();
 const folder = path("run");
 const script = fileURLToPath(new URL("killed-run.ts", import.meta.url));
 const tsx = fileURLToPath(import.meta.resolve("tsx"));
-const kills = Number(process.env.KINORA_KILLS ?? 5);
+const kills = Number(process.env.KINORA_KILLS ?? 30);
 const files = ["style_high_noise.safetensors", "style_low_noise.safetensors"];
 /** Enough steps that kills fall into all parts of a run. */
 const more = {
