@@ -1,5 +1,5 @@
 // Dataset preparation against FFmpeg alone (decode, same scaling, same encoding), in one run; and its memory over a long film.
-//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [--minutes 2,20] [--memory]]    --memory: no FFmpeg alone
+//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [--minutes 2,20] [--memory]]     --memory: without FFmpeg
 //   npm run bench:dataset -- --quick [--long]     small films made on the fly: does it all work, no figures to quote
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";

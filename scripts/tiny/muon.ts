@@ -93,7 +93,7 @@ export class Muon implements Optimizer {
     this.#adamw.update(learningRate, gradientScale);
   }
 
-  /** The closest matrix with orthonormal rows (or columns, where it has fewer), nearly; divided by {@link A} to the steps' number. */
+  /** Nearly the closest matrix with orthonormal rows (or columns, where it has fewer), divided by A to the power of ITERATIONS. */
   #orthogonalized(direction: Tensor, rows: number, columns: number): Tensor {
     const { kernels } = this.#device;
     const size = rows * columns;

@@ -1,5 +1,6 @@
 // What one file gives to an epoch: its items (which frames, what size, which part of the picture), and what it does not
 // give and why. Pure: the files were listed (sources.ts) and probed (probe.ts) before.
+import { plural } from "../base/units.ts";
 import { bucketFor, type CropGeometry, cropFor } from "./buckets.ts";
 import type { DatasetSection, VideoSettings } from "./config.ts";
 import { frameWindows, keptFrames, sameRate } from "./frames.ts";
@@ -183,7 +184,7 @@ export function planFile(entry: SourceEntry, facts: MediaFacts, section: Settled
   const count = change ? keptFrames(facts.frames, change.sourceFps, change.targetFps).length : facts.frames;
   const { windows, tooShort, merged } = frameWindows(count, section.video);
   for (const { first, frames } of windows) add(first, frames, change?.targetFps ?? facts.fps);
-  const has = `has ${count} frame${count === 1 ? "" : "s"}${change ? ` at ${change.targetFps} fps (${facts.frames} in the file)` : ""}`;
+  const has = `has ${plural(count, "frame")}${change ? ` at ${change.targetFps} fps (${facts.frames} in the file)` : ""}`;
   for (const frames of tooShort) drop("too-short", `${has}; ${frames} are needed`, frames, itemsPerLength(section));
   for (const { frames, asked, kept } of merged)
     drop(

@@ -1,6 +1,7 @@
 // What an epoch will train on, exactly: every item of every dataset, every file that gives none and why.
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
+import { plural } from "../base/units.ts";
 import { findModel, type ModelName, modelMedia } from "../protocol/model-media.ts";
 import { bucketsOf, epochBatches } from "./batches.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
@@ -92,7 +93,7 @@ function emptyDataset(section: DatasetSection, { place, ignored }: SourceListing
   const telling = ["no-caption", "other-kind"].map((code) => ignored.find((file) => file.code === code));
   const first = telling.find(Boolean) ?? ignored[0];
   return new KinoraError("dataset.empty", `${JSON.stringify(place)} holds no ${kind} that this dataset reads`, {
-    actual: `${ignored.length} other file${ignored.length === 1 ? "" : "s"}`,
+    actual: plural(ignored.length, "other file"),
     hint: first ? `${first.name}: ${first.reason}` : "put the files there, or change the path",
   });
 }

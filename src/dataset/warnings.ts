@@ -1,5 +1,6 @@
 // What a plan does that people find out too late: wrong rates, captions that are missing or too long, lonely buckets,
 // sets too small for their goal. Each finding says what to do. Nothing here stops anything.
+import { plural } from "../base/units.ts";
 import type { DatasetGoal } from "../protocol/dataset-config.ts";
 import { bucketsOf } from "./batches.ts";
 import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
@@ -74,7 +75,7 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
     warn(
       "bucket.single",
       lonely.map(({ items: [item] }) => item!.name),
-      `${lonely.length} bucket${lonely.length === 1 ? "" : "s"} with a single item: ${named.join(", ")}${lonely.length > 5 ? " …" : ""}`,
+      `${plural(lonely.length, "bucket")} with a single item: ${named.join(", ")}${lonely.length > 5 ? " …" : ""}`,
       section.batchSize > 1
         ? `such an item always trains alone, in a batch that is never filled to ${section.batchSize}: crop it to a common shape`
         : "crop such items to a common shape, or leave them out",
@@ -91,7 +92,7 @@ const filesOf = (items: readonly DatasetItem[]): string[] => [...new Set(items.m
 /** "3 clips (a.mp4, b.mp4 and 1 more)". */
 function some(files: readonly string[], noun: string, shown = 2): string {
   const more = files.length > shown ? ` and ${files.length - shown} more` : "";
-  return `${files.length} ${noun}${files.length === 1 ? "" : "s"} (${files.slice(0, shown).join(", ")}${more})`;
+  return `${plural(files.length, noun)} (${files.slice(0, shown).join(", ")}${more})`;
 }
 
 function captionWarnings(
@@ -234,7 +235,7 @@ function goalWarnings({ config, items }: DatasetPlan): DatasetWarning[] {
   return [
     {
       code: "goal.few",
-      message: `${images} image${images === 1 ? "" : "s"} and ${clips} clip${clips === 1 ? "" : "s"} are few for a ${goal} set, which wants ${wanted}`,
+      message: `${plural(images, "image")} and ${plural(clips, "clip")} are few for a ${goal} set, which wants ${wanted}`,
       hint: "collect more, or expect it to over-fit early: train fewer steps and watch the previews",
       files: [],
     },

@@ -4,6 +4,7 @@ import { nearestName } from "../base/nearest.ts";
 import type { DitConfig } from "../models/wan/params.ts";
 import { ditShapes } from "../models/wan/weight-shapes.ts";
 import { defaultTargets } from "./attach.ts";
+import { layersOf } from "./fit.ts";
 
 /** The Linears that patterns select; undefined for the blocks' attention and feed-forward. */
 export function selectsLinear(targets: readonly string[] | undefined): (name: string) => boolean {
@@ -12,10 +13,7 @@ export function selectsLinear(targets: readonly string[] | undefined): (name: st
 }
 
 /** Every layer that adapters can stand on, by official name. */
-export function linearNames(config: DitConfig): string[] {
-  const weights = [...ditShapes(config)].filter(([name, shape]) => shape.length >= 2 && name.endsWith(".weight"));
-  return weights.map(([name]) => name.slice(0, -".weight".length));
-}
+export const linearNames = (config: DitConfig): string[] => [...layersOf(ditShapes(config)).keys()];
 
 /**
  * How many layers each pattern selects, and all of them together.

@@ -2,6 +2,7 @@
 // A step is a function of (configuration, step number) and of the state before it, so a run that is killed at any moment
 // and started again ends with the same bits.
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import { makeFolder, sweepPartials } from "../io/atomic.ts";
@@ -206,7 +207,7 @@ async function* takeSteps(
     const left = ((ended - begun) / 1000 / (done - first)) * (steps - done);
     yield { type: "step", line, steps, left };
     // Signals and timers have their turn between steps.
-    await new Promise(setImmediate);
+    await nextTurn();
     yield* between.after(done, model);
   }
   return steps;

@@ -1,5 +1,6 @@
 // One optimizer step: batches drawn, gradients gathered, clipped and applied. A function of the configuration, the step's
 // number and the weights before it.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { KinoraError } from "../base/errors.ts";
 import type { Batch } from "../dataset/batches.ts";
 import { openScope } from "../tensor/scope.ts";
@@ -43,7 +44,7 @@ export async function trainStep(
     losses.push(...(await gatherBatchGradients(dit, samples, options)));
     sigmas.push(...samples.map(({ sigma }) => sigma));
     // A second Ctrl-C is heard between batches.
-    if (k < batches.length - 1) await new Promise(setImmediate);
+    if (k < batches.length - 1) await nextTurn();
   }
   dropout.end();
   const loss = losses.reduce((sum, value) => sum + value, 0) / count;

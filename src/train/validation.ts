@@ -1,4 +1,5 @@
 // The loss on items that never train, with noise and noise levels that never change: what falls is the model's error.
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { DatasetItem } from "../dataset/items.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import type { ValidationLine } from "../protocol/train-log.ts";
@@ -40,7 +41,7 @@ export async function validate(
       const [loss] = batchLosses(model.dit, [sample]);
       sums[band]! += await loss!.item();
     }
-    await new Promise(setImmediate);
+    await nextTurn();
   }
   const bands = grid.map((sigma, band) => ({ sigma, loss: sums[band]! / items.length }));
   const loss = bands.reduce((sum, entry) => sum + entry.loss, 0) / bands.length;

@@ -1,10 +1,12 @@
 // A training run small enough to be made dozens of times: a model of one narrow block, four clips, files on disk.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { finished } from "../../src/base/generators.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { type WanModel, type WanModelName, wanModels } from "../../src/models/wan/params.ts";
+import type { StepLine } from "../../src/protocol/train-log.ts";
 import { settleTrainConfig } from "../../src/train/config.ts";
 import type { TrainEvent, TrainResult } from "../../src/train/events.ts";
 import { train } from "../../src/train/loop.ts";
@@ -70,16 +72,23 @@ export async function trainAll(
       ...(options.stop ? { signal: options.stop.signal } : {}),
       ...(options.preview ? { preview: options.preview } : {}),
     });
-    for (;;) {
-      const { done, value } = await run.next();
-      if (done) return { result: value, events };
-      events.push(value);
-      options.onEvent?.(value);
-    }
+    const result = await finished(run, (event) => {
+      events.push(event);
+      options.onEvent?.(event);
+    });
+    return { result, events };
   } finally {
     device[Symbol.dispose]();
   }
 }
+
+/** The steps that a run told of. */
+export const stepsOf = (events: readonly TrainEvent[]): StepLine[] =>
+  events.flatMap((event) => (event.type === "step" ? [event.line] : []));
+
+/** The notes that a run told. */
+export const notesOf = (events: readonly TrainEvent[]): string[] =>
+  events.flatMap((event) => (event.type === "note" ? [event.text] : []));
 
 /** Every tensor of a safetensors file, as its bytes in hexadecimal. */
 export function tensorsOf(path: string): Record<string, string> {

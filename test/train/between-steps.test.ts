@@ -6,13 +6,13 @@ import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { KinoraError } from "../../src/base/errors.ts";
 import { readLoraFile } from "../../src/lora/read.ts";
-import type { StepLine, ValidationLine } from "../../src/protocol/train-log.ts";
+import type { ValidationLine } from "../../src/protocol/train-log.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
 import type { PreviewRequest } from "../../src/train/preview.ts";
 import { readLog } from "../../src/train/run-log.ts";
 import { clips } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
-import { narrowSettings, outcome, trainAll, writeNarrowCheckpoint } from "../support/training-run.ts";
+import { narrowSettings, notesOf, outcome, stepsOf, trainAll, writeNarrowCheckpoint } from "../support/training-run.ts";
 
 const path = temporaryFolder();
 const folder = path("runs");
@@ -24,14 +24,10 @@ beforeAll(async () => {
   writeFileSync(join(folder, "prompts.txt"), "a red circle\n");
 });
 
-const steps = (events: readonly TrainEvent[]): StepLine[] =>
-  events.flatMap((event) => (event.type === "step" ? [event.line] : []));
 const judged = (lines: readonly { kind: string }[]): string[] =>
   lines
     .filter((line): line is ValidationLine => line.kind === "validation")
     .map(({ expert, step }) => `${expert} ${step}`);
-const notes = (events: readonly TrainEvent[]): string[] =>
-  events.flatMap((event) => (event.type === "note" ? [event.text] : []));
 const stateOf = (output: string) => JSON.parse(readFileSync(join(output, "state.json"), "utf8"));
 
 describe("judging", () => {
@@ -96,7 +92,7 @@ describe("previews", () => {
     };
     const { result, events } = await trainAll(settings, { preview });
     expect(result).toMatchObject({ end: "finished", files: both });
-    expect(notes(events)).toEqual([
+    expect(notesOf(events)).toEqual([
       "the previews of step 3 could not all be made: picture.png is no picture (another picture)",
       "the previews of step 4 could not all be made: picture.png is no picture (another picture)",
     ]);
@@ -117,7 +113,7 @@ describe("previews", () => {
       yield { type: "film" as const, index: 0, seconds: 1 };
     };
     const { events } = await trainAll(settings, { preview: sound });
-    expect(steps(events).map(({ step }) => step)).toEqual([4]);
+    expect(stepsOf(events).map(({ step }) => step)).toEqual([4]);
     expect(readdirSync(join(settings.output, "previews"))).toEqual(["00000003-0.mp4", "00000004-0.mp4"]);
     expect(readLog(settings.output).flatMap((line) => (line.kind === "preview" ? [line.step] : []))).toEqual([3, 4]);
     const plain = await narrowSettings(folder, { output: "never-shown", steps: 4 });
@@ -131,7 +127,7 @@ describe("the log", () => {
     const settings = await narrowSettings(folder, { output: "smoothed", steps: 8 });
     const { events } = await trainAll(settings);
     for (const expert of ["high", "low"] as const) {
-      const own = steps(events).filter((line) => line.expert === expert);
+      const own = stepsOf(events).filter((line) => line.expert === expert);
       expect(own.length).toBeGreaterThan(2);
       let smoothed = own[0]!.loss;
       for (const line of own) {
@@ -149,14 +145,14 @@ describe("the log", () => {
     const late = (event: TrainEvent) =>
       event.type === "loaded" && Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 3000);
     const { events } = await trainAll(settings, { onEvent: late });
-    expect(steps(events)[0]!.seconds).toBeLessThan(3);
+    expect(stepsOf(events)[0]!.seconds).toBeLessThan(3);
   });
 
   it("says which expert gets no step", async () => {
     const settings = await narrowSettings(folder, { output: "none", steps: 2, experts: { high_share: 0.95 } });
     const { result, events } = await trainAll(settings);
     expect(result.files).toEqual(["style_high_noise.safetensors"]);
-    expect(notes(events)).toEqual([expect.stringContaining("the low-noise expert gets none of the 2 steps")]);
+    expect(notesOf(events)).toEqual([expect.stringContaining("the low-noise expert gets none of the 2 steps")]);
   });
 });
 
@@ -180,7 +176,7 @@ describe("a checkpoint's own boundary", () => {
     };
     const { events } = await trainAll(settings, { preview });
     expect(boundaries).toEqual([0.5]);
-    for (const { expert, sigmas } of steps(events))
+    for (const { expert, sigmas } of stepsOf(events))
       for (const sigma of sigmas) expect(sigma >= 0.5 ? "high" : "low").toBe(expert);
     const levels = events.flatMap((event) => (event.type === "validation" ? [event.line.bands[0]!.sigma] : []));
     expect(new Set(levels)).toEqual(new Set([0.75, 0.25]));

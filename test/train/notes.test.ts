@@ -13,7 +13,7 @@ import type { TrainSettings } from "../../src/train/settings.ts";
 import { clips, pictures } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
-import { narrowSettings, trainAll } from "../support/training-run.ts";
+import { narrowSettings, notesOf, trainAll } from "../support/training-run.ts";
 
 const path = temporaryFolder();
 const folder = path("notes");
@@ -49,8 +49,7 @@ describe("a run says", () => {
     });
     const settings = { ...narrow, model: wanModels["tiny-t2v"] };
     const { result, events } = await trainAll(settings);
-    const notes = events.flatMap((event) => (event.type === "note" ? [event.text] : []));
-    expect(notes).toEqual([
+    expect(notesOf(events)).toEqual([
       expect.stringMatching(/low_noise_model.* is named as the low-noise expert and trains as the high-noise one$/),
       expect.stringMatching(/high_noise_model.* is named as the high-noise expert and trains as the low-noise one$/),
       expect.stringContaining("never reaches its highest: its warm-up takes 5 steps, the run 2"),

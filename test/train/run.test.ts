@@ -21,7 +21,7 @@ import { readLoraFile } from "../../src/lora/read.ts";
 import type { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { loadDit } from "../../src/models/wan/load.ts";
 import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
-import type { StepLine, ValidationLine } from "../../src/protocol/train-log.ts";
+import type { ValidationLine } from "../../src/protocol/train-log.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { zeros } from "../../src/tensor/tensor.ts";
 import type { TrainEvent } from "../../src/train/events.ts";
@@ -33,6 +33,7 @@ import {
   narrowModel,
   narrowSettings,
   outcome,
+  stepsOf,
   tensorsOf,
   trainAll,
   writeNarrowCheckpoint,
@@ -48,8 +49,6 @@ beforeAll(async () => {
   await pictures(join(folder, "clips"), 2);
 });
 
-const steps = (events: readonly TrainEvent[]): StepLine[] =>
-  events.flatMap((event) => (event.type === "step" ? [event.line] : []));
 const validations = (events: readonly TrainEvent[]): ValidationLine[] =>
   events.flatMap((event) => (event.type === "validation" ? [event.line] : []));
 
@@ -77,7 +76,7 @@ describe("a LoRA for both experts", () => {
     });
     const { result, events } = await trainAll(settings);
     expect(result).toMatchObject({ end: "finished", step: 40, files: both });
-    const lines = steps(events);
+    const lines = stepsOf(events);
     expect(lines.map(({ step }) => step)).toEqual(Array.from({ length: 40 }, (_, i) => i + 1));
     for (const line of lines)
       for (const sigma of line.sigmas) expect(line.expert === "high" ? sigma >= 0.875 : sigma < 0.875).toBe(true);
@@ -134,14 +133,14 @@ describe("a LoRA for both experts", () => {
     }
     const { events } = await trainAll(parts);
     expect(events.find((event) => event.type === "ready")).toMatchObject({ resumed: 7 });
-    expect(steps(events).map(({ step }) => step)).toEqual([8, 9, 10]);
+    expect(stepsOf(events).map(({ step }) => step)).toEqual([8, 9, 10]);
     expect(outcome(parts.output, both)).toEqual(outcome(whole.output, both));
   });
 
   it("draws other numbers for another seed, and the same for the same", async () => {
     const run = async (output: string, seed: number) => {
       const { events } = await trainAll(await narrowSettings(folder, { output, seed, steps: 2 }));
-      return steps(events).map(({ loss, sigmas }) => [loss, sigmas]);
+      return stepsOf(events).map(({ loss, sigmas }) => [loss, sigmas]);
     };
     const first = await run("seed-a", 1);
     expect(await run("seed-b", 1)).toEqual(first);
@@ -163,7 +162,7 @@ describe("one expert alone", () => {
     });
     const { result, events } = await trainAll(settings);
     expect(result.files).toEqual([`style_${expert}_noise.safetensors`]);
-    expect(steps(events).every((line) => line.expert === expert)).toBe(true);
+    expect(stepsOf(events).every((line) => line.expert === expert)).toBe(true);
     expect(Object.keys(tensorsOf(join(settings.output, result.files[0]!)))).toContain(
       "diffusion_model.blocks.0.self_attn.q.lora_A.weight",
     );
@@ -276,7 +275,7 @@ describe("precision of the base", () => {
     const run = async (precision: string) => {
       const more = { output: `base-${base}-${precision}`, steps: 2, model: { base: precision }, lora: { dropout: 0 } };
       const { events } = await trainAll(await narrowSettings(folder, more));
-      return steps(events).map(({ loss }) => loss);
+      return stepsOf(events).map(({ loss }) => loss);
     };
     const [exact, rounded] = [await run("f32"), await run(base)];
     for (const [i, loss] of rounded.entries()) {
@@ -293,7 +292,7 @@ describe("pictures as conditions", () => {
     await clips(join(place, "clips"), 2, { frames: 5, width: 32, height: 32 });
     const settings = await narrowSettings(place, { steps: 2 }, "i2v-A14B");
     const { events } = await trainAll({ ...settings, base: "f32", dtype: "f32", textDtype: "f32" });
-    expect(steps(events).every(({ loss }) => Number.isFinite(loss))).toBe(true);
+    expect(stepsOf(events).every(({ loss }) => Number.isFinite(loss))).toBe(true);
     const [entry] = readdirSync(join(place, "cache/latents"), { recursive: true, encoding: "utf8" }).filter((name) =>
       name.endsWith(".safetensors"),
     );
@@ -314,7 +313,7 @@ describe("pictures as conditions", () => {
       const more = { output: `first-${share}`, steps: 3, dataset, conditioning: { first_frame: share } };
       const { result, events } = await trainAll(await narrowSettings(place, more, "tiny-ti2v"));
       expect(result.files).toEqual(["style.safetensors"]);
-      return steps(events).map(({ loss }) => loss);
+      return stepsOf(events).map(({ loss }) => loss);
     };
     const [never, always] = [await run(0), await run(1)];
     for (const [i, loss] of always.entries()) expect(loss).not.toBe(never[i]);

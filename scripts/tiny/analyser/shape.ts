@@ -132,8 +132,8 @@ export function fitShapes(sighting: Sighting, width: number, height: number): Sh
 const LEAST_GAIN = 0.035;
 
 /**
- * The shapes by how well they fit all frames, best first. What does not turn stands upright in the
- * world, and is only compared with upright shapes: a heart on its side is much like a rounded triangle.
+ * The shapes by how well they fit all frames, best first. What does not turn stands upright in the world, and is only
+ * compared with upright shapes: a heart on its side is much like a rounded triangle.
  */
 export function rankShapes(frames: readonly ShapeFits[]): { name: ShapeName; fit: number }[] {
   const ranked = (kind: "fit" | "upright") =>

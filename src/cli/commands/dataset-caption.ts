@@ -1,6 +1,7 @@
 // `kinora dataset caption DIR`: reads the options, runs the captioning or accepts drafts, prints what happens.
 import { readFile } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
+import { plural } from "../../base/units.ts";
 import { type AcceptEvent, acceptDrafts } from "../../dataset/caption/accept.ts";
 import { type CaptionEvent, captionFolder, planCaptions } from "../../dataset/caption/caption.ts";
 import { type CaptionSettings, captionDefaults } from "../../dataset/caption/settings.ts";
@@ -188,8 +189,6 @@ function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-const many = (count: number, what: string): string => `${count} ${what}${count === 1 ? "" : "s"}`;
-
 const warningWords = {
   "too-long": "over 512 tokens by estimate: the text encoder will not read its end",
   cut: "the answer was cut at --max-tokens; the caption ends with its last whole sentence",
@@ -200,7 +199,7 @@ function tell(event: CaptionEvent, out: Output): void {
   switch (event.type) {
     case "plan":
       out.note(
-        `${many(event.todo.length, "item")} to caption, ${event.kept.length} left as they are${event.resumes ? " (going on after an interruption)" : ""}`,
+        `${plural(event.todo.length, "item")} to caption, ${event.kept.length} left as they are${event.resumes ? " (going on after an interruption)" : ""}`,
       );
       if (event.todo.length > 0) out.progress(`captioned 0 of ${event.todo.length}`);
       break;
@@ -238,7 +237,7 @@ async function dryRun(settings: CaptionSettings, json: boolean, out: Output): Pr
   const { clip, picture } = plan.prompts;
   if (clip !== undefined) out.data(`\nasked of a clip:\n${clip}`);
   if (picture !== undefined) out.data(`\nasked of a picture:\n${picture}`);
-  out.data(`\n${many(requests, "request")} would be sent`);
+  out.data(`\n${plural(requests, "request")} would be sent`);
 }
 
 async function caption(settings: CaptionSettings, json: boolean, out: Output): Promise<number> {
@@ -257,7 +256,7 @@ async function caption(settings: CaptionSettings, json: boolean, out: Output): P
     }
   } catch (error) {
     if (captioned.length > 0)
-      out.note(`${many(captioned.length, "item")} captioned before this; run the same command again to go on`);
+      out.note(`${plural(captioned.length, "item")} captioned before this; run the same command again to go on`);
     throw error;
   }
   const { requests = 0, seconds = 0, usage } = finished ?? {};
@@ -273,7 +272,7 @@ async function caption(settings: CaptionSettings, json: boolean, out: Output): P
   } else {
     for (const { path, text } of captioned) out.data(`${path}: ${text}`);
     out.note(
-      `${many(captioned.length, settings.draft ? "draft" : "caption")} written, ${failed.length} failed, ${kept.length} left as they were; ${many(requests, "request")}, ${duration(seconds)}${usage && usage.inputTokens > 0 ? `, ${usage.inputTokens} + ${usage.outputTokens} tokens` : ""}`,
+      `${plural(captioned.length, settings.draft ? "draft" : "caption")} written, ${failed.length} failed, ${kept.length} left as they were; ${plural(requests, "request")}, ${duration(seconds)}${usage && usage.inputTokens > 0 ? `, ${usage.inputTokens} + ${usage.outputTokens} tokens` : ""}`,
     );
     if (settings.draft && captioned.length > 0)
       out.note("edit the .draft files, then run: kinora dataset caption DIR --accept");
@@ -308,7 +307,7 @@ async function accept(folder: string, given: Given, json: boolean, out: Output):
         2,
       ),
     );
-  else out.data(`${many(accepted.length, "draft")} accepted, ${kept.length} left as they are`);
+  else out.data(`${plural(accepted.length, "draft")} accepted, ${kept.length} left as they are`);
 }
 
 export const datasetCaption = command({
@@ -322,7 +321,7 @@ export const datasetCaption = command({
     const [folder, ...more] = positionals;
     if (folder === undefined || more.length > 0)
       throw new KinoraError("cli.bad-arguments", "dataset caption takes one folder", {
-        actual: many(positionals.length, "argument"),
+        actual: plural(positionals.length, "argument"),
         hint: "kinora dataset caption DIR --endpoint URL --model NAME",
       });
     const conflict = (a: "missing" | "draft" | "dry-run" | "accept", b: "rewrite" | "accept") => {

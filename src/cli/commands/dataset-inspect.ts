@@ -2,6 +2,7 @@
 import { stat } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
+import { formatCount } from "../../base/units.ts";
 import { folderConfig, readDatasetConfig } from "../../dataset/config.ts";
 import { inspectionPage } from "../../dataset/html-report.ts";
 import { type InspectedItem, type Inspection, inspection } from "../../dataset/inspection.ts";
@@ -79,9 +80,8 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
   },
 });
 
-const count = (value: number): string => value.toLocaleString("en-US");
-const plural = (value: number, noun: string): string => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
-const batches = (value: number): string => `${count(value)} batch${value === 1 ? "" : "es"}`;
+const plural = (value: number, noun: string): string => `${formatCount(value)} ${noun}${value === 1 ? "" : "s"}`;
+const batches = (value: number): string => `${formatCount(value)} batch${value === 1 ? "" : "es"}`;
 const bucketText = ({ width, height, frames }: { width: number; height: number; frames: number }) =>
   `${width}x${height}x${frames}`;
 
@@ -123,7 +123,7 @@ function totalLine({ totals }: Inspection): string {
   const result = `${plural(totals.items, "item")} in ${batches(totals.batches)}`;
   const missing = totals.onPaper === undefined ? 0 : totals.onPaper - totals.items;
   return missing > 0
-    ? `${count(totals.onPaper!)} items on paper − ${count(missing)} = ${result} an epoch`
+    ? `${formatCount(totals.onPaper!)} items on paper − ${formatCount(missing)} = ${result} an epoch`
     : `${result} an epoch`;
 }
 
@@ -161,7 +161,7 @@ function columns(rows: readonly (readonly string[])[]): string[] {
 
 function batchLines(data: Inspection): string[] {
   const alone = data.batches.every((batch) => batch.items.length === 1);
-  if (alone) return [`batches: ${count(data.batches.length)}, each of one item in the order above`];
+  if (alone) return [`batches: ${formatCount(data.batches.length)}, each of one item in the order above`];
   const rows = data.batches.map((batch, i) => [
     String(i + 1),
     `dataset ${batch.dataset}`,
@@ -180,7 +180,7 @@ function datasetLines(entry: Inspection["datasets"][number]): string[] {
     entry.repeats > 1 ? `${entry.repeats} repeats` : undefined,
   ];
   const paper =
-    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${count(entry.onPaper)} on paper)` : "";
+    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${formatCount(entry.onPaper)} on paper)` : "";
   return [
     `dataset ${entry.dataset}: ${entry.type} ${entry.path}`,
     `  ${settings.filter(Boolean).join(", ")}`,

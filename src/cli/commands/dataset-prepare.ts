@@ -1,5 +1,6 @@
 // `kinora dataset prepare`: options to a request, events to lines. The work is in dataset/prepare.
 import { KinoraError } from "../../base/errors.ts";
+import { plural } from "../../base/units.ts";
 import type { PrepareEvent, PrepareSummary } from "../../dataset/prepare/prepare.ts";
 import { modelNames } from "../../protocol/model-media.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
@@ -25,8 +26,6 @@ function progressLine(event: Extract<PrepareEvent, { type: "progress" }>): strin
   return `${String(share).padStart(3)} %${rest}: ${words} ${event.current.replace(/\s+/g, " ")}`;
 }
 
-const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? "" : "s"}`;
-
 type Problem = Omit<Extract<PrepareEvent, { type: "problem" }>, "type">;
 
 function problemLine({ path, code, message }: Problem): string {
@@ -44,11 +43,11 @@ function reasonLine(code: string, ids: readonly string[]): string {
 function summaryLines(summary: PrepareSummary): string {
   const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, work } = summary;
   const lines = [
-    `kept ${count(videos, "clip")} (${duration(seconds)}) and ${count(images, "picture")}, dropped ${dropped}`,
+    `kept ${plural(videos, "clip")} (${duration(seconds)}) and ${plural(images, "picture")}, dropped ${dropped}`,
   ];
   for (const [code, ids] of Object.entries(reasons).sort((a, b) => b[1].length - a[1].length))
     lines.push(reasonLine(code, ids));
-  if (problems > 0) lines.push(`${count(problems, "source")} with problems (listed above and in the report)`);
+  if (problems > 0) lines.push(`${plural(problems, "source")} with problems (listed above and in the report)`);
   if (uncaptioned > 0) lines.push(`${uncaptioned} without a caption: write them, or see kinora dataset caption --help`);
   lines.push(...notes.map((note) => `note: ${note}`));
   if (work.analysed + work.rendered + work.written === 0)
@@ -69,7 +68,7 @@ async function show(
     switch (event.type) {
       case "scanned":
         out.note(
-          `${count(event.films, "film")}, ${count(event.pictures, "picture")}${event.others > 0 ? `, ${count(event.others, "other file")} left aside` : ""}`,
+          `${plural(event.films, "film")}, ${plural(event.pictures, "picture")}${event.others > 0 ? `, ${plural(event.others, "other file")} left aside` : ""}`,
         );
         break;
       case "problem": {

@@ -1,6 +1,7 @@
 // `kinora dataset sizes`: prints every size near a source's shape with its tokens, cost and memory.
 import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
+import { formatPercent } from "../../base/units.ts";
 import { clipLengths, type NearSize, sizesNear } from "../../dataset/sizes.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { latentSize } from "../../models/wan/plan.ts";
@@ -175,15 +176,13 @@ function columns(lines: readonly (readonly string[])[]): string[] {
   );
 }
 
-const cutText = ({ cropped }: Row): string => `${(100 * cropped).toFixed(1)} %`;
-
 /** Every size with every length. */
 function list(rows: readonly Row[]): string[] {
   const lines = [["size", "cut", "tokens", "cost", "memory", ...cards.map((gigabytes) => `${gigabytes} GB`)]];
   for (const row of rows) {
     lines.push([
       `${row.width}x${row.height}x${row.frames}`,
-      cutText(row),
+      formatPercent(row.cropped),
       row.tokens.toLocaleString("en-US"),
       row.relativeCost.toPrecision(3),
       `${(row.peakBytes / 1e9).toFixed(1)} GB`,
@@ -205,7 +204,7 @@ function longest(rows: readonly Row[]): string[] {
     const most = lengths.at(-1)!;
     lines.push([
       name,
-      cutText(most),
+      formatPercent(most.cropped),
       String(most.frames),
       most.relativeCost.toPrecision(3),
       ...cards.map((_, i) => String(lengths.findLast((row) => row.cards[i]!.fits)?.frames ?? "–")),
