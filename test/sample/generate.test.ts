@@ -1,24 +1,16 @@
-// Whole generations with random tiny models: every task and sampler, repeated, interrupted and resumed bit for bit.
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Device } from "../../src/device/device.ts";
-import { openDevice } from "../../src/device/open-device.ts";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
 import { writePng } from "../../src/io/image/write.ts";
 import { VideoReader } from "../../src/io/video/reader.ts";
-import { loadDit } from "../../src/models/wan/load.ts";
 import type { WanModel } from "../../src/models/wan/params.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
-import { vaeConfigs } from "../../src/models/wan/vae/config.ts";
-import { ditShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
+import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
 import type { GenerateEvent } from "../../src/protocol/generate-events.ts";
-import { denoise, uploadText } from "../../src/sample/denoise.ts";
-import { latentsPath, loadLatents } from "../../src/sample/latents-file.ts";
 import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
 import type { GenerateOptions } from "../../src/sample/request.ts";
-import { createScheduler, schedulerKinds } from "../../src/sample/schedulers/index.ts";
+import { schedulerKinds } from "../../src/sample/schedulers/index.ts";
 import {
   randomWeights,
   tinyParts,
@@ -27,48 +19,10 @@ import {
   writeKinoraFolder,
   writeOfficialFolder,
 } from "../support/checkpoint-layouts.ts";
-import { temporaryFolder } from "../support/temporary-folder.ts";
-import { loraShapes, quantized, writeFile, writeSparse } from "../support/wan-files.ts";
-import { hashCache, type Run, resolved, runRequest, tinyOptions } from "./generate-support.ts";
+import { loraShapes, quantized, writeFile } from "../support/wan-files.ts";
+import { hashCache, resolved, runRequest, tinyOptions, tinyStudio } from "./generate-support.ts";
 
-const path = temporaryFolder();
-const t2v = path("tiny-t2v");
-const ti2v = path("tiny-ti2v");
-const picture = path("picture.png");
-const hashes = hashCache(path("cache"));
-let device: Device;
-
-beforeAll(async () => {
-  device = openDevice("auto").device;
-  await writeKinoraFolder(t2v, tinyParts("tiny-t2v"));
-  await writeKinoraFolder(ti2v, tinyParts("tiny-ti2v"));
-  const data = Uint8Array.from({ length: 90 * 30 * 3 }, (_, i) => (i * 7) % 251);
-  await writePng(picture, { width: 90, height: 30, data });
-});
-afterAll(() => device[Symbol.dispose]());
-
-/** The published sizes, every weight zero: for what comes before the decoding. */
-function publishedVae(): string {
-  const file = path("Wan2.1_VAE.safetensors");
-  return existsSync(file) ? file : writeSparse(file, vaeShapes(vaeConfigs.vae21), "f32");
-}
-
-let count = 0;
-const film = (): string => path(`film-${count++}.mp4`);
-
-/** Runs to the end and checks that the device has given everything back. */
-async function run(
-  options: Partial<GenerateOptions>,
-  more: { signal?: AbortSignal; resume?: boolean; preview?: boolean } = {},
-  watch?: (event: GenerateEvent) => void,
-): Promise<Run & { out: string }> {
-  const folder = options.task === "tiny-ti2v" ? ti2v : t2v;
-  const asked = tinyOptions(folder, options.out ?? film(), options);
-  const before = device.memory().live;
-  const result = await runRequest(device, resolved(asked), { hashes, ...more }, watch);
-  expect(device.memory().live).toBe(before);
-  return { ...result, out: asked.out };
-}
+const { path, t2v, ti2v, picture, hashes, film, run, publishedVae, device } = tinyStudio();
 
 describe("tasks and samplers", () => {
   it.each(schedulerKinds)("make a film from text with %s, each expert in its turn", async (sampler) => {
@@ -232,178 +186,6 @@ describe("repeating", () => {
       hashes,
     );
     expect(replaced.loras).toHaveLength(1);
-  });
-});
-
-describe("interrupting", () => {
-  it.each(schedulerKinds)("resumes %s after any step bit for bit", async (sampler) => {
-    const steps = 3;
-    const unbroken = (await run({ sampler, steps })).latents();
-    for (let stop = 1; stop < steps; stop++) {
-      const out = film();
-      const controller = new AbortController();
-      const cut = await run({ sampler, steps, out }, { signal: controller.signal }, (event) => {
-        if (event.type === "step" && event.step === stop) controller.abort();
-      });
-      expect(cut.last).toMatchObject({ type: "interrupted", step: stop });
-      const rest = await run({ sampler, steps, out }, { resume: true });
-      expect(rest.of("step").map(({ step }) => step)).toEqual(
-        Array.from({ length: steps - stop }, (_, i) => stop + 1 + i),
-      );
-      expect(rest.last.type).toBe("finished");
-      expect(rest.latents()).toEqual(unbroken);
-    }
-  });
-
-  it("stopped while decoding, keeps the latents and decodes them later", async () => {
-    const out = film();
-    const controller = new AbortController();
-    const cut = await run({ out, keepLatents: false, frames: 9 }, { signal: controller.signal }, (event) => {
-      if (event.type === "progress" && event.stage === "decode") controller.abort();
-    });
-    expect(cut.last).toMatchObject({ type: "interrupted", step: 3, steps: 3 });
-    expect(() => readFileSync(out)).toThrow("ENOENT");
-    const rest = await run({ out, keepLatents: false, frames: 9 }, { resume: true });
-    expect(rest.of("step")).toEqual([]);
-    expect(rest.last).toMatchObject({ type: "finished", frames: 9 });
-  });
-
-  it("before the first step leaves nothing behind", async () => {
-    const out = film();
-    const result = await run({ out }, { signal: AbortSignal.abort() });
-    expect(result.last).toEqual({ type: "interrupted", step: 0, steps: 3 });
-    await expect(run({ out }, { resume: true })).rejects.toMatchObject({ code: "generate.nothing-to-resume" });
-  });
-
-  it("and stopped again before it goes on, tells what lies there from before", async () => {
-    const out = film();
-    const controller = new AbortController();
-    await run({ out }, { signal: controller.signal }, (event) => {
-      if (event.type === "step" && event.step === 2) controller.abort();
-    });
-    const again = await run({ out }, { resume: true, signal: AbortSignal.abort() });
-    expect(again.last).toEqual({ type: "interrupted", step: 2, steps: 3, latents: latentsPath(out) });
-  });
-
-  it("goes on with what was wished for beside the film", async () => {
-    const vae = publishedVae();
-    const options = { files: { folder: t2v, vae }, size: { width: 32, height: 16 }, frames: 1, out: film() };
-    const controller = new AbortController();
-    await run({ ...options, keepLatents: true }, { preview: true, signal: controller.signal }, (event) => {
-      if (event.type === "step") controller.abort();
-    });
-    const rest = await run({ ...options, keepLatents: false }, { resume: true });
-    expect(rest.of("preview").map(({ step }) => step)).toEqual([2, 3]);
-    expect(rest.of("finished")[0]!.latents).toBe(latentsPath(options.out));
-    expect(rest.latents()).toHaveLength(16 * 2 * 4);
-  });
-
-  it("while the second expert loads stops before its first step, all before it saved", async () => {
-    const controller = new AbortController();
-    const out = film();
-    let high = 0;
-    const cut = await run({ out, steps: 4 }, { signal: controller.signal }, (event) => {
-      if (event.type === "stage" && event.detail.includes("low-noise")) {
-        controller.abort();
-        // As it lies there while the expert loads: a kill would lose nothing.
-        expect(loadLatents(latentsPath(out)).scheduler.step).toBe(high);
-      }
-      if (event.type === "step") high++;
-    });
-    expect(high).toBeGreaterThan(0);
-    expect(cut.last).toEqual({ type: "interrupted", step: high, steps: 4, latents: latentsPath(out) });
-  });
-
-  it("hears of it between the two passes of a step", async () => {
-    const { dit: config } = wanModels["tiny-t2v"];
-    const before = device.memory().live;
-    {
-      using dit = loadDit(device, join(t2v, "low_noise_model.safetensors"), { dtype: "f32" });
-      const values = new Float32Array(2 * config.textDim);
-      using text = uploadText(device, { values, shape: [2, config.textDim] });
-      let turns = 0;
-      const loop = denoise({
-        expert: () => dit,
-        scheduler: createScheduler("euler", { steps: 1, shift: 5 }),
-        latents: new Float32Array(16 * 4),
-        shape: [16, 1, 2, 2],
-        text: { positive: text, negative: text },
-        guidance: { low: 3, high: 3 },
-      });
-      setImmediate(() => turns++);
-      await loop.next();
-      expect(turns).toBe(1);
-    }
-    expect(device.memory().live).toBe(before);
-  });
-
-  it("sweeps away what a film's killed writer left long ago, and nothing that may be written to", async () => {
-    const { pid } = spawnSync(process.execPath, ["-e", ""]);
-    const folder = path("swept");
-    mkdirSync(folder);
-    const left = `.partial-${pid}-0123abcd.mp4`;
-    const [old, mine] = [join(folder, left), join(folder, `.partial-${process.pid}-0123abcd.mp4`)];
-    for (const file of [old, mine]) {
-      writeFileSync(file, "half a film");
-      utimesSync(file, 1, 1);
-    }
-    await run({ out: join(folder, "film.mp4"), steps: 1 });
-    expect(readdirSync(folder).filter((name) => name.startsWith(".partial"))).toEqual([basename(mine)]);
-  });
-
-  it("never loses an unfinished run to a new one, nor goes on with other settings", async () => {
-    const out = film();
-    const controller = new AbortController();
-    await run({ out }, { signal: controller.signal }, (event) => {
-      if (event.type === "step") controller.abort();
-    });
-    await expect(run({ out })).rejects.toMatchObject({ code: "generate.unfinished" });
-    await expect(run({ out, prompt: "another" }, { resume: true })).rejects.toMatchObject({
-      code: "generate.resume-mismatch",
-      message: expect.stringContaining("different: prompt"),
-    });
-    expect((await run({ out }, { resume: true })).last.type).toBe("finished");
-    // A finished run may be made again.
-    expect((await run({ out })).last.type).toBe("finished");
-  });
-
-  it("frees each network before the next one comes", async () => {
-    const weights: { at: string; live: number }[] = [];
-    await run({ steps: 4 }, {}, (event) => {
-      const { live } = device.memory().byCategory.weights;
-      if (event.type === "stage") weights.push({ at: `${event.stage} ${event.detail}`, live });
-      if (event.type === "step") weights.push({ at: event.expert, live });
-    });
-    const at = (name: string) => weights.filter((entry) => entry.at.startsWith(name)).map(({ live }) => live);
-    // The text encoder is gone before the first expert, the last expert before the autoencoder.
-    expect(at("load loading the high-noise")).toEqual([0]);
-    expect(at("decode")).toEqual([0]);
-    const one = at("high")[0]!;
-    expect(one).toBeGreaterThan(10e6);
-    for (const live of [...at("high"), ...at("low")]) expect(live).toBe(one);
-  });
-
-  it("two at once for one film are refused, until the first is done or given up", async () => {
-    const { generate } = await import("../../src/sample/pipeline.ts");
-    const out = film();
-    for await (const _event of generate(resolved(tinyOptions(t2v, out)), device, { hashes })) {
-      await expect(run({ out })).rejects.toMatchObject({
-        code: "generate.locked",
-        message: expect.stringContaining(out),
-        hint: expect.stringContaining("another --out"),
-      });
-      break;
-    }
-    expect((await run({ out, steps: 1 })).last.type).toBe("finished");
-  });
-
-  it("a consumer that walks away leaves the device as it was", async () => {
-    const before = device.memory().live;
-    const { generate } = await import("../../src/sample/pipeline.ts");
-    for await (const event of generate(resolved(tinyOptions(t2v, film())), device, { hashes })) {
-      if (event.type === "step") break;
-    }
-    expect(device.memory().live).toBe(before);
   });
 });
 
