@@ -37,7 +37,7 @@ export interface DemoSettings {
 export const defaultSettings: Omit<DemoSettings, "folder" | "checkpoint"> = {
   clips: 40,
   prompts: 40,
-  train: { steps: 1200, batchSize: 8, rank: 16, learningRate: 8e-4, highShare: 0.5, heldOut: 4, judgeEvery: 200 },
+  train: { steps: 1600, batchSize: 8, rank: 16, learningRate: 1.2e-3, highShare: 0.25, heldOut: 4, judgeEvery: 200 },
   sampleSteps: undefined,
 };
 

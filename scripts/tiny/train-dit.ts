@@ -7,7 +7,6 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { PhiloxRng } from "../../src/base/rng/philox-rng.ts";
 import { openDevice } from "../../src/device/open-device.ts";
-import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { loadTokenizer } from "../../src/io/tokenizer/load.ts";
 import { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { loadTextEncoder, loadVae } from "../../src/models/wan/load.ts";
@@ -18,6 +17,7 @@ import { openScope } from "../../src/tensor/scope.ts";
 import { ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 import { gatherBatchGradients, type TrainingSample } from "../../src/train/gradients.ts";
 import { drawSigma, expertRange, type TimeDistribution } from "../../src/train/timesteps.ts";
+import { growFrom } from "./grow.ts";
 import { LatentPool } from "./latent-pool.ts";
 import { Muon } from "./muon.ts";
 import { trainingText } from "./prompts.ts";
@@ -77,10 +77,7 @@ for (const quiet of ["time_projection.1.weight", "head.head.weight"]) {
   const parameter = parameters.get(quiet)!;
   device.kernels.affine(parameter, 0.1, undefined, 0, parameter);
 }
-if (flags.from) {
-  using file = SafetensorsFile.open(join(out, `${flags.from}.safetensors`));
-  for (const [key, parameter] of parameters) parameter.writeBytes(file.bytes(`average:${key}`));
-}
+if (flags.from) await growFrom(out, flags.from, parameters);
 const averages = new Map<string, Tensor>();
 for (const [key, parameter] of parameters) {
   const average = ownedEmpty(device, parameter.shape, "f32", "optimizer");

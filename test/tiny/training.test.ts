@@ -1,6 +1,8 @@
 // The scripts that train kinora-tiny: the tokenizer, the optimizer, and runs that go on where they were stopped.
 import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, it, vi } from "vitest";
+import { relativeError } from "../../scripts/golden/fixture.ts";
+import { growFrom } from "../../scripts/tiny/grow.ts";
 import { bytesOfPlanes, planes } from "../../scripts/tiny/latent-pool.ts";
 import { Muon } from "../../scripts/tiny/muon.ts";
 import { trainingText } from "../../scripts/tiny/prompts.ts";
@@ -9,13 +11,17 @@ import { trainRun } from "../../scripts/tiny/training-run.ts";
 import { renderClip } from "../../scripts/tiny/world/render.ts";
 import { drawScene } from "../../scripts/tiny/world/scene.ts";
 import { openDevice } from "../../src/device/open-device.ts";
+import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { cleanText } from "../../src/io/text-clean/index.ts";
 import { parseTokenizer } from "../../src/io/tokenizer/load.ts";
+import { WanDit } from "../../src/models/wan/dit/dit.ts";
+import { RandomWeights } from "../../src/nn/random-weights.ts";
 import { matmul, meanSquaredError } from "../../src/tensor/ops/index.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { Tape } from "../../src/tensor/tape.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
+import { tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
 const path = temporaryFolder();
 const { device } = openDevice("auto");
@@ -160,5 +166,54 @@ describe("a run", () => {
     expect(second.values).toEqual(whole.values);
     const rows = readFileSync(path("runs/parted.jsonl"), "utf8").trim().split("\n");
     expect(rows.map((row) => JSON.parse(row).step)).toEqual([0, 20, 40]);
+  });
+});
+
+describe("growing", () => {
+  const network = (seed: bigint, sizes: { layers?: number; ffnDim?: number } = {}) => {
+    const weights = new RandomWeights(device, { seed, trainable: true });
+    return { dit: new WanDit(weights, { ...tinyDitConfig, ...sizes }, { dtype: "f32" }), ...weights };
+  };
+  const velocity = async ({ dit }: { dit: WanDit }) => {
+    using _scope = openScope(device);
+    const { clean, shape, text } = tinySample(2);
+    const texts = [fromValues(device, text, [3, tinyDitConfig.textDim])];
+    return dit.forward({ latents: fromValues(device, clean, [1, ...shape]), timesteps: [420], texts }).read();
+  };
+  const { layers, ffnDim } = tinyDitConfig;
+
+  it.each([
+    ["the same size", {}],
+    ["more layers", { layers: layers + 2 }],
+    ["a wider FFN", { ffnDim: ffnDim + 24 }],
+    ["both", { layers: layers + 1, ffnDim: 2 * ffnDim }],
+  ])("to %s begins as what the smaller network computes, and all of it can learn", async (_, sizes) => {
+    const small = network(3n);
+    const entries = [];
+    for (const [name, tensor] of small.parameters) {
+      entries.push({
+        name: `average:${name}`,
+        dtype: tensor.dtype,
+        shape: tensor.shape,
+        bytes: await tensor.readBytes(),
+      });
+    }
+    await writeSafetensors(path("small.safetensors"), entries);
+    const grown = network(4n, sizes);
+    const before = await velocity(grown);
+    await growFrom(path(""), "small", grown.parameters);
+    const [expected, now] = [await velocity(small), await velocity(grown)];
+    expect(relativeError(before, expected)).toBeGreaterThan(0.1);
+    expect(relativeError(now, expected)).toBeLessThan(1e-6);
+    for (const [name, tensor] of grown.parameters) {
+      // What feeds a silent output must not be silent too: neither would ever change.
+      if (/ffn\.0\.weight|\.v\.weight/.test(name)) {
+        const rows = (await tensor.read()) as Float32Array;
+        const wide = tensor.shape[1]!;
+        for (let r = 0; r < rows.length; r += wide) expect(rows.subarray(r, r + wide).some((x) => x !== 0)).toBe(true);
+      }
+    }
+    small.dit[Symbol.dispose]();
+    grown.dit[Symbol.dispose]();
   });
 });

@@ -131,7 +131,7 @@ export function analyse(clip: Clip): Analysis {
     };
 
   const fits = seenFrames.map(({ sighting }) => fitShapes(sighting, width, height));
-  const ranked = rankShapes(fits);
+  const ranked = rankShapes(seenFrames.map(({ sighting: { area } }, i) => ({ fits: fits[i]!, area })));
   const shape = ranked[0]!.name;
   const { symmetry } = shapes[shape];
   const poses: TrackedPose[] = [];

@@ -132,13 +132,15 @@ export function fitShapes(sighting: Sighting, width: number, height: number): Sh
 const LEAST_GAIN = 0.035;
 
 /**
- * The shapes by how well they fit all frames, best first. What does not turn stands upright in the world, and is only
- * compared with upright shapes: a heart on its side is much like a rounded triangle.
+ * The shapes by how well they fit all frames, best first, each frame by the area of what was seen in it: the smaller, the
+ * rounder everything looks. What does not turn stands upright in the world, and is only compared with upright shapes: a
+ * heart on its side is much like a rounded triangle.
  */
-export function rankShapes(frames: readonly ShapeFits[]): { name: ShapeName; fit: number }[] {
+export function rankShapes(frames: readonly { fits: ShapeFits; area: number }[]): { name: ShapeName; fit: number }[] {
+  const whole = frames.reduce((sum, { area }) => sum + area, 0);
   const ranked = (kind: "fit" | "upright") =>
     shapeNames
-      .map((name) => ({ name, fit: frames.reduce((sum, fits) => sum + fits[name][kind], 0) / frames.length }))
+      .map((name) => ({ name, fit: frames.reduce((sum, { fits, area }) => sum + fits[name][kind] * area, 0) / whole }))
       .sort((a, b) => b.fit - a.fit);
   const [turned, upright] = [ranked("fit"), ranked("upright")];
   return turned[0]!.fit - upright[0]!.fit > LEAST_GAIN ? turned : upright;

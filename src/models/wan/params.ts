@@ -149,7 +149,7 @@ export const wanModels = {
     name: "tiny-ti2v",
     family: "2.2",
     bundled: true,
-    dit: { ...tiny, inputChannels: 48, outputChannels: 48 },
+    dit: { ...tiny, layers: 4, ffnDim: 1152, inputChannels: 48, outputChannels: 48 },
     vae: vae22,
     image: "first-frame",
     defaults: { steps: 12, shift: 5, guidance: 3, frames: 9, fps: 24, width: 128, height: 128 },
