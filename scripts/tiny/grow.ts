@@ -1,6 +1,7 @@
 // Begins a transformer from a run of the same size or a smaller one: more layers and a wider FFN start out computing what
 // the smaller network did (Chen et al. 2016, Net2Net, arXiv 1511.05641), so that its training is not lost.
 import { join } from "node:path";
+import { toFloat32 } from "../../src/base/float-formats.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
 
@@ -13,8 +14,8 @@ const OUTPUT = /\.(?:self_attn\.o|cross_attn\.o|ffn\.2)\./;
  */
 export async function growFrom(folder: string, run: string, parameters: ReadonlyMap<string, Tensor>): Promise<void> {
   using file = SafetensorsFile.open(join(folder, `${run}.safetensors`));
-  const layersOf = (names: Iterable<string>) => 1 + Math.max(...[...names].map((name) => blockOf(name) ?? 0));
-  const [from, to] = [layersOf(file.names), layersOf(parameters.keys())];
+  const layerCount = (names: Iterable<string>) => 1 + Math.max(...[...names].map((name) => blockOf(name) ?? 0));
+  const [from, to] = [layerCount(file.names), layerCount(parameters.keys())];
   for (const [name, parameter] of parameters) {
     const block = blockOf(name);
     const added = block !== undefined && block >= from - 1 && block < to - 1;
@@ -23,8 +24,8 @@ export async function growFrom(folder: string, run: string, parameters: Readonly
       continue;
     }
     const source = block === undefined ? name : name.replace(/\d+/, `${sourceBlock(block, from, to)}`);
-    const { shape } = file.info(`average:${source}`);
-    const values = new Float32Array(file.bytes(`average:${source}`).slice().buffer);
+    const { shape, dtype } = file.info(`average:${source}`);
+    const values = toFloat32(file.bytes(`average:${source}`), dtype);
     if (values.length === parameter.size) await parameter.write(values);
     else await parameter.write(widened(values, shape, (await parameter.read()) as Float32Array, parameter.shape));
   }

@@ -4,7 +4,7 @@
 import { copyFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { fromFloat32 } from "../../src/base/float-formats.ts";
+import { fromFloat32, toFloat32 } from "../../src/base/float-formats.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
@@ -39,8 +39,8 @@ async function pack(
   using second = later === undefined ? undefined : SafetensorsFile.open(later);
   const tensors = [...shapes].map(([name, shape]) => {
     const file = second?.has(name) ? second : first;
-    const bytes = file.bytes(file.has(`average:${name}`) ? `average:${name}` : name);
-    const values = new Float32Array(bytes.slice().buffer);
+    const key = file.has(`average:${name}`) ? `average:${name}` : name;
+    const values = toFloat32(file.bytes(key), file.info(key).dtype);
     return { name, dtype: "bf16" as const, shape, bytes: fromFloat32(values, "bf16") };
   });
   await writeSafetensors(path, tensors, { format: "pt", ...metadata });

@@ -16,8 +16,11 @@ export function formatBytes(bytes: number): string {
 export function formatCount(count: number): string {
   if (count >= 1e9) return `${(count / 1e9).toFixed(2)} B`;
   if (count >= 1e6) return `${(count / 1e6).toFixed(1)} M`;
-  return count.toLocaleString("en-US");
+  return formatInteger(count);
 }
+
+/** 1,234,567: every digit. */
+export const formatInteger = (value: number): string => value.toLocaleString("en-US");
 
 /** `1 step`, `2 steps`; `many` where it does not just end in s. */
 export function plural(count: number, one: string, many = `${one}s`): string {

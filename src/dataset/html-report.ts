@@ -1,9 +1,9 @@
 // The page of `kinora dataset inspect --html`: what an epoch holds, what gave nothing and why, what to mind.
 import { basename } from "node:path";
 import { type Html, html, page, table } from "../base/html.ts";
+import { formatInteger } from "../base/units.ts";
 import type { InspectedItem, Inspection } from "./inspection.ts";
 
-const count = (value: number): string => value.toLocaleString("en-US");
 const number = (title: string) => ({ title, numeric: true });
 const sizeText = ({ width, height }: { width: number; height: number }) => `${width}×${height}`;
 const bucketText = (bucket: { width: number; height: number; frames: number }) =>
@@ -16,12 +16,12 @@ export function inspectionPage(data: Inspection): string {
   const body = html`<h1>${name}</h1>
 <p class="soft">what an epoch of <b>${data.model}</b> (${data.fps} fps, sides in steps of ${data.sizeMultiple}) trains on</p>
 <div class="tiles">
-${tile(count(totals.items), "items of an epoch")}
-${missing ? tile(count(totals.onPaper!), "on paper") : undefined}
-${tile(count(totals.batches), "batches")}
-${tile(count(totals.files), "files read")}
-${tile(count(withoutItems.length), "files without items")}
-${tile(count(warnings.length), "warnings")}
+${tile(formatInteger(totals.items), "items of an epoch")}
+${missing ? tile(formatInteger(totals.onPaper!), "on paper") : undefined}
+${tile(formatInteger(totals.batches), "batches")}
+${tile(formatInteger(totals.files), "files read")}
+${tile(formatInteger(withoutItems.length), "files without items")}
+${tile(formatInteger(warnings.length), "warnings")}
 </div>
 ${warnings.length > 0 ? html`<h2>Mind this</h2><ul class="findings">${warnings.map(finding)}</ul>` : undefined}
 <h2>Datasets</h2>${data.datasets.map(dataset)}
@@ -30,7 +30,7 @@ ${drops.length === 0 ? html`<p class="good">None: every file gives all it is ask
 <h2>Items</h2>${table(itemColumns, data.items.map(itemRow), { filter: true })}
 <h2>Batches</h2>
 <p class="soft">In order; training shuffles the items within a bucket and then the batches.</p>
-<details><summary>${count(data.batches.length)} batches</summary>${table(
+<details><summary>${formatInteger(data.batches.length)} batches</summary>${table(
     [number("batch"), number("dataset"), { title: "bucket" }, number("items"), { title: "which" }],
     data.batches.map((batch, i) => [
       i + 1,
@@ -41,7 +41,7 @@ ${drops.length === 0 ? html`<p class="good">None: every file gives all it is ask
     ]),
     { filter: true },
   )}</details>`;
-  return page(`${name}: ${count(totals.items)} items`, body);
+  return page(`${name}: ${formatInteger(totals.items)} items`, body);
 }
 
 const tile = (value: string, label: string): Html => html`<div class="tile"><b>${value}</b>${label}</div>\n`;
@@ -50,7 +50,7 @@ function finding({ code, message, hint, dataset, files }: Inspection["warnings"]
   const where = dataset === undefined ? "" : `dataset ${dataset}: `;
   const list =
     files.length > 2
-      ? html`<details><summary>${count(files.length)} files</summary><span class="mono">${files.join("\n")}</span></details>`
+      ? html`<details><summary>${formatInteger(files.length)} files</summary><span class="mono">${files.join("\n")}</span></details>`
       : undefined;
   return html`<li>${where}${message} <span class="soft">${code}</span>${hint && html`<br><span class="soft">${hint}</span>`}${list}</li>\n`;
 }
@@ -65,13 +65,13 @@ function dataset(entry: Inspection["datasets"][number]): Html {
     entry.repeats > 1 ? `×${entry.repeats} repeats` : undefined,
   ];
   const paper =
-    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` of ${count(entry.onPaper)} on paper` : "";
+    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` of ${formatInteger(entry.onPaper)} on paper` : "";
   return html`<h3>${entry.dataset}. <span class="mono">${entry.path}</span></h3>
 <p class="soft">${settings.filter(Boolean).join(" · ")}</p>
-<p>${count(entry.files)} files → <b>${count(entry.items)} items</b>${paper}, ${count(entry.batches)} batches, ${count(entry.frames)} frames</p>
+<p>${formatInteger(entry.files)} files → <b>${formatInteger(entry.items)} items</b>${paper}, ${formatInteger(entry.batches)} batches, ${formatInteger(entry.frames)} frames</p>
 ${table(
   [{ title: "bucket" }, number("items"), number("batches")],
-  entry.buckets.map((bucket) => [bucketText(bucket), count(bucket.items), count(bucket.batches)]),
+  entry.buckets.map((bucket) => [bucketText(bucket), formatInteger(bucket.items), formatInteger(bucket.batches)]),
 )}`;
 }
 

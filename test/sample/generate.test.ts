@@ -1,3 +1,4 @@
+// Whole generations with random tiny models: every task and sampler, repeated bit for bit, and what is refused.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";

@@ -2,7 +2,7 @@
 import { stat } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
-import { formatCount } from "../../base/units.ts";
+import { formatInteger } from "../../base/units.ts";
 import { folderConfig, readDatasetConfig } from "../../dataset/config.ts";
 import { inspectionPage } from "../../dataset/html-report.ts";
 import { type InspectedItem, type Inspection, inspection } from "../../dataset/inspection.ts";
@@ -80,8 +80,9 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
   },
 });
 
-const plural = (value: number, noun: string): string => `${formatCount(value)} ${noun}${value === 1 ? "" : "s"}`;
-const batches = (value: number): string => `${formatCount(value)} batch${value === 1 ? "" : "es"}`;
+const plural = (value: number, one: string, many = `${one}s`): string =>
+  `${formatInteger(value)} ${value === 1 ? one : many}`;
+const batches = (value: number): string => plural(value, "batch", "batches");
 const bucketText = ({ width, height, frames }: { width: number; height: number; frames: number }) =>
   `${width}x${height}x${frames}`;
 
@@ -123,7 +124,7 @@ function totalLine({ totals }: Inspection): string {
   const result = `${plural(totals.items, "item")} in ${batches(totals.batches)}`;
   const missing = totals.onPaper === undefined ? 0 : totals.onPaper - totals.items;
   return missing > 0
-    ? `${formatCount(totals.onPaper!)} items on paper − ${formatCount(missing)} = ${result} an epoch`
+    ? `${formatInteger(totals.onPaper!)} items on paper − ${formatInteger(missing)} = ${result} an epoch`
     : `${result} an epoch`;
 }
 
@@ -161,7 +162,7 @@ function columns(rows: readonly (readonly string[])[]): string[] {
 
 function batchLines(data: Inspection): string[] {
   const alone = data.batches.every((batch) => batch.items.length === 1);
-  if (alone) return [`batches: ${formatCount(data.batches.length)}, each of one item in the order above`];
+  if (alone) return [`batches: ${formatInteger(data.batches.length)}, each of one item in the order above`];
   const rows = data.batches.map((batch, i) => [
     String(i + 1),
     `dataset ${batch.dataset}`,
@@ -180,7 +181,7 @@ function datasetLines(entry: Inspection["datasets"][number]): string[] {
     entry.repeats > 1 ? `${entry.repeats} repeats` : undefined,
   ];
   const paper =
-    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${formatCount(entry.onPaper)} on paper)` : "";
+    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${formatInteger(entry.onPaper)} on paper)` : "";
   return [
     `dataset ${entry.dataset}: ${entry.type} ${entry.path}`,
     `  ${settings.filter(Boolean).join(", ")}`,

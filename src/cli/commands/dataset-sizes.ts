@@ -1,7 +1,7 @@
 // `kinora dataset sizes`: prints every size near a source's shape with its tokens, cost and memory.
 import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
-import { formatPercent } from "../../base/units.ts";
+import { formatInteger, formatPercent } from "../../base/units.ts";
 import { clipLengths, type NearSize, sizesNear } from "../../dataset/sizes.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { latentSize } from "../../models/wan/plan.ts";
@@ -183,7 +183,7 @@ function list(rows: readonly Row[]): string[] {
     lines.push([
       `${row.width}x${row.height}x${row.frames}`,
       formatPercent(row.cropped),
-      row.tokens.toLocaleString("en-US"),
+      formatInteger(row.tokens),
       row.relativeCost.toPrecision(3),
       `${(row.peakBytes / 1e9).toFixed(1)} GB`,
       ...row.cards.map(({ spareBytes }) => signed(spareBytes)),
@@ -241,11 +241,11 @@ function ending(
       undefined,
     );
     if (best)
-      return `${gigabytes} GB: the most is ${best.width}x${best.height}x${best.frames} (${best.tokens.toLocaleString("en-US")} tokens)`;
+      return `${gigabytes} GB: the most is ${best.width}x${best.height}x${best.frames} (${formatInteger(best.tokens)} tokens)`;
     const other = dtype === "fp8" ? "" : "; --dtype fp8 needs less";
     return `${gigabytes} GB: none fits as it is, the least needs ${(least / 1e9).toFixed(1)} GB${other}`;
   });
-  const count = `${rows.length} sizes of ${model} near ${source.width}x${source.height}, of at most ${maxTokens.toLocaleString("en-US")} tokens.`;
+  const count = `${rows.length} sizes of ${model} near ${source.width}x${source.height}, of at most ${formatInteger(maxTokens)} tokens.`;
   const cost = `cost: a LoRA step (rank ${rank}, ${dtype}) against one of ${usual}`;
   const listed = "in the list the card columns are the GB left, or missing (−); --summary leaves the list out";
   return [...lines, "", count, summary ? cost : `${cost}; ${listed}`];

@@ -1,7 +1,7 @@
 // kinora plan: what a forward pass or a whole training run costs, before anything loads.
 import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
-import { formatBytes, formatCount, formatFlops, formatSeconds } from "../../base/units.ts";
+import { formatBytes, formatCount, formatFlops, formatInteger, formatSeconds } from "../../base/units.ts";
 import { openDevice } from "../../device/open-device.ts";
 import { measureSpeed, secondsOf } from "../../device/speed.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
@@ -74,7 +74,7 @@ function describe(
       "parameters",
       `${formatCount(plan.parameters)}${plan.experts === 2 ? " each of two experts; one is needed at a time" : ""}`,
     ],
-    ["tokens", plan.tokens.toLocaleString("en-US")],
+    ["tokens", formatInteger(plan.tokens)],
     [
       "forward",
       `${formatFlops(plan.flops.forward)} (${steps} steps with guidance: ${formatFlops(plan.flops.forward * steps * 2)})`,
@@ -147,7 +147,7 @@ function describeRun(
   const experts = settings.experts.train.length > 1 ? " in each of two experts, one in memory at a time" : "";
   const sizes = plan.buckets.map(
     ({ width, height, frames, batch, tokens, peak, work, batches }) =>
-      `  ${`${width}x${height}x${frames}`.padEnd(14)} batch ${batch}  ${tokens.toLocaleString("en-US").padStart(8)} tokens  ${formatBytes(peak).padStart(8)}  ${formatFlops(work.flops).padStart(12)} a batch  ${batches} batches`,
+      `  ${`${width}x${height}x${frames}`.padEnd(14)} batch ${batch}  ${formatInteger(tokens).padStart(8)} tokens  ${formatBytes(peak).padStart(8)}  ${formatFlops(work.flops).padStart(12)} a batch  ${batches} batches`,
   );
   const worst = plan.buckets.reduce((a, b) => (b.peak > a.peak ? b : a));
   const categories = Object.entries(worst.bytes)
