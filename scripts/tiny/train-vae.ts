@@ -1,6 +1,6 @@
 // Trains kinora-tiny's autoencoders on drawn clips: npx tsx scripts/tiny/train-vae.ts --kind vae21 --out DIR [--minutes M]
 // Stops by time or steps, keeps its state, and goes on from it when called again. --decoder-of FILE trains the decoder
-// alone, on from a packaged autoencoder whose latents stay what they are.
+// alone, on from a packaged autoencoder whose latents stay what they are. --stills SHARE: of the items, single frames.
 import { parseArgs } from "node:util";
 import { toFloat32 } from "../../src/base/float-formats.ts";
 import { PhiloxRng } from "../../src/base/rng/philox-rng.ts";
@@ -34,23 +34,34 @@ const { values: flags } = parseArgs({
     rate: { type: "string", default: "0.002" },
     seed: { type: "string", default: "1" },
     "decoder-of": { type: "string" },
+    stills: { type: "string", default: "0" },
   },
 });
 const { kind, out } = flags;
 if (!out || (kind !== "vae21" && kind !== "vae22")) {
-  console.error("usage: train-vae.ts --kind vae21|vae22 --out DIR [--steps N] [--minutes M] [--batch B]");
+  console.error(
+    "usage: train-vae.ts --kind vae21|vae22 --out DIR [--steps N] [--minutes M] [--batch B] [--decoder-of FILE] [--stills SHARE]",
+  );
   process.exit(2);
 }
 const seed = Number(flags.seed);
 const steps = Number(flags.steps);
 const batch = Number(flags.batch);
+const stills = Number(flags.stills);
 const { width, height, frames } = wanModels[kind === "vae21" ? "tiny-t2v" : "tiny-ti2v"].defaults;
 
 /** Of eight scenes one is abstract. Of eight clips one is whole, the rest show four cuts of scenes around their objects. */
 const [VARIETY, WHOLE] = [1 / 8, 1 / 8] as const;
 
-function drawClip(index: number): Clip {
+/** What one item of a batch shows: a clip, or as a given first frame would the first frame of a scene. */
+function drawItem(index: number): Clip {
   const draws = new Draws(seed, index + 2 ** 45);
+  if (stills === 0 || !draws.chance(stills)) return drawClip(index, draws);
+  const { clip } = drawWhole(4 * index, draws);
+  return { ...clip, frames: 1, data: clip.data.subarray(0, width * height * 3) };
+}
+
+function drawClip(index: number, draws: Draws): Clip {
   if (draws.chance(WHOLE)) return drawWhole(4 * index, draws).clip;
   const cuts = [0, 1, 2, 3].map((i) => {
     const { clip, scene } = drawWhole(4 * index + i, draws);
@@ -97,7 +108,10 @@ function fourInOne(cuts: readonly Clip[]): Clip {
   return result;
 }
 
-/** Noise on the latents while training makes the decoder forgiving of a sampler's errors; the pull keeps them small. */
+/**
+ * Noise on the latents while training makes the decoder forgiving of a sampler's errors; the pull keeps them small. A
+ * still is what a given first frame is: its latents are exact.
+ */
 const LATENT_NOISE = 0.05;
 const LATENT_PULL = 1e-4;
 
@@ -129,7 +143,7 @@ async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
   using encoder = (frozen ?? vae).encoder({ height, width }, { normalized: false });
   const latents = encoder.push(video);
   const jitter = new Float32Array(latents.size);
-  noise.fillNormal(jitter);
+  if (clip.frames > 1) noise.fillNormal(jitter);
   const scaled = jitter.map((value) => value * LATENT_NOISE);
   const noisy = add(latents, fromValues(device, scaled, latents.shape));
   const [, , rows, columns] = latents.shape as [number, number, number, number];
@@ -153,7 +167,7 @@ await trainRun(
   async (step) => {
     const noise = new PhiloxRng(BigInt(seed), 1000 + step);
     let loss = 0;
-    for (let i = 0; i < batch; i++) loss += (await learn(drawClip(step * batch + i), noise)) / batch;
+    for (let i = 0; i < batch; i++) loss += (await learn(drawItem(step * batch + i), noise)) / batch;
     // Pixels span 2.
     return { loss, psnr: 10 * Math.log10(4 / loss) };
   },

@@ -5,7 +5,7 @@ import { type Score, scored, scoreTable, scoreVideo, tally } from "../../scripts
 import { neon } from "../../scripts/tiny/world/neon.ts";
 import { type Clip, flat, renderClip } from "../../scripts/tiny/world/render.ts";
 import { drawScene, motions } from "../../scripts/tiny/world/scene.ts";
-import { degrade } from "./weak-autoencoder.ts";
+import { degrade, weakAutoencoder } from "./weak-autoencoder.ts";
 
 const small = { width: 64, height: 64, frames: 9 };
 const wide = { width: 96, height: 64, frames: 17 };
@@ -48,6 +48,14 @@ describe("the analyser", () => {
   it("reads longer, wider and larger clips as well", () => {
     expectAtLeast(measure(50, wide, { weak: true, seed: 5 }), 0.97);
     expectAtLeast(measure(25, { width: 128, height: 96, frames: 13 }, { weak: true, seed: 6 }), 0.96);
+  });
+
+  it("names at least 98 % of the shapes through a blur that rounds every corner", () => {
+    const blurred = Array.from({ length: 100 }, (_, i) => {
+      const scene = drawScene(23, i);
+      return scoreVideo(degrade(renderClip(scene, small), i, { ...weakAutoencoder, blur: 2 }), scene);
+    });
+    expectAtLeast(blurred, 0.98, ["shape"]);
   });
 
   it("knows neon in over 99 % of neon clips, and still reads everything but the wall's colour", () => {

@@ -130,7 +130,7 @@ export function analyse(clip: Clip): Analysis {
       style: { value: "flat", confidence: 0 },
     };
 
-  const fits = seenFrames.map(({ sighting }) => fitShapes(sighting, width, height));
+  const fits = seenFrames.map(({ sighting }) => fitShapes(sighting, width, height, found.night));
   const ranked = rankShapes(seenFrames.map(({ sighting: { area } }, i) => ({ fits: fits[i]!, area })));
   const shape = ranked[0]!.name;
   const { symmetry } = shapes[shape];

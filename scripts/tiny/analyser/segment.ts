@@ -45,7 +45,7 @@ const APART_AT_NIGHT = 0.13;
 /** How far from the night's indigo (OKLab) a neon wall may be. */
 const NIGHT_TOLERANCE = 0.1;
 /** Where a pixel begins to count as the object and where it counts in full, as a share of the way to its colour. */
-const EDGE = { from: 0.5, to: 0.8 } as const;
+export const EDGE = { from: 0.5, to: 0.8 } as const;
 /** The same at night: past a halo's brightest. */
 const EDGE_AT_NIGHT = { from: 0.62, to: 0.85 } as const;
 type Edge = Readonly<Record<"from" | "to", number>>;

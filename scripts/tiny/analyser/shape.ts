@@ -1,13 +1,19 @@
 // Names a mask's shape and turn: it is brought to unit area about its centroid and laid over templates of every shape.
 import { type ShapeName, shapeNames, shapes } from "../world/shapes.ts";
-import type { Sighting } from "./segment.ts";
+import { EDGE, type Sighting } from "./segment.ts";
 
 /** Samples of a template along each side, over this many square roots of the shape's area to each side. */
 const GRID = 28;
 const SPAN = 1.05;
+/** Templates are drawn with as many samples for each of theirs, along both sides, before they are blurred. */
+const FINER = 2;
 const TURN_STEP = Math.PI / 30;
 /** Objects that do not turn stand within this of upright, in turn steps. */
 const UPRIGHT = 2;
+/** What an autoencoder and the analyser's own smoothing blur a frame by: a standard deviation, in heights. */
+const BLUR = 0.02;
+/** Templates are drawn for blurs in such steps, in square roots of the shape's area, up to the last that shapes survive. */
+const BLURS = { step: 0.03, most: 0.27 } as const;
 
 interface Template {
   shape: ShapeName;
@@ -49,31 +55,91 @@ function centroidY(shape: ShapeName): number {
   return sum / inside;
 }
 
-function drawTemplate(shape: ShapeName, angle: number, centre: number): Float32Array {
+/** A shape of unit area about its centroid, blurred, cut at the edge as a mask is, and brought to unit area again. */
+function drawTemplate(shape: ShapeName, angle: number, centre: number, blur: number): Float32Array {
   const { distance } = shapes[shape];
   const radius = 1 / Math.sqrt(unitAreas[shape]);
   const cos = Math.cos(angle);
   const sin = Math.sin(angle);
-  const cell = (2 * SPAN) / GRID;
-  return Float32Array.from({ length: GRID * GRID }, (_, i) => {
-    const x = ((i % GRID) + 0.5) * cell - SPAN;
-    const y = (Math.floor(i / GRID) + 0.5) * cell - SPAN;
+  const count = GRID * FINER;
+  const cell = (2 * SPAN) / count;
+  const fine = Float32Array.from({ length: count * count }, (_, i) => {
+    const x = ((i % count) + 0.5) * cell - SPAN;
+    const y = (Math.floor(i / count) + 0.5) * cell - SPAN;
     const away = radius * distance((cos * x + sin * y) / radius, (cos * y - sin * x) / radius + centre);
-    // As soft an edge as a small object's in a small frame.
-    return Math.min(1, Math.max(0, 0.5 - away / 0.12));
+    return Math.min(1, Math.max(0, 0.5 - away / cell));
   });
+  const cut = blurred(fine, count, blur / cell).map((value) =>
+    Math.min(1, Math.max(0, (value - EDGE.from) / (EDGE.to - EDGE.from))),
+  );
+  const unit = Math.sqrt(cut.reduce((sum, value) => sum + value, 0)) * cell;
+  const at = (index: number) => (unit * (((index + 0.5) * 2 * SPAN) / GRID - SPAN) + SPAN) / cell - 0.5;
+  return Float32Array.from({ length: GRID * GRID }, (_, i) =>
+    sample(cut, count, count, at(i % GRID), at(Math.floor(i / GRID))),
+  );
 }
 
-const templates: readonly Template[] = shapeNames.flatMap((shape) => {
-  const { symmetry } = shapes[shape];
-  const turns = symmetry === 0 ? 1 : Math.round((2 * Math.PI) / symmetry / TURN_STEP);
-  const centre = centroidY(shape);
-  return Array.from({ length: turns }, (_, i) => {
-    const angle = i * TURN_STEP;
-    const upright = Math.min(i, turns - i) <= UPRIGHT;
-    return { shape, angle, upright, values: drawTemplate(shape, angle, centre) };
+/** A square plane blurred by a standard deviation in samples; nothing lies beyond its edges. */
+function blurred(plane: Float32Array, size: number, deviation: number): Float32Array {
+  if (deviation === 0) return plane;
+  const reach = Math.ceil(3 * deviation);
+  const weights = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-((i - reach) ** 2) / (2 * deviation ** 2)));
+  const whole = weights.reduce((sum, weight) => sum + weight);
+  const along = (values: Float32Array, step: number): Float32Array =>
+    values.map((_, at) => {
+      const i = Math.floor(at / step) % size;
+      let sum = 0;
+      for (let k = Math.max(-reach, -i); k <= Math.min(reach, size - 1 - i); k++)
+        sum += weights[k + reach]! * values[at + k * step]!;
+      return sum / whole;
+    });
+  return along(along(plane, 1), size);
+}
+
+/** Between the four samples around a place; nothing lies beyond the plane. */
+function sample(plane: Float32Array, width: number, height: number, x: number, y: number): number {
+  const at = (column: number, row: number): number =>
+    column < 0 || row < 0 || column >= width || row >= height ? 0 : plane[row * width + column]!;
+  const column = Math.floor(x);
+  const row = Math.floor(y);
+  const right = x - column;
+  const below = y - row;
+  const top = at(column, row) * (1 - right) + at(column + 1, row) * right;
+  const bottom = at(column, row + 1) * (1 - right) + at(column + 1, row + 1) * right;
+  return top * (1 - below) + bottom * below;
+}
+
+const centroids = Object.fromEntries(shapeNames.map((name) => [name, centroidY(name)])) as Readonly<
+  Record<ShapeName, number>
+>;
+
+const drawTemplates = (blur: number): readonly Template[] =>
+  shapeNames.flatMap((shape) => {
+    const { symmetry } = shapes[shape];
+    const turns = symmetry === 0 ? 1 : Math.round((2 * Math.PI) / symmetry / TURN_STEP);
+    return Array.from({ length: turns }, (_, i) => {
+      const angle = i * TURN_STEP;
+      const upright = Math.min(i, turns - i) <= UPRIGHT;
+      return { shape, angle, upright, values: drawTemplate(shape, angle, centroids[shape], blur) };
+    });
   });
-});
+
+const drawn = new Map<number, readonly Template[]>();
+
+/**
+ * The templates as a blurred frame would show them: the smaller the object, the rounder its corners. `area` in heights
+ * squared. At night, halos fill what a blur takes away: the templates stay crisp.
+ */
+function templatesAt(area: number, night: boolean): readonly Template[] {
+  const blur = night ? 0 : Math.min(BLURS.most, BLUR / Math.sqrt(area));
+  const step = Math.round(blur / BLURS.step);
+  let templates = drawn.get(step);
+  if (!templates) {
+    templates = drawTemplates(step * BLURS.step);
+    drawn.set(step, templates);
+  }
+  return templates;
+}
 
 /** A mask brought to unit area about its centroid, [GRID, GRID]. */
 function normalized({ x, y, area, mask }: Sighting, width: number, height: number): Float32Array {
@@ -81,18 +147,10 @@ function normalized({ x, y, area, mask }: Sighting, width: number, height: numbe
   const centreX = width / 2 + x * height - 0.5;
   const centreY = height / 2 + y * height - 0.5;
   const cell = (2 * SPAN) / GRID;
-  const at = (column: number, row: number): number =>
-    column < 0 || row < 0 || column >= width || row >= height ? 0 : mask[row * width + column]!;
   return Float32Array.from({ length: GRID * GRID }, (_, i) => {
     const px = centreX + unit * (((i % GRID) + 0.5) * cell - SPAN);
     const py = centreY + unit * ((Math.floor(i / GRID) + 0.5) * cell - SPAN);
-    const column = Math.floor(px);
-    const row = Math.floor(py);
-    const right = px - column;
-    const below = py - row;
-    const top = at(column, row) * (1 - right) + at(column + 1, row) * right;
-    const bottom = at(column, row + 1) * (1 - right) + at(column + 1, row + 1) * right;
-    return top * (1 - below) + bottom * below;
+    return sample(mask, width, height, px, py);
   });
 }
 
@@ -107,13 +165,13 @@ interface ShapeFit {
 
 export type ShapeFits = Readonly<Record<ShapeName, ShapeFit>>;
 
-export function fitShapes(sighting: Sighting, width: number, height: number): ShapeFits {
+export function fitShapes(sighting: Sighting, width: number, height: number, night: boolean): ShapeFits {
   const seen = normalized(sighting, width, height);
   const fits = Object.fromEntries(shapeNames.map((name) => [name, { fit: -1, angle: 0, upright: -1 }])) as Record<
     ShapeName,
     ShapeFit
   >;
-  for (const { shape, angle, upright, values } of templates) {
+  for (const { shape, angle, upright, values } of templatesAt(sighting.area, night)) {
     let differs = 0;
     let sum = 0;
     for (let i = 0; i < seen.length; i++) {
