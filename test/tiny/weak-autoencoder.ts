@@ -1,4 +1,5 @@
 // What a weak autoencoder does to a clip: blur, half the colour resolution, a shifted palette and noise.
+import { blurPlane } from "../../scripts/tiny/analyser/blur.ts";
 import { Draws } from "../../scripts/tiny/world/random.ts";
 import type { Clip } from "../../scripts/tiny/world/render.ts";
 
@@ -12,25 +13,6 @@ export interface Degradation {
 }
 
 export const weakAutoencoder: Degradation = { blur: 0.8, noise: 5, shift: 8 };
-
-function blurPlane(plane: Float32Array, width: number, height: number, sigma: number): Float32Array {
-  const radius = Math.ceil(3 * sigma);
-  const kernel = Array.from({ length: 2 * radius + 1 }, (_, i) => Math.exp(-((i - radius) ** 2) / (2 * sigma * sigma)));
-  const sum = kernel.reduce((a, b) => a + b);
-  /** One axis: `length` values `step` apart, clamped at the ends. */
-  const pass = (source: Float32Array, length: number, step: number): Float32Array => {
-    const out = new Float32Array(source.length);
-    for (let at = 0; at < source.length; at++) {
-      const i = Math.floor(at / step) % length;
-      for (let k = -radius; k <= radius; k++) {
-        const to = Math.min(length - 1, Math.max(0, i + k));
-        out[at]! += (kernel[k + radius]! / sum) * source[at + (to - i) * step]!;
-      }
-    }
-    return out;
-  };
-  return pass(pass(plane, width, 1), height, width);
-}
 
 /** Averages each square of 2×2: 4:2:0 without the codec. */
 function halved(plane: Float32Array, width: number): Float32Array {

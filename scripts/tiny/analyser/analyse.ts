@@ -130,8 +130,11 @@ export function analyse(clip: Clip): Analysis {
       style: { value: "flat", confidence: 0 },
     };
 
-  const fits = seenFrames.map(({ sighting }) => fitShapes(sighting, width, height, found.night));
-  const ranked = rankShapes(seenFrames.map(({ sighting: { area } }, i) => ({ fits: fits[i]!, area })));
+  const fitted = seenFrames.map(({ sighting }) => ({
+    fits: fitShapes(sighting, width, height, found.night),
+    area: sighting.area,
+  }));
+  const ranked = rankShapes(fitted);
   const shape = ranked[0]!.name;
   const { symmetry } = shapes[shape];
   const poses: TrackedPose[] = [];
@@ -142,7 +145,7 @@ export function analyse(clip: Clip): Analysis {
       x: sighting.x / zoom + camera.path.x[frame]!,
       y: sighting.y / zoom,
       radius: Math.sqrt(sighting.area / unitAreas[shape]) / zoom,
-      angle: symmetry === 0 ? 0 : unwrap(fits[i]![shape].angle, poses.at(-1)?.angle ?? 0, symmetry),
+      angle: symmetry === 0 ? 0 : unwrap(fitted[i]!.fits[shape].angle, poses.at(-1)?.angle ?? 0, symmetry),
     });
   }
   const { speed, ...motion } = motionOf(poses);

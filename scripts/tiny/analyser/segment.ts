@@ -45,7 +45,7 @@ const APART_AT_NIGHT = 0.13;
 /** How far from the night's indigo (OKLab) a neon wall may be. */
 const NIGHT_TOLERANCE = 0.1;
 /** Where a pixel begins to count as the object and where it counts in full, as a share of the way to its colour. */
-export const EDGE = { from: 0.5, to: 0.8 } as const;
+const EDGE = { from: 0.5, to: 0.8 } as const;
 /** The same at night: past a halo's brightest. */
 const EDGE_AT_NIGHT = { from: 0.62, to: 0.85 } as const;
 type Edge = Readonly<Record<"from" | "to", number>>;
@@ -206,6 +206,10 @@ function largestPart(difference: Float32Array, width: number, height: number, le
   return Uint8Array.from(labels, (l) => (l === best ? 1 : 0));
 }
 
+/** How much of a pixel counts as the object, 0 … 1, by how far it is on the way to the object's colour. */
+export const coverage = (difference: number, edge: Edge = EDGE): number =>
+  Math.min(1, Math.max(0, (difference - edge.from) / (edge.to - edge.from)));
+
 function sight(difference: Float32Array, width: number, height: number, edge: Edge): Sighting | undefined {
   const part = largestPart(difference, width, height, edge.from);
   if (!part) return undefined;
@@ -215,7 +219,7 @@ function sight(difference: Float32Array, width: number, height: number, edge: Ed
   let sumY = 0;
   for (let i = 0; i < part.length; i++) {
     if (!part[i]) continue;
-    const soft = Math.min(1, (difference[i]! - edge.from) / (edge.to - edge.from));
+    const soft = coverage(difference[i]!, edge);
     mask[i] = soft;
     mass += soft;
     sumX += soft * ((i % width) + 0.5);

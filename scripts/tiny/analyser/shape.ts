@@ -1,6 +1,7 @@
 // Names a mask's shape and turn: it is brought to unit area about its centroid and laid over templates of every shape.
 import { type ShapeName, shapeNames, shapes } from "../world/shapes.ts";
-import { EDGE, type Sighting } from "./segment.ts";
+import { blurPlane } from "./blur.ts";
+import { coverage, type Sighting } from "./segment.ts";
 
 /** Samples of a template along each side, over this many square roots of the shape's area to each side. */
 const GRID = 28;
@@ -55,8 +56,12 @@ function centroidY(shape: ShapeName): number {
   return sum / inside;
 }
 
+const centroids = Object.fromEntries(shapeNames.map((name) => [name, centroidY(name)])) as Readonly<
+  Record<ShapeName, number>
+>;
+
 /** A shape of unit area about its centroid, blurred, cut at the edge as a mask is, and brought to unit area again. */
-function drawTemplate(shape: ShapeName, angle: number, centre: number, blur: number): Float32Array {
+function drawTemplate(shape: ShapeName, angle: number, blur: number): Float32Array {
   const { distance } = shapes[shape];
   const radius = 1 / Math.sqrt(unitAreas[shape]);
   const cos = Math.cos(angle);
@@ -66,52 +71,13 @@ function drawTemplate(shape: ShapeName, angle: number, centre: number, blur: num
   const fine = Float32Array.from({ length: count * count }, (_, i) => {
     const x = ((i % count) + 0.5) * cell - SPAN;
     const y = (Math.floor(i / count) + 0.5) * cell - SPAN;
-    const away = radius * distance((cos * x + sin * y) / radius, (cos * y - sin * x) / radius + centre);
+    const away = radius * distance((cos * x + sin * y) / radius, (cos * y - sin * x) / radius + centroids[shape]);
     return Math.min(1, Math.max(0, 0.5 - away / cell));
   });
-  const cut = blurred(fine, count, blur / cell).map((value) =>
-    Math.min(1, Math.max(0, (value - EDGE.from) / (EDGE.to - EDGE.from))),
-  );
-  const unit = Math.sqrt(cut.reduce((sum, value) => sum + value, 0)) * cell;
-  const at = (index: number) => (unit * (((index + 0.5) * 2 * SPAN) / GRID - SPAN) + SPAN) / cell - 0.5;
-  return Float32Array.from({ length: GRID * GRID }, (_, i) =>
-    sample(cut, count, count, at(i % GRID), at(Math.floor(i / GRID))),
-  );
+  const mask = blurPlane(fine, count, count, blur / cell).map((value) => coverage(value));
+  const area = mask.reduce((sum, value) => sum + value, 0) / count ** 2;
+  return normalized({ x: 0, y: 0, area, mask }, count, count);
 }
-
-/** A square plane blurred by a standard deviation in samples; nothing lies beyond its edges. */
-function blurred(plane: Float32Array, size: number, deviation: number): Float32Array {
-  if (deviation === 0) return plane;
-  const reach = Math.ceil(3 * deviation);
-  const weights = Array.from({ length: 2 * reach + 1 }, (_, i) => Math.exp(-((i - reach) ** 2) / (2 * deviation ** 2)));
-  const whole = weights.reduce((sum, weight) => sum + weight);
-  const along = (values: Float32Array, step: number): Float32Array =>
-    values.map((_, at) => {
-      const i = Math.floor(at / step) % size;
-      let sum = 0;
-      for (let k = Math.max(-reach, -i); k <= Math.min(reach, size - 1 - i); k++)
-        sum += weights[k + reach]! * values[at + k * step]!;
-      return sum / whole;
-    });
-  return along(along(plane, 1), size);
-}
-
-/** Between the four samples around a place; nothing lies beyond the plane. */
-function sample(plane: Float32Array, width: number, height: number, x: number, y: number): number {
-  const at = (column: number, row: number): number =>
-    column < 0 || row < 0 || column >= width || row >= height ? 0 : plane[row * width + column]!;
-  const column = Math.floor(x);
-  const row = Math.floor(y);
-  const right = x - column;
-  const below = y - row;
-  const top = at(column, row) * (1 - right) + at(column + 1, row) * right;
-  const bottom = at(column, row + 1) * (1 - right) + at(column + 1, row + 1) * right;
-  return top * (1 - below) + bottom * below;
-}
-
-const centroids = Object.fromEntries(shapeNames.map((name) => [name, centroidY(name)])) as Readonly<
-  Record<ShapeName, number>
->;
 
 const drawTemplates = (blur: number): readonly Template[] =>
   shapeNames.flatMap((shape) => {
@@ -120,7 +86,7 @@ const drawTemplates = (blur: number): readonly Template[] =>
     return Array.from({ length: turns }, (_, i) => {
       const angle = i * TURN_STEP;
       const upright = Math.min(i, turns - i) <= UPRIGHT;
-      return { shape, angle, upright, values: drawTemplate(shape, angle, centroids[shape], blur) };
+      return { shape, angle, upright, values: drawTemplate(shape, angle, blur) };
     });
   });
 
@@ -147,10 +113,18 @@ function normalized({ x, y, area, mask }: Sighting, width: number, height: numbe
   const centreX = width / 2 + x * height - 0.5;
   const centreY = height / 2 + y * height - 0.5;
   const cell = (2 * SPAN) / GRID;
+  const at = (column: number, row: number): number =>
+    column < 0 || row < 0 || column >= width || row >= height ? 0 : mask[row * width + column]!;
   return Float32Array.from({ length: GRID * GRID }, (_, i) => {
     const px = centreX + unit * (((i % GRID) + 0.5) * cell - SPAN);
     const py = centreY + unit * ((Math.floor(i / GRID) + 0.5) * cell - SPAN);
-    return sample(mask, width, height, px, py);
+    const column = Math.floor(px);
+    const row = Math.floor(py);
+    const right = px - column;
+    const below = py - row;
+    const top = at(column, row) * (1 - right) + at(column + 1, row) * right;
+    const bottom = at(column, row + 1) * (1 - right) + at(column + 1, row + 1) * right;
+    return top * (1 - below) + bottom * below;
   });
 }
 
