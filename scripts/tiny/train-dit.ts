@@ -1,6 +1,6 @@
 // Trains a transformer of kinora-tiny from nothing, or on from another run, on the drawn world:
 // npx tsx scripts/tiny/train-dit.ts --model tiny-t2v --checkpoint models/tiny-t2v --out DIR [--name base]
-//   [--from base --expert high|low]
+//   [--from base --expert high|low] [--shift 2] [--first-frames 0.25] [--favour green=3 --favour circle=0.5]
 // The checkpoint folder has the autoencoder, the text encoder and the tokenizer. Full fine-tuning through the training
 // code of the project: its batches, its loss; Muon for the optimizer.
 import { join } from "node:path";
@@ -18,11 +18,14 @@ import { ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 import { gatherBatchGradients, type TrainingSample } from "../../src/train/gradients.ts";
 import { drawSigma, expertRange, type TimeDistribution } from "../../src/train/timesteps.ts";
 import { growFrom } from "./grow.ts";
-import { LatentPool } from "./latent-pool.ts";
+import { LatentPool, type PooledScene } from "./latent-pool.ts";
 import { Muon } from "./muon.ts";
 import { trainingText } from "./prompts.ts";
 import { trainRun } from "./training-run.ts";
+import { objectColorNames } from "./world/color.ts";
 import { Draws } from "./world/random.ts";
+import { motions, type Scene } from "./world/scene.ts";
+import { shapeNames } from "./world/shapes.ts";
 
 const { values: flags } = parseArgs({
   options: {
@@ -39,12 +42,15 @@ const { values: flags } = parseArgs({
     dtype: { type: "string", default: "bf16" },
     seed: { type: "string", default: "1" },
     scenes: { type: "string", default: "2000" },
+    shift: { type: "string", default: "2" },
+    "first-frames": { type: "string", default: "0.25" },
+    favour: { type: "string", multiple: true, default: [] },
   },
 });
 const { model: name, checkpoint, out, expert } = flags;
 if (!checkpoint || !out || (name !== "tiny-t2v" && name !== "tiny-ti2v")) {
   console.error(
-    "usage: train-dit.ts --model tiny-t2v|tiny-ti2v --checkpoint DIR --out DIR [--name N] [--from N] [--expert high|low]",
+    "usage: train-dit.ts --model tiny-t2v|tiny-ti2v --checkpoint DIR --out DIR [--name N] [--from N] [--expert high|low] [--shift S] [--first-frames SHARE] [--favour WORD=TIMES]…",
   );
   process.exit(2);
 }
@@ -57,9 +63,23 @@ const steps = Number(flags.steps);
 /** Captions left out, so that guidance has something to lead away from; texts that begin with idle words. */
 const [CAPTION_DROPOUT, IDLE] = [0.1, 0.15];
 /** Of image-to-video: clips whose first frame is given. It makes the rest easy, so few are enough. */
-const FIRST_FRAME = 0.25;
-/** The least noisy levels say little to a sampler of a dozen steps; the shift leads away from them. */
-const time: TimeDistribution = { sampling: "shift", shift: 2, scale: 1.4, mean: 0, std: 1 };
+const firstFrames = Number(flags["first-frames"]);
+/** A shift of 2 leads away from the least noisy levels, which say little while scenes are still learnt; 0.9 back to them. */
+const time: TimeDistribution = { sampling: "shift", shift: Number(flags.shift), scale: 1.4, mean: 0, std: 1 };
+const product = (factors: readonly number[]) => factors.reduce((all, factor) => all * factor, 1);
+/** How many times as often as others a scene is drawn, by its object's colour, shape and motion. */
+const favoured = new Map(
+  flags.favour.map((item) => {
+    const [, word, times] = /^([a-z]+)=(\d+(?:\.\d+)?)$/.exec(item) ?? [];
+    if (!word || ![...objectColorNames, ...shapeNames, ...motions].some((name) => name === word)) {
+      console.error(`--favour ${item}: expected an object's colour, shape or motion and a factor, as green=3`);
+      process.exit(2);
+    }
+    return [word, Number(times)];
+  }),
+);
+const favour = ({ color, shape, motion }: Scene): number =>
+  product([color, shape, motion].map((word) => favoured.get(word) ?? 1));
 /** By how many scenes the pool grows with every step: with fewer the network learns them by heart. */
 const SCENES_A_STEP = 2;
 /** Every few steps the averages take in a share of the parameters. */
@@ -94,6 +114,15 @@ const { width, height, frames } = model.defaults;
 using pool = new LatentPool(device, vae, { width, height, frames }, seed, join(out, `latents-${name}.f32`));
 const range = expert === "high" || expert === "low" ? expertRange(expert, model.boundary) : { from: 0, to: 1 };
 
+/** Any scene of the pool, the favoured ones more often. */
+function pickScene(draws: Draws): PooledScene {
+  const most = product([...favoured.values()].map((times) => Math.max(1, times)));
+  for (;;) {
+    const pooled = pool.at(Math.floor(draws.unit() * pool.length));
+    if (favoured.size === 0 || draws.chance(favour(pooled.scene) / most)) return pooled;
+  }
+}
+
 await pool.grow(Number(flags.scenes));
 console.log(`${name}: ${pool.length} scenes, latents ${pool.shape.join("×")}, σ ${range.from}…${range.to}`);
 
@@ -115,7 +144,7 @@ await trainRun(
     const first = (flags.name.length * 7919 + step) * batch;
     for (let i = 0; i < batch; i++) {
       const draws = new Draws(seed, first + i + 2 ** 44);
-      const { scene, latents } = pool.at(Math.floor(draws.unit() * pool.length));
+      const { scene, latents } = pickScene(draws);
       const { text } = trainingText(scene, seed, first + i, IDLE);
       const { ids } = promptTokens(tokenizer, draws.chance(CAPTION_DROPOUT) ? "" : text, model.dit.textLength);
       const rng = new PhiloxRng(BigInt(seed), first + i);
@@ -127,7 +156,7 @@ await trainRun(
         shape: pool.shape,
         sigma: drawSigma(time, range, rng),
         text: encoder.encode(ids),
-        ...(model.image !== "none" && draws.chance(FIRST_FRAME) ? { firstFrameGiven: true } : {}),
+        ...(model.image !== "none" && draws.chance(firstFrames) ? { firstFrameGiven: true } : {}),
       });
     }
     const losses = await gatherBatchGradients(dit, samples, { weight: 1 / batch });

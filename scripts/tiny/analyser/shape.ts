@@ -16,12 +16,20 @@ const BLUR = 0.02;
 /** Templates are drawn for blurs in such steps, in square roots of the shape's area, up to the last that shapes survive. */
 const BLURS = { step: 0.03, most: 0.27 } as const;
 
+/**
+ * What a mask loses by being less solid than a shape would be. A blur and a weak decoder fill notches, nothing cuts them:
+ * the bent points of a star still speak against a square that covers it better. The other way round says nothing.
+ */
+const NOTCHED = 0.6;
+
 interface Template {
   shape: ShapeName;
   /** Clockwise, in radians. */
   angle: number;
   upright: boolean;
   values: Float32Array;
+  /** See {@link solidityOf}. */
+  solidity: number;
 }
 
 /** The area of a shape of radius 1, by counting a fine grid. */
@@ -86,7 +94,8 @@ const drawTemplates = (blur: number): readonly Template[] =>
     return Array.from({ length: turns }, (_, i) => {
       const angle = i * TURN_STEP;
       const upright = Math.min(i, turns - i) <= UPRIGHT;
-      return { shape, angle, upright, values: drawTemplate(shape, angle, blur) };
+      const values = drawTemplate(shape, angle, blur);
+      return { shape, angle, upright, values, solidity: solidityOf(values) };
     });
   });
 
@@ -128,8 +137,50 @@ function normalized({ x, y, area, mask }: Sighting, width: number, height: numbe
   });
 }
 
+/**
+ * The share of its convex hull that a mask [GRID, GRID] covers: 1 of a square, little more than half of a star however
+ * bent its points are.
+ */
+function solidityOf(mask: Float32Array): number {
+  const points: { x: number; y: number }[] = [];
+  const HALF = 0.5;
+  const cross = (a: number, b: number) => (HALF - a) / (b - a);
+  for (let line = 0; line < GRID; line++) {
+    for (let i = 0; i + 1 < GRID; i++) {
+      const [a, b] = [mask[line * GRID + i]!, mask[line * GRID + i + 1]!];
+      if (a < HALF !== b < HALF) points.push({ x: i + cross(a, b), y: line });
+      const [c, d] = [mask[i * GRID + line]!, mask[(i + 1) * GRID + line]!];
+      if (c < HALF !== d < HALF) points.push({ x: line, y: i + cross(c, d) });
+    }
+  }
+  const hull = convexArea(points);
+  return hull > 0 ? Math.min(1, mask.reduce((sum, value) => sum + value, 0) / hull) : 1;
+}
+
+/** Of the convex hull of points (Andrew's monotone chain). */
+function convexArea(points: readonly { x: number; y: number }[]): number {
+  const sorted = points.toSorted((a, b) => a.x - b.x || a.y - b.y);
+  const half = (ordered: typeof sorted) => {
+    const chain: typeof sorted = [];
+    for (const point of ordered) {
+      while (chain.length > 1) {
+        const [p, q] = chain.slice(-2) as [typeof point, typeof point];
+        if ((q.x - p.x) * (point.y - p.y) - (q.y - p.y) * (point.x - p.x) > 0) break;
+        chain.pop();
+      }
+      chain.push(point);
+    }
+    return chain.slice(0, -1);
+  };
+  const hull = [...half(sorted), ...half(sorted.toReversed())];
+  return hull.reduce((sum, { x, y }, i) => {
+    const next = hull[(i + 1) % hull.length]!;
+    return sum + (x * next.y - next.x * y) / 2;
+  }, 0);
+}
+
 interface ShapeFit {
-  /** At the best turn: 1 is a perfect cover, 0 none at all. */
+  /** At the best turn: 1 is a perfect cover, 0 none at all; less for notches that the shape has not. */
   fit: number;
   /** The best turn, clockwise in radians. */
   angle: number;
@@ -141,18 +192,19 @@ export type ShapeFits = Readonly<Record<ShapeName, ShapeFit>>;
 
 export function fitShapes(sighting: Sighting, width: number, height: number, night: boolean): ShapeFits {
   const seen = normalized(sighting, width, height);
+  const solidity = solidityOf(seen);
   const fits = Object.fromEntries(shapeNames.map((name) => [name, { fit: -1, angle: 0, upright: -1 }])) as Record<
     ShapeName,
     ShapeFit
   >;
-  for (const { shape, angle, upright, values } of templatesAt(sighting.area, night)) {
+  for (const { shape, angle, upright, values, solidity: whole } of templatesAt(sighting.area, night)) {
     let differs = 0;
     let sum = 0;
     for (let i = 0; i < seen.length; i++) {
       differs += Math.abs(seen[i]! - values[i]!);
       sum += seen[i]! + values[i]!;
     }
-    const fit = 1 - differs / sum;
+    const fit = 1 - differs / sum - (night ? 0 : NOTCHED * Math.max(0, whole - solidity));
     const best = fits[shape];
     if (upright) best.upright = Math.max(best.upright, fit);
     if (fit > best.fit) Object.assign(best, { fit, angle });
