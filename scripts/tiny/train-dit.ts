@@ -80,6 +80,7 @@ const favoured = new Map(
 );
 const favour = ({ color, shape, motion }: Scene): number =>
   product([color, shape, motion].map((word) => favoured.get(word) ?? 1));
+const MOST_FAVOURED = product([...favoured.values()].map((times) => Math.max(1, times)));
 /** By how many scenes the pool grows with every step: with fewer the network learns them by heart. */
 const SCENES_A_STEP = 2;
 /** Every few steps the averages take in a share of the parameters. */
@@ -116,10 +117,9 @@ const range = expert === "high" || expert === "low" ? expertRange(expert, model.
 
 /** Any scene of the pool, the favoured ones more often. */
 function pickScene(draws: Draws): PooledScene {
-  const most = product([...favoured.values()].map((times) => Math.max(1, times)));
   for (;;) {
     const pooled = pool.at(Math.floor(draws.unit() * pool.length));
-    if (favoured.size === 0 || draws.chance(favour(pooled.scene) / most)) return pooled;
+    if (favoured.size === 0 || draws.chance(favour(pooled.scene) / MOST_FAVOURED)) return pooled;
   }
 }
 

@@ -142,15 +142,15 @@ function normalized({ x, y, area, mask }: Sighting, width: number, height: numbe
  * bent its points are.
  */
 function solidityOf(mask: Float32Array): number {
-  const points: { x: number; y: number }[] = [];
   const HALF = 0.5;
-  const cross = (a: number, b: number) => (HALF - a) / (b - a);
+  const crossing = (a: number, b: number) => (HALF - a) / (b - a);
+  const points: { x: number; y: number }[] = [];
   for (let line = 0; line < GRID; line++) {
     for (let i = 0; i + 1 < GRID; i++) {
       const [a, b] = [mask[line * GRID + i]!, mask[line * GRID + i + 1]!];
-      if (a < HALF !== b < HALF) points.push({ x: i + cross(a, b), y: line });
+      if (a < HALF !== b < HALF) points.push({ x: i + crossing(a, b), y: line });
       const [c, d] = [mask[i * GRID + line]!, mask[(i + 1) * GRID + line]!];
-      if (c < HALF !== d < HALF) points.push({ x: line, y: i + cross(c, d) });
+      if (c < HALF !== d < HALF) points.push({ x: line, y: i + crossing(c, d) });
     }
   }
   const hull = convexArea(points);
@@ -193,6 +193,7 @@ export type ShapeFits = Readonly<Record<ShapeName, ShapeFit>>;
 export function fitShapes(sighting: Sighting, width: number, height: number, night: boolean): ShapeFits {
   const seen = normalized(sighting, width, height);
   const solidity = solidityOf(seen);
+  const notched = night ? 0 : NOTCHED;
   const fits = Object.fromEntries(shapeNames.map((name) => [name, { fit: -1, angle: 0, upright: -1 }])) as Record<
     ShapeName,
     ShapeFit
@@ -204,7 +205,7 @@ export function fitShapes(sighting: Sighting, width: number, height: number, nig
       differs += Math.abs(seen[i]! - values[i]!);
       sum += seen[i]! + values[i]!;
     }
-    const fit = 1 - differs / sum - (night ? 0 : NOTCHED * Math.max(0, whole - solidity));
+    const fit = 1 - differs / sum - notched * Math.max(0, whole - solidity);
     const best = fits[shape];
     if (upright) best.upright = Math.max(best.upright, fit);
     if (fit > best.fit) Object.assign(best, { fit, angle });
