@@ -4,14 +4,14 @@ import { relativeError } from "../../scripts/golden/fixture.ts";
 import type { Device } from "../../src/device/device.ts";
 import { attachLora } from "../../src/lora/attach.ts";
 import { adaptersFrom } from "../../src/lora/read.ts";
+import { planForward } from "../../src/models/wan/forward-cost.ts";
 import { loadDit } from "../../src/models/wan/load.ts";
 import { type WanModel, wanModels } from "../../src/models/wan/params.ts";
-import { planForward } from "../../src/models/wan/plan.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/adamw.ts";
-import { gatherGradients } from "../../src/train/gradients.ts";
-import { planLoraStep } from "../../src/train/plan.ts";
+import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { planLoraStep } from "../../src/train/plan/lora-step.ts";
+import { gatherGradients } from "../../src/train/step/gradients.ts";
 import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
 import { type Row, row, timed } from "./row.ts";
 

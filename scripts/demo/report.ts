@@ -9,7 +9,7 @@ import { kinoraVersion } from "../../src/base/version.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
 import { writePng } from "../../src/io/image/write.ts";
 import type { LogLine } from "../../src/protocol/train-log.ts";
-import { chart, lossCurves, validationCharts } from "../../src/train/run-page.ts";
+import { chart, lossCurves, validationCharts } from "../../src/train/run/run-page.ts";
 import { type AttributeTally, scored, tally } from "../tiny/analyser/score.ts";
 import { readClip } from "../tiny/clips.ts";
 import { contactSheet } from "../tiny/world/contact-sheet.ts";

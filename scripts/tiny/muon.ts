@@ -5,8 +5,8 @@ import type { Device } from "../../src/device/device.ts";
 import { cast } from "../../src/tensor/ops/index.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { empty, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/adamw.ts";
-import { globalNorm, type Optimizer } from "../../src/train/optimizer.ts";
+import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { globalNorm, type Optimizer } from "../../src/train/optimizers/optimizer.ts";
 
 /** Newton-Schulz steps; their quintic's coefficients are the post's. */
 const ITERATIONS = 5;

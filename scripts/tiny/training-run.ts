@@ -7,7 +7,7 @@ import { formatSeconds } from "../../src/base/units.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
-import type { Optimizer } from "../../src/train/optimizer.ts";
+import type { Optimizer } from "../../src/train/optimizers/optimizer.ts";
 
 export interface RunOptions {
   folder: string;

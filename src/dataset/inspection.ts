@@ -1,7 +1,7 @@
 // A plan as plain data for `--json`, the HTML report and the terminal: names instead of paths, ids instead of objects.
 import { type Batch, epochBatches } from "./batches.ts";
+import type { DatasetPlan } from "./dataset-plan.ts";
 import { type DatasetItem, sourceFrames } from "./items.ts";
-import type { DatasetPlan } from "./plan.ts";
 import type { DatasetWarning } from "./warnings.ts";
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;

@@ -5,9 +5,9 @@ import type { DatasetGoal } from "../protocol/dataset-config.ts";
 import { bucketsOf } from "./batches.ts";
 import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
 import type { DatasetSection } from "./config.ts";
+import type { DatasetPlan } from "./dataset-plan.ts";
 import { sameRate } from "./frames.ts";
 import type { DatasetItem } from "./items.ts";
-import type { DatasetPlan } from "./plan.ts";
 
 export interface DatasetWarning {
   /** Stable, e.g. `caption.missing`. */

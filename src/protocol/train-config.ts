@@ -1,4 +1,4 @@
-// The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config.ts.
+// The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config/read.ts.
 import { z } from "zod";
 import { sourceTable } from "./dataset-config.ts";
 

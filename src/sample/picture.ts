@@ -1,10 +1,10 @@
 // The picture of an image-to-video run: the video's size that follows from it, and its latents as the model takes them.
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
+import { latentSize } from "../models/wan/forward-cost.ts";
 import { channelCondition, type LatentShape } from "../models/wan/image-condition.ts";
 import { pictureVideoSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
-import { latentSize } from "../models/wan/plan.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
 import { openScope } from "../tensor/scope.ts";
 import { fromValues } from "../tensor/tensor.ts";

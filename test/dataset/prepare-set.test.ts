@@ -17,7 +17,7 @@ import { finished } from "../../src/base/generators.ts";
 import { byFile, itemFrames } from "../../src/cache/frames.ts";
 import { readCaptionFolder } from "../../src/dataset/caption/folder.ts";
 import { folderConfig } from "../../src/dataset/config.ts";
-import { planDataset } from "../../src/dataset/plan.ts";
+import { planDataset } from "../../src/dataset/dataset-plan.ts";
 import { hashDistance, hashRow } from "../../src/dataset/prepare/hash.ts";
 import { settlePrepareConfig } from "../../src/dataset/prepare/settings.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";

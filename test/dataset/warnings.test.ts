@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describe, expect, it, test } from "vitest";
 import { finished } from "../../src/base/generators.ts";
 import { settleDatasetConfig } from "../../src/dataset/config.ts";
-import { planDataset } from "../../src/dataset/plan.ts";
+import { planDataset } from "../../src/dataset/dataset-plan.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { type DatasetWarning, planWarnings, type WarningOptions } from "../../src/dataset/warnings.ts";
 import { loadTokenizer } from "../../src/io/tokenizer/load.ts";

@@ -11,7 +11,7 @@ import { readImage } from "../../src/io/image/read.ts";
 import { probe } from "../../src/io/video/probe.ts";
 import { latentsPath } from "../../src/sample/latents-file.ts";
 import { readRecipe } from "../../src/sample/recipe.ts";
-import { readTrainConfig } from "../../src/train/config.ts";
+import { readTrainConfig } from "../../src/train/config/read.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { bytesOf, type DType, elementCount } from "../../src/base/dtype.ts";
 import type { Device } from "../../src/device/device.ts";
-import { f32View, i32View, operandAddress, u16View, view } from "../../src/device/host-views.ts";
+import { f32View, i32View, operandAddress, u16View, view } from "../../src/device/host/host-views.ts";
 import type { Operand } from "../../src/device/kernels.ts";
 import { createNullDevice } from "../../src/device/null/null-device.ts";
 import { openDevice } from "../../src/device/open-device.ts";

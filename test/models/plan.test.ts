@@ -1,8 +1,8 @@
 // The planner against the published cost of a forward pass, and against itself.
 import { describe, expect, it } from "vitest";
+import { latentSize, planForward } from "../../src/models/wan/forward-cost.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
-import { latentSize, planForward } from "../../src/models/wan/plan.ts";
-import { planLoraStep } from "../../src/train/plan.ts";
+import { planLoraStep } from "../../src/train/plan/lora-step.ts";
 
 describe("planForward", () => {
   it.each([

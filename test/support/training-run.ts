@@ -7,11 +7,11 @@ import { HashCache } from "../../src/io/content-hash.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { type WanModel, type WanModelName, wanModels } from "../../src/models/wan/params.ts";
 import type { StepLine } from "../../src/protocol/train-log.ts";
-import { settleTrainConfig } from "../../src/train/config.ts";
-import type { TrainEvent, TrainResult } from "../../src/train/events.ts";
-import { train } from "../../src/train/loop.ts";
-import type { PreviewMaker } from "../../src/train/preview.ts";
-import type { TrainSettings } from "../../src/train/settings.ts";
+import { settleTrainConfig } from "../../src/train/config/read.ts";
+import type { TrainSettings } from "../../src/train/config/settings.ts";
+import type { TrainEvent, TrainResult } from "../../src/train/run/events.ts";
+import { train } from "../../src/train/run/loop.ts";
+import type { PreviewMaker } from "../../src/train/run/preview.ts";
 import { writeTinyCheckpoint } from "./tiny-checkpoint.ts";
 
 type Row = Record<string, unknown>;

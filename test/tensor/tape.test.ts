@@ -2,7 +2,6 @@
 import { describe, expect, it } from "vitest";
 import { isKinoraError } from "../../src/base/errors.ts";
 import { createReferenceDevice } from "../../src/device/reference/reference-device.ts";
-import { checkpoint } from "../../src/tensor/checkpoint.ts";
 import {
   activation,
   add,
@@ -26,6 +25,7 @@ import {
   subtract,
   sum,
 } from "../../src/tensor/ops/index.ts";
+import { checkpoint } from "../../src/tensor/recompute.ts";
 import { openScope, scoped } from "../../src/tensor/scope.ts";
 import { Tape } from "../../src/tensor/tape.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";

@@ -8,10 +8,10 @@ import { linearNames } from "../../src/lora/targets.ts";
 import { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { RandomWeights } from "../../src/nn/random-weights.ts";
-import { readTrainConfig } from "../../src/train/config.ts";
-import { expertCounts, expertOfStep } from "../../src/train/expert-order.ts";
-import { parsePrompts, readPromptFile } from "../../src/train/prompt-file.ts";
-import { learningRateAt, type Schedule } from "../../src/train/schedule.ts";
+import { parsePrompts, readPromptFile } from "../../src/train/config/prompt-file.ts";
+import { readTrainConfig } from "../../src/train/config/read.ts";
+import { learningRateAt, type Schedule } from "../../src/train/optimizers/schedule.ts";
+import { expertCounts, expertOfStep } from "../../src/train/run/expert-order.ts";
 import {
   checkRange,
   drawSigma,
@@ -19,7 +19,7 @@ import {
   inRange,
   shareOf,
   type TimeDistribution,
-} from "../../src/train/timesteps.ts";
+} from "../../src/train/step/timesteps.ts";
 import { picture } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 

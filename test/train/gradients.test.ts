@@ -4,8 +4,13 @@ import { openDevice } from "../../src/device/open-device.ts";
 import { freshLora } from "../../src/lora/attach.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { LoraDropout } from "../../src/train/dropout.ts";
-import { batchLosses, gatherBatchGradients, gatherGradients, type TrainingSample } from "../../src/train/gradients.ts";
+import { LoraDropout } from "../../src/train/step/dropout.ts";
+import {
+  batchLosses,
+  gatherBatchGradients,
+  gatherGradients,
+  type TrainingSample,
+} from "../../src/train/step/gradients.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
 const { device } = openDevice("auto");

@@ -3,7 +3,7 @@
 import { isKinoraError } from "../../src/base/errors.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
-import { train } from "../../src/train/loop.ts";
+import { train } from "../../src/train/run/loop.ts";
 import { narrowSettings } from "../support/training-run.ts";
 
 const [folder, output, more = "{}"] = process.argv.slice(2) as [string, string, string?];

@@ -2,8 +2,8 @@
 import { describe, expect, it } from "vitest";
 import { openDevice } from "../../src/device/open-device.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/adamw.ts";
-import { gatherGradients } from "../../src/train/gradients.ts";
+import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { gatherGradients } from "../../src/train/step/gradients.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
 describe("1,000 steps of full fine-tuning", () => {

@@ -2,9 +2,9 @@
 import { describe, expect, it } from "vitest";
 import { openDevice } from "../../src/device/open-device.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/adamw.ts";
-import { AdamW8bit, SMALLEST_8BIT } from "../../src/train/adamw8bit.ts";
-import type { Optimizer } from "../../src/train/optimizer.ts";
+import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { AdamW8bit, SMALLEST_8BIT } from "../../src/train/optimizers/adamw8bit.ts";
+import type { Optimizer } from "../../src/train/optimizers/optimizer.ts";
 import { draws } from "../support/drawn-weights.ts";
 
 const { device } = openDevice("auto");

@@ -24,9 +24,9 @@ import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
 import type { ValidationLine } from "../../src/protocol/train-log.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { zeros } from "../../src/tensor/tensor.ts";
-import type { TrainEvent } from "../../src/train/events.ts";
-import type { PreviewRequest } from "../../src/train/preview.ts";
-import { captionOf } from "../../src/train/run-texts.ts";
+import type { TrainEvent } from "../../src/train/run/events.ts";
+import type { PreviewRequest } from "../../src/train/run/preview.ts";
+import { captionOf } from "../../src/train/run/texts.ts";
 import { clip, clips, pictures } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import {

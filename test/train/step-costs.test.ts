@@ -1,9 +1,9 @@
 // Costs of many sizes from four plans: against planning each of them.
 import { describe, expect, it } from "vitest";
+import { latentSize, type VideoSize } from "../../src/models/wan/forward-cost.ts";
 import { type WanModel, wanModels } from "../../src/models/wan/params.ts";
-import { latentSize, type VideoSize } from "../../src/models/wan/plan.ts";
-import { planLoraStep } from "../../src/train/plan.ts";
-import { type CountedSize, type StepCost, stepCosts } from "../../src/train/step-costs.ts";
+import { planLoraStep } from "../../src/train/plan/lora-step.ts";
+import { type CountedSize, type StepCost, stepCosts } from "../../src/train/plan/step-costs.ts";
 
 /** The 1.3B and the 5B with two narrow layers: the same arithmetic, planned in a moment. */
 const narrow = (model: WanModel): WanModel => ({

@@ -3,7 +3,7 @@ import { appendFileSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { crc32c, EventWriter, tfRecord } from "../../src/io/tensorboard.ts";
-import { RunLog, readLog } from "../../src/train/run-log.ts";
+import { RunLog, readLog } from "../../src/train/run/run-log.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const path = temporaryFolder();

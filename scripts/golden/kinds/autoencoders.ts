@@ -8,7 +8,7 @@ import { meanSquaredError } from "../../../src/tensor/ops/index.ts";
 import { openScope } from "../../../src/tensor/scope.ts";
 import { Tape } from "../../../src/tensor/tape.ts";
 import { fromValues } from "../../../src/tensor/tensor.ts";
-import { AdamW } from "../../../src/train/adamw.ts";
+import { AdamW } from "../../../src/train/optimizers/adamw.ts";
 import type { Fixture } from "../fixture.ts";
 
 export type Vae = WanVae;

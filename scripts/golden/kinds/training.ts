@@ -5,8 +5,8 @@ import { adaptersFrom } from "../../../src/lora/read.ts";
 import { WanDit } from "../../../src/models/wan/dit/dit.ts";
 import { WeightLoader } from "../../../src/nn/weights.ts";
 import type { Tensor } from "../../../src/tensor/tensor.ts";
-import { AdamW } from "../../../src/train/adamw.ts";
-import { gatherGradients, type TrainingSample } from "../../../src/train/gradients.ts";
+import { AdamW } from "../../../src/train/optimizers/adamw.ts";
+import { gatherGradients, type TrainingSample } from "../../../src/train/step/gradients.ts";
 import type { Fixture } from "../fixture.ts";
 import { ditConfig, loadDit } from "./networks.ts";
 

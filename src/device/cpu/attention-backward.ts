@@ -3,7 +3,7 @@
 // in float32. Every elementwise step is then part of a product: five products per tile and no other pass over scores.
 import { elementCount } from "../../base/dtype.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
-import { f32View } from "../host-views.ts";
+import { f32View } from "../host/host-views.ts";
 import type { AttentionOptions, Kernels, Operand } from "../kernels.ts";
 import {
   type AttentionSizes,

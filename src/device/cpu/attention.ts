@@ -9,7 +9,7 @@
 import { elementCount } from "../../base/dtype.ts";
 import type { Primitive } from "../../ffi/onednn.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { AttentionOptions, Kernels, Operand } from "../kernels.ts";
 import { converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, isFast, slice, tensor } from "./context.ts";

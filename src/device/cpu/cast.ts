@@ -1,6 +1,6 @@
 // Conversions between dtypes: oneDNN's reorder for float32 and bf16, tables for the narrow formats, loops for the rest.
 import { elementCount } from "../../base/dtype.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { Operand } from "../kernels.ts";
 import { elementwiseKernels } from "../reference/elementwise.ts";
 import { addressOf, type CpuContext, isFast, slice, type Temporary, tensor } from "./context.ts";

@@ -51,7 +51,7 @@ export class CpuContext {
   }
 }
 
-export { operandAddress as addressOf } from "../host-views.ts";
+export { operandAddress as addressOf } from "../host/host-views.ts";
 
 export function denseStrides(shape: readonly number[]): number[] {
   const strides = new Array<number>(shape.length);

@@ -1,7 +1,7 @@
 // The fast device on CPUs: oneDNN for the heavy kernels, plain loops for the light ones. Numerics as the reference's.
 import { OneDnn } from "../../ffi/onednn.ts";
 import type { Device } from "../device.ts";
-import { createHostDevice } from "../host-device.ts";
+import { createHostDevice } from "../host/host-device.ts";
 import type { Kernels } from "../kernels.ts";
 import { randomKernels } from "../reference/random.ts";
 import { attentionKernels } from "./attention.ts";

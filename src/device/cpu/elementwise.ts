@@ -1,7 +1,7 @@
 // Kernels that go through elements one by one: activations and arithmetic on oneDNN, the rest as loops over float32 chunks.
 import { type DType, elementCount } from "../../base/dtype.ts";
 import type { BinaryAlgorithm, EltwiseAlgorithm, TensorDescription } from "../../ffi/onednn-operations.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { Activation, BinaryOp, Kernels, Operand } from "../kernels.ts";
 import { elementwiseKernels as reference } from "../reference/elementwise.ts";
 import { broadcastStrides, walk } from "../reference/walk.ts";

@@ -2,7 +2,7 @@
 import { elementCount } from "../../base/dtype.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf } from "../check-operands.ts";
-import { f32View } from "../host-views.ts";
+import { f32View } from "../host/host-views.ts";
 import type { Kernels, Operand, RowRuns } from "../kernels.ts";
 import { asFloat32, converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, slice, tensor } from "./context.ts";

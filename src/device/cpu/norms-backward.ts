@@ -2,7 +2,7 @@
 // cache. Sums over rows are float32 within a chunk and float64 over chunks.
 import { elementCount } from "../../base/dtype.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
-import { f32View } from "../host-views.ts";
+import { f32View } from "../host/host-views.ts";
 import type { Kernels, Operand, RmsNormOptions } from "../kernels.ts";
 import { normKernels as reference } from "../reference/norms.ts";
 import { asFloat32, Converted, float32Result } from "./cast.ts";

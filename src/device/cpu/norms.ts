@@ -3,7 +3,7 @@
 import { elementCount } from "../../base/dtype.ts";
 import type { TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
-import { f32View } from "../host-views.ts";
+import { f32View } from "../host/host-views.ts";
 import type { Kernels, ModulatedNorm, Operand, RmsNormOptions } from "../kernels.ts";
 import { normKernels as reference } from "../reference/norms.ts";
 import { asFloat32, Converted, converted, float32Result } from "./cast.ts";

@@ -2,7 +2,7 @@
 import { elementCount } from "../../base/dtype.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { DYNAMIC_BLOCK, type DynamicCode, signedCode, unsignedCode } from "../dynamic-code.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { AdamWOptions, Kernels, Operand } from "../kernels.ts";
 import { asFloat32 } from "./cast.ts";
 import { addressOf, type CpuContext, slice, tensor } from "./context.ts";

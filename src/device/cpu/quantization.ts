@@ -1,6 +1,6 @@
 // Weights into 8 bits and back. The granularity is a run of elements in row-major order, whatever the scale's shape.
 import { elementCount } from "../../base/dtype.ts";
-import { f32View, i8View, view } from "../host-views.ts";
+import { f32View, i8View, view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { largest, roundHalfToEven } from "../reference/quantization.ts";
 import { asFloat32 } from "./cast.ts";

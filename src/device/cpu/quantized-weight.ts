@@ -2,7 +2,7 @@
 // at a time so that the wide copy stays small.
 import { bytesOf, elementCount } from "../../base/dtype.ts";
 import { f32ToBf16 } from "../../base/float-formats.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
 import { cast, codesOf } from "./cast.ts";
 import { type CpuContext, isFast, slice } from "./context.ts";

@@ -1,7 +1,7 @@
 // Sums in float64 over float32 rows, and gathers by id.
 import { elementCount } from "../../base/dtype.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { checkedIds, movementKernels as reference } from "../reference/movement.ts";
 import { broadcastStrides, walk } from "../reference/walk.ts";

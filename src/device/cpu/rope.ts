@@ -1,6 +1,6 @@
 // Rotary position embedding, pairs of adjacent elements, in double arithmetic over float32 rows.
 import { elementCount } from "../../base/dtype.ts";
-import { f32View } from "../host-views.ts";
+import { f32View } from "../host/host-views.ts";
 import type { Kernels, Operand, RopeTable } from "../kernels.ts";
 import { asFloat32, cast, float32Result } from "./cast.ts";
 import { type CpuContext, slice } from "./context.ts";

@@ -2,7 +2,7 @@
 // all cores; the rest, and repeats, are loops.
 import { elementCount } from "../../base/dtype.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
-import { view } from "../host-views.ts";
+import { view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { movementKernels as reference } from "../reference/movement.ts";
 import { addressOf, type CpuContext, isFast, slice } from "./context.ts";

@@ -1,7 +1,7 @@
 // Copies between windows, gathers and sums: kernels that move elements or fold them together.
 import { KinoraError } from "../../base/errors.ts";
 import { lastOf } from "../check-operands.ts";
-import { f32View, i32View, view } from "../host-views.ts";
+import { f32View, i32View, view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { accumulator, openOutput, read } from "./values.ts";
 import { broadcastStrides, walk } from "./walk.ts";

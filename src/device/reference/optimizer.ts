@@ -1,6 +1,6 @@
 // AdamW (Loshchilov and Hutter, arXiv 1711.05101) as torch.optim.AdamW steps, with float32 states and with 8-bit states.
 import { DYNAMIC_BLOCK, firstMomentCode, signedCode, unsignedCode } from "../dynamic-code.ts";
-import { f32View, view } from "../host-views.ts";
+import { f32View, view } from "../host/host-views.ts";
 import type { AdamWOptions, Kernels } from "../kernels.ts";
 import { read } from "./values.ts";
 

@@ -1,6 +1,6 @@
 // Normal random numbers from the counter-based generator that all devices share.
 import { philoxNormals } from "../../base/rng/philox-rng.ts";
-import { f32View } from "../host-views.ts";
+import { f32View } from "../host/host-views.ts";
 import type { Kernels } from "../kernels.ts";
 
 export const randomKernels = {

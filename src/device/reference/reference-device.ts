@@ -1,7 +1,7 @@
 // The device in plain TypeScript: simple, float64 inside, any float dtype at its edges. What other devices are tested
 // against, and the fall-back where oneDNN is missing. Right before fast.
 import type { Device } from "../device.ts";
-import { createHostDevice } from "../host-device.ts";
+import { createHostDevice } from "../host/host-device.ts";
 import type { Kernels } from "../kernels.ts";
 import { attentionKernels } from "./attention.ts";
 import { convolutionKernels } from "./convolution.ts";

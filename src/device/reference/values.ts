@@ -1,7 +1,7 @@
 // Operands as plain numbers: read with widening, written with rounding. All arithmetic between is float64.
 import { elementCount } from "../../base/dtype.ts";
 import { fromFloat32, toFloat32 } from "../../base/float-formats.ts";
-import { view } from "../host-views.ts";
+import { view } from "../host/host-views.ts";
 import type { Operand, RowRuns } from "../kernels.ts";
 
 export type Values = Float32Array | Float64Array;

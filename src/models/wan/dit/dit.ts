@@ -5,7 +5,6 @@ import type { Device } from "../../../device/device.ts";
 import type { RowRuns } from "../../../device/kernels.ts";
 import { Linear } from "../../../nn/linear.ts";
 import type { WeightProvider } from "../../../nn/weights.ts";
-import { checkpoint } from "../../../tensor/checkpoint.ts";
 import {
   activation,
   add,
@@ -16,6 +15,7 @@ import {
   type Rotation,
   reshape,
 } from "../../../tensor/ops/index.ts";
+import { checkpoint } from "../../../tensor/recompute.ts";
 import { openScope, scoped } from "../../../tensor/scope.ts";
 import { checkShape } from "../../../tensor/shape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";

@@ -1,0 +1,135 @@
+// Preview prompts in musubi's text form: one a line, `#` for comments, options after ` --`.
+// https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/training/sampling_prompts.py
+import { readFile } from "node:fs/promises";
+import { dirname, extname, resolve } from "node:path";
+import { KinoraError } from "../../base/errors.ts";
+import { fileError } from "../../io/files.ts";
+
+/** One line; what is absent comes from the model. */
+export interface SamplePrompt {
+  prompt: string;
+  width?: number;
+  height?: number;
+  /** 4n + 1. */
+  frames?: number;
+  seed?: bigint;
+  steps?: number;
+  /** CFG scale of both experts. */
+  guidance?: number;
+  shift?: number;
+  negative?: string;
+  /** Absolute. */
+  image?: string;
+}
+
+export interface PromptFile {
+  prompts: SamplePrompt[];
+  /** What was changed or has no effect, for the person. */
+  notes: string[];
+}
+
+/** What may stand behind an option. */
+interface ValueKind {
+  pattern: RegExp;
+  /** In words. */
+  needs: string;
+}
+
+const whole: ValueKind = { pattern: /^\d+$/, needs: "a whole number" };
+const decimal: ValueKind = { pattern: /^\d+(?:\.\d*)?$|^\.\d+$/, needs: "a number" };
+const words: ValueKind = { pattern: /./, needs: "a text" };
+const file: ValueKind = { pattern: /./, needs: "a picture's path" };
+
+interface LineContext {
+  note(text: string): void;
+  /** Where relative paths begin. */
+  base: string;
+}
+
+interface PromptOption extends ValueKind {
+  read(value: string, context: LineContext): Partial<SamplePrompt>;
+}
+
+function flooredFrames(asked: number, { note }: LineContext): Partial<SamplePrompt> {
+  const frames = asked - ((asked - 1) % 4);
+  if (frames !== asked) note(`${asked} frames are not 4n + 1 and are taken as ${frames}`);
+  return { frames };
+}
+
+/** An option that musubi reads and Wan has no use for. */
+const unused = (kind: ValueKind, why: string): PromptOption => ({
+  ...kind,
+  read(_value, { note }) {
+    note(why);
+    return {};
+  },
+});
+
+const options: Readonly<Record<string, PromptOption>> = {
+  w: { ...whole, read: (value) => ({ width: Number(value) }) },
+  h: { ...whole, read: (value) => ({ height: Number(value) }) },
+  f: { ...whole, read: (value, context) => flooredFrames(Math.max(1, Number(value)), context) },
+  d: { ...whole, read: (value) => ({ seed: BigInt(value) }) },
+  s: { ...whole, read: (value) => ({ steps: Math.max(1, Math.min(1000, Number(value))) }) },
+  l: { ...decimal, read: (value) => ({ guidance: Number(value) }) },
+  fs: { ...decimal, read: (value) => ({ shift: Number(value) }) },
+  n: { ...words, read: (value) => ({ negative: value }) },
+  i: { ...file, read: (value, { base }) => ({ image: resolve(base, value) }) },
+  ei: unused(file, "--ei (an end picture) is for FLF2V and is not used"),
+  g: unused(decimal, "--g (embedded guidance) has no effect on Wan; CFG is --l"),
+};
+
+/** Pictures are looked for beside the file. `where` names it in errors. */
+export function parsePrompts(content: string, where: string, base: string): PromptFile {
+  const notes: string[] = [];
+  const prompts: SamplePrompt[] = [];
+  for (const [index, raw] of content
+    .replace(/^\uFEFF/, "")
+    .split(/\r?\n/)
+    .entries()) {
+    const line = raw.trim();
+    if (line === "" || line.startsWith("#")) continue;
+    const place = `${where}, line ${index + 1}`;
+    const [text, ...parts] = line.split(" --");
+    const prompt: SamplePrompt = { prompt: text!.trim() };
+    for (const part of parts) {
+      const [, name = "", value = ""] = /^(\w+)\s+(.+)$/s.exec(part.trim()) ?? [undefined, part.trim()];
+      const option = options[name.toLowerCase()];
+      if (!option?.pattern.test(value.trim())) {
+        throw new KinoraError("prompts.bad-option", `${place}: --${part.trim()} is not understood`, {
+          expected: Object.entries(options)
+            .map(([known, { needs }]) => `--${known} with ${needs}`)
+            .join(", "),
+          hint: option
+            ? `--${name.toLowerCase()} needs ${option.needs}`
+            : "what follows a space and two dashes is an option; in a prompt's words, write one dash",
+        });
+      }
+      const note = (word: string) => void notes.push(`${place}: ${word}`);
+      Object.assign(prompt, option.read(value.trim(), { note, base }));
+    }
+    prompts.push(prompt);
+  }
+  if (prompts.length === 0)
+    throw new KinoraError("prompts.empty", `${where} holds no prompt`, {
+      hint: "one prompt a line, e.g. a red circle on a blue background --w 832 --h 480; lines with # are comments",
+    });
+  return { prompts, notes };
+}
+
+/** Throws `io.*`, `prompts.*`. */
+export async function readPromptFile(path: string): Promise<PromptFile> {
+  const ending = extname(path).toLowerCase();
+  if (ending === ".toml" || ending === ".json") {
+    throw new KinoraError("prompts.wrong-format", `prompts are read from text, not from ${ending}: ${path}`, {
+      hint: "write a .txt with one prompt a line and its options behind it, e.g. a cat --w 832 --h 480 --d 42",
+    });
+  }
+  let content: string;
+  try {
+    content = await readFile(path, "utf8");
+  } catch (error) {
+    throw fileError(error, path);
+  }
+  return parsePrompts(content, path, dirname(path));
+}

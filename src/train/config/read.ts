@@ -1,0 +1,343 @@
+// From a training configuration file to settled values, each with its origin. Reads the files it names for settings
+// (dataset TOML, prompts), not the data and not the weights.
+import { existsSync, statSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { basename, dirname, extname, isAbsolute, join, resolve } from "node:path";
+import { parse as parseToml, TomlError } from "smol-toml";
+import { KinoraError } from "../../base/errors.ts";
+import { isRow, type Row } from "../../base/rows.ts";
+import { type DatasetConfig, type DatasetSection, folderConfig, readDatasetConfig } from "../../dataset/config.ts";
+import { bundledFolder } from "../../models/wan/bundled.ts";
+import { type FileChoices, settledBoundary } from "../../models/wan/checkpoint-files.ts";
+import { type WanModel, wanModels } from "../../models/wan/params.ts";
+import { findModel, modelMedia } from "../../protocol/model-media.ts";
+import { type TrainConfig, trainConfigSchema } from "../../protocol/train-config.ts";
+import { checkKeys, refuseValues } from "./mistakes.ts";
+import type { ExplainedSetting, TrainSettings } from "./settings.ts";
+import { Settler } from "./settler.ts";
+import {
+  settleConditioning,
+  settleExperts,
+  settleLora,
+  settleOptimizer,
+  settlePreview,
+  settleSave,
+  settleSchedule,
+  settleTime,
+  settleValidation,
+} from "./tables.ts";
+
+export interface SettledConfig {
+  settings: TrainSettings;
+  explained: ExplainedSetting[];
+  /** Words about the files read: rounded frames, options without effect. */
+  notes: string[];
+  /** Which device was asked for. */
+  device: "auto" | "cpu" | "reference";
+}
+
+/** `optimizer.learning_rate=2e-4` of the command line. */
+export interface Override {
+  key: string;
+  value: string;
+}
+
+/**
+ * Reads and settles a configuration. `overrides` come before what the file says.
+ * @throws KinoraError `train-config.*`, `model.unknown`, `dataset-config.*`, `prompts.*`.
+ */
+export async function readTrainConfig(file: string, overrides: readonly Override[] = []): Promise<SettledConfig> {
+  let content: string;
+  try {
+    content = await readFile(file, "utf8");
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    throw new KinoraError("train-config.unreadable", `the configuration ${JSON.stringify(file)} cannot be read`, {
+      actual: code === "ENOENT" ? "no such file" : message,
+      hint: "kinora train --help shows what one looks like",
+      cause,
+    });
+  }
+  const root = parseConfigText(content, file);
+  const set = new Set<string>();
+  for (const { key, value } of overrides) {
+    override(root, key, value);
+    set.add(key);
+  }
+  // Of two ways to say the same, the command line's takes the file's place.
+  for (const [one, other] of alternatives) {
+    if (set.has(one) && !set.has(other)) delete root[other];
+    if (set.has(other) && !set.has(one)) delete root[one];
+  }
+  return settleTrainConfig(root, {
+    base: dirname(resolve(file)),
+    name: basename(file, extname(file)),
+    overridden: set,
+  });
+}
+
+export function parseConfigText(content: string, where: string): Row {
+  try {
+    return parseToml(content) as Row;
+  } catch (cause) {
+    if (!(cause instanceof TomlError)) throw cause;
+    const what = cause.message.split("\n")[0]!.replace(/^Invalid TOML document: /, "");
+    throw new KinoraError(
+      "train-config.syntax",
+      `${where}, line ${cause.line}, column ${cause.column}: ${what}\n${cause.codeblock.trimEnd()}`,
+      { hint: "text needs quotes and lists need [ ]", cause },
+    );
+  }
+}
+
+/** Settings of which one alone may be given. */
+const alternatives = [["steps", "epochs"]] as const;
+
+/** The value is TOML where it reads as such, else text. */
+function override(root: Row, key: string, value: string): void {
+  const path = key.split(".");
+  let parsed: unknown;
+  try {
+    parsed = (parseToml(`value = ${value}`) as Row).value;
+  } catch {
+    parsed = value;
+  }
+  let table = root;
+  for (const part of path.slice(0, -1)) {
+    const inner = table[part] ?? {};
+    // `dataset = "folder"` is short for a table with that path.
+    const next = part === "dataset" && typeof inner === "string" ? { path: inner } : inner;
+    if (!isRow(next)) {
+      throw new KinoraError("train-config.invalid", `${key} cannot be set: ${part} is no table`, {
+        hint: `--set ${part}=VALUE sets it`,
+      });
+    }
+    table[part] = next;
+    table = next;
+  }
+  table[path.at(-1)!] = parsed;
+}
+
+function validate(root: Row): TrainConfig {
+  checkKeys(root);
+  if (root.model === undefined) {
+    throw new KinoraError("train-config.invalid", "the configuration names no model", {
+      hint: '[model]\nname = "t2v-A14B"\ncheckpoint = "FOLDER"',
+    });
+  }
+  if (root.dataset === undefined) {
+    throw new KinoraError("train-config.invalid", "the configuration names no dataset", {
+      hint: 'dataset = "FOLDER" at the top of the file: a prepared folder, a folder of clips with .txt captions, or a dataset TOML',
+    });
+  }
+  const parsed = trainConfigSchema.safeParse(root);
+  if (parsed.success) return parsed.data;
+  return refuseValues(parsed.error.issues, root);
+}
+
+/** Settles a parsed file. Relative paths are looked for beside the file, then in the working folder. */
+export async function settleTrainConfig(
+  root: Row,
+  place: { base: string; name: string; overridden?: ReadonlySet<string> },
+): Promise<SettledConfig> {
+  const config = validate(root);
+  const notes: string[] = [];
+  const s = new Settler(place.overridden ?? new Set());
+  const find = (path: string) => findPath(path, place.base);
+  const model: WanModel = wanModels[findModel(config.model.name)];
+  checkTrainable(model);
+  s.take("model.name", config.model.name, "");
+  const published = !model.bundled;
+  const files = settleFiles(s, config.model, find, model);
+  const kind = s.take("train", config.train, "lora", {
+    note: (value) => (value === "full" ? "every parameter trains, in float32" : "adapters train beside frozen weights"),
+  });
+  const full = kind === "full";
+  const base = s.take("model.base", config.model.base, published && !full ? "bf16" : "f32", {
+    from: "model",
+    note: (value) =>
+      full
+        ? `products in ${value}; the weights themselves train in f32`
+        : value === "fp8"
+          ? "blocks of 64 inputs with a scale each (musubi's rule), widened to bf16 in each product"
+          : undefined,
+  });
+  if (full && base === "fp8") {
+    throw new KinoraError(
+      "train-config.invalid",
+      "model.base fp8 is for frozen weights; a full fine-tune trains them",
+      {
+        hint: 'use model.base = "bf16" (the products) or train = "lora"',
+      },
+    );
+  }
+  const name = s.take("name", config.name, place.name);
+  const output = s.take("output", config.output && resolve(place.base, config.output), join(place.base, "runs", name));
+  const cache = s.take("cache", config.cache && resolve(place.base, config.cache), join(place.base, "kinora-cache"), {
+    note: "latents and text embeddings, by content; shared between datasets and runs",
+  });
+  const device = s.take("device", config.device, "auto");
+  const seed = s.take("seed", config.seed, 42);
+  if (config.steps !== undefined && config.epochs !== undefined) {
+    throw new KinoraError("train-config.invalid", "steps and epochs are both given", { hint: "keep one of them" });
+  }
+  const length =
+    config.epochs === undefined
+      ? { steps: s.take("steps", config.steps, 1000) }
+      : { epochs: s.take("epochs", config.epochs, 1) };
+  const dataset = await settleDataset(s, config.dataset, find, model);
+  const time = settleTime(s, config.time ?? {}, model);
+  const boundary = settledBoundary(model, files);
+  const vaeDtype = s.take("model.vae_dtype", config.model.vae_dtype, "f32");
+  const textDtype = s.take("model.text_dtype", config.model.text_dtype, published ? "bf16" : "f32", { from: "model" });
+  const checkpointing = s.take("model.checkpointing", config.model.checkpointing, published, {
+    from: "model",
+    note: (value) =>
+      value ? "each block is computed again in the backward pass: a third more time, far less memory" : undefined,
+  });
+  const settings: TrainSettings = {
+    name,
+    output,
+    cache,
+    kind,
+    seed: BigInt(seed),
+    model,
+    files,
+    base,
+    dtype: base === "f32" ? "f32" : "bf16",
+    vaeDtype,
+    textDtype,
+    checkpointing,
+    dataset,
+    length,
+    lora: settleLora(s, config.lora ?? {}, full, model),
+    boundary,
+    experts: settleExperts(s, config.experts ?? {}, { model, boundary }, time),
+    time,
+    ...settleConditioning(s, config.conditioning ?? {}, model),
+    optimizer: settleOptimizer(s, config.optimizer ?? {}, full),
+    schedule: settleSchedule(s, config.schedule ?? {}),
+    validation: settleValidation(s, config.validation ?? {}),
+    preview: await settlePreview(s, config.preview, find, model, notes),
+    save: settleSave(s, config.save ?? {}, full),
+  };
+  return {
+    settings,
+    explained: s.explained,
+    notes: [...notes, ...dataset.notes.map(({ message }) => message)],
+    device,
+  };
+}
+
+/** Models that Kinora can run but not yet train. */
+function checkTrainable(model: WanModel): void {
+  if (!model.dit.imageBranch) return;
+  throw new KinoraError(
+    "train.unsupported-model",
+    `${model.name} needs CLIP features of every clip and cannot be trained yet`,
+    {
+      hint: "i2v-A14B trains on pictures without CLIP",
+    },
+  );
+}
+
+function findPath(path: string, base: string): string {
+  if (isAbsolute(path)) return path;
+  const beside = resolve(base, path);
+  const here = resolve(path);
+  return !existsSync(beside) && existsSync(here) ? here : beside;
+}
+
+function settleFiles(
+  s: Settler,
+  given: TrainConfig["model"],
+  find: (path: string) => string,
+  model: WanModel,
+): FileChoices {
+  const path = (key: string, value: string | undefined) =>
+    value === undefined ? undefined : s.take(`model.${key}`, find(value), "");
+  const folder = given.checkpoint === undefined ? undefined : path("checkpoint", given.checkpoint);
+  const bundled = bundledFolder(model);
+  if (folder === undefined && bundled !== undefined)
+    s.take<string, string>("model.checkpoint", undefined, bundled, { from: "model", note: "ships with Kinora" });
+  if (model.boundary !== undefined && given.dit !== undefined) {
+    throw new KinoraError("train-config.invalid", `${model.name} has two transformers; model.dit names one`, {
+      hint: "use model.dit_high and model.dit_low",
+    });
+  }
+  return {
+    folder,
+    dit: path("dit", given.dit),
+    high: path("dit_high", given.dit_high),
+    low: path("dit_low", given.dit_low),
+    vae: path("vae", given.vae),
+    textEncoder: path("text_encoder", given.text_encoder),
+    tokenizer: path("tokenizer", given.tokenizer),
+  };
+}
+
+type FolderSettings = Omit<Exclude<TrainConfig["dataset"], string>, "path">;
+
+/** What the dataset's own rules make of a folder's settings. */
+function explainFolder(s: Settler, given: FolderSettings, section: DatasetSection, model: WanModel): void {
+  const { video } = section;
+  const row = (key: keyof FolderSettings, value: unknown, idle?: string | false) =>
+    s.take<unknown, unknown>(`dataset.${key}`, given[key] === undefined ? undefined : value, value, { idle });
+  const only = (extraction: typeof video.extraction) =>
+    video.extraction !== extraction && `only with frame_extraction ${extraction}`;
+  const [width, height] = modelMedia[findModel(model.name)].defaultSize;
+  row("resolution", section.resolution ?? `as it was prepared, else ${width}x${height}`);
+  row("media", given.media ?? "all");
+  row("enable_bucket", section.enableBucket);
+  row("bucket_no_upscale", section.bucketNoUpscale);
+  row("frame_extraction", video.extraction);
+  row("target_frames", video.lengths, video.extraction === "full" && "not with frame_extraction full");
+  row("frame_stride", video.stride, only("slide"));
+  row("frame_sample", video.sample, only("uniform"));
+  row("max_frames", video.maxFrames ?? "the model's own length", only("full"));
+  row("source_fps", video.sourceFps);
+  row("caption_extension", section.captionExtension);
+  row("batch_size", section.batchSize);
+  row("num_repeats", section.repeats);
+  row("trigger", section.trigger);
+  for (const key of ["cache_directory", "control_directory"] as const)
+    if (given[key] !== undefined) row(key, given[key]);
+}
+
+async function settleDataset(
+  s: Settler,
+  given: TrainConfig["dataset"],
+  find: (path: string) => string,
+  model: WanModel,
+): Promise<DatasetConfig> {
+  const { path, ...more } = typeof given === "string" ? { path: given } : given;
+  const place = find(path);
+  s.take(typeof given === "string" ? "dataset" : "dataset.path", place, "");
+  if (!existsSync(place)) {
+    throw new KinoraError("train.no-dataset", `there is no dataset at ${JSON.stringify(place)}`, {
+      hint: "a prepared folder, a folder of clips and pictures with .txt captions, or a dataset TOML",
+    });
+  }
+  if (statSync(place).isDirectory()) {
+    const config = folderConfig(place, more);
+    explainFolder(s, more, config.datasets[0]!, model);
+    return config;
+  }
+  const [extra] = Object.keys(more);
+  if (extra !== undefined) {
+    throw new KinoraError(
+      "train-config.invalid",
+      `dataset.${extra} is for folders; ${place} is a dataset configuration`,
+      {
+        hint: `set ${extra} in that file`,
+      },
+    );
+  }
+  const dataset = await readDatasetConfig(place);
+  if (dataset.model !== undefined && dataset.model !== model.name)
+    dataset.notes.push({
+      code: "config.other-model",
+      message: `${place} is for ${dataset.model}; it is read with ${model.name}'s frame rate and size steps`,
+    });
+  return dataset;
+}

@@ -1,0 +1,97 @@
+// Everything a training run was told, with nothing left open; and where each of it came from.
+import type { DatasetConfig } from "../../dataset/config.ts";
+import type { FileChoices } from "../../models/wan/checkpoint-files.ts";
+import type { WanModel } from "../../models/wan/params.ts";
+import type { Expert } from "../../models/wan/recognize.ts";
+import type { BasePrecision, LoraKeys, OptimizerKind, ScheduleKind } from "../../protocol/train-config.ts";
+import type { TimeDistribution } from "../step/timesteps.ts";
+import type { SamplePrompt } from "./prompt-file.ts";
+
+export interface LoraSettings {
+  rank: number;
+  alpha: number;
+  dropout: number;
+  /** Patterns of official names; undefined for the blocks' attention and feed-forward. */
+  targets: readonly string[] | undefined;
+}
+
+export interface TrainSettings {
+  /** Of the files that are written. */
+  name: string;
+  /** Folders, absolute. */
+  output: string;
+  cache: string;
+  kind: "lora" | "full";
+  seed: bigint;
+  model: WanModel;
+  files: FileChoices;
+  /** The σ where the experts change, the checkpoint's own where it names one; undefined for a model without experts. */
+  boundary: number | undefined;
+  base: BasePrecision;
+  /** What the large products run in. */
+  dtype: "f32" | "bf16";
+  vaeDtype: "f32" | "bf16";
+  textDtype: "f32" | "bf16";
+  checkpointing: boolean;
+  dataset: DatasetConfig;
+  length: { steps: number } | { epochs: number };
+  lora: LoraSettings;
+  experts: {
+    /** Which train; a model without experts is `low`. */
+    train: readonly Expert[];
+    switchEvery: number;
+    /** Share of the steps for the high-noise expert where both train. */
+    highShare: number;
+  };
+  time: TimeDistribution;
+  captionDropout: number;
+  firstFrame: number;
+  optimizer: {
+    kind: OptimizerKind;
+    learningRate: number;
+    betas: readonly [number, number];
+    eps: number;
+    weightDecay: number;
+    /** 0: none. */
+    clip: number;
+    accumulation: number;
+  };
+  schedule: { kind: ScheduleKind; warmup: { steps: number } | { share: number }; cycles: number; power: number };
+  validation: { holdOut: number; everySteps: number; sigmas: number };
+  preview:
+    | {
+        prompts: readonly SamplePrompt[];
+        everySteps: number | undefined;
+        everyEpochs: number | undefined;
+        atStart: boolean;
+      }
+    | undefined;
+  save: {
+    everySteps: number | undefined;
+    everyEpochs: number | undefined;
+    keepLast: number | undefined;
+    stateEverySteps: number;
+    keys: LoraKeys;
+    dtype: "f32" | "bf16" | "f16";
+    title: string | undefined;
+    author: string | undefined;
+    description: string | undefined;
+    license: string | undefined;
+    tags: string | undefined;
+    comment: string | undefined;
+  };
+}
+
+export type Origin = "config" | "command line" | "default" | "model";
+
+/** One effective setting, as `--explain` prints it. */
+export interface ExplainedSetting {
+  /** As written in the file, e.g. `optimizer.learning_rate`. */
+  key: string;
+  value: string;
+  from: Origin;
+  /** What it implies. */
+  note?: string;
+  /** Why it does nothing in this combination. */
+  idle?: string;
+}

@@ -1,0 +1,274 @@
+// Each table of a training configuration, settled: defaults that hang on the model and on each other, and what has no
+// effect in a combination. The file as a whole: config.ts.
+import { KinoraError } from "../../base/errors.ts";
+import { formatPercent, plural } from "../../base/units.ts";
+import { countTargets } from "../../lora/targets.ts";
+import type { WanModel } from "../../models/wan/params.ts";
+import type { TrainConfig } from "../../protocol/train-config.ts";
+import { expertRange, shareOf, type TimeDistribution } from "../step/timesteps.ts";
+import { nameOf, previewSize } from "./preview-size.ts";
+import { type PromptFile, readPromptFile, type SamplePrompt } from "./prompt-file.ts";
+import type { TrainSettings } from "./settings.ts";
+import type { Settler } from "./settler.ts";
+
+export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, model: WanModel): TimeDistribution {
+  const sampling = s.take("time.sampling", given.sampling, "shift", {
+    note: (value) =>
+      ({
+        uniform: "σ = u",
+        sigmoid: "σ = sigmoid(scale·N)",
+        shift: "x = sigmoid(scale·N), σ = s·x/(1 + (s − 1)·x)",
+        logit_normal: "x = sigmoid(mean + std·N), σ = s·x/(1 + (s − 1)·x)",
+      })[value],
+  });
+  const only = (...kinds: string[]) => !kinds.includes(sampling) && `only with ${kinds.join(" or ")}`;
+  const shifted = sampling === "shift" ? model.defaults.shift : 1;
+  const time: TimeDistribution = {
+    sampling,
+    shift: s.take("time.shift", given.shift, shifted, {
+      from: sampling === "shift" ? "model" : "default",
+      idle: only("shift", "logit_normal"),
+    }),
+    scale: s.take("time.scale", given.scale, 1, { idle: only("sigmoid", "shift") }),
+    mean: s.take("time.mean", given.mean, 0, { idle: only("logit_normal") }),
+    std: s.take("time.std", given.std, 1, { idle: only("logit_normal") }),
+  };
+  return time;
+}
+
+export function settleExperts(
+  s: Settler,
+  given: NonNullable<TrainConfig["experts"]>,
+  { model, boundary }: Pick<TrainSettings, "model" | "boundary">,
+  time: TimeDistribution,
+): TrainSettings["experts"] {
+  if (boundary === undefined) {
+    const idle = `${model.name} has one transformer`;
+    if (given.train !== undefined) s.take("experts.train", given.train, "both", { idle });
+    if (given.switch_every !== undefined) s.take("experts.switch_every", given.switch_every, 1, { idle });
+    if (given.high_share !== undefined) s.take("experts.high_share", given.high_share, 0, { idle });
+    return { train: ["low"], switchEvery: 1, highShare: 0 };
+  }
+  const drawn = shareOf(time, expertRange("high", boundary));
+  const which = s.take("experts.train", given.train, "both", {
+    note: `the high-noise expert has σ ≥ ${boundary}, the low-noise one σ < ${boundary}${boundary === model.boundary ? "" : ": the checkpoint's own boundary"}`,
+  });
+  const idle = which !== "both" && "only with both experts";
+  return {
+    train: which === "both" ? ["high", "low"] : [which],
+    switchEvery: s.take("experts.switch_every", given.switch_every, 100, {
+      idle,
+      note: "steps of a cycle, in which the expert changes once; the idle one is not in memory",
+    }),
+    highShare: s.take("experts.high_share", given.high_share, Math.min(0.95, Math.max(0.05, drawn)), {
+      idle,
+      from: "model",
+      note: (value) =>
+        `${formatPercent(value)} of the steps train the high-noise expert; the time sampling alone gives it ${formatPercent(drawn)}`,
+    }),
+  };
+}
+
+export function settleConditioning(
+  s: Settler,
+  given: NonNullable<TrainConfig["conditioning"]>,
+  model: WanModel,
+): { captionDropout: number; firstFrame: number } {
+  const takesFirst = model.image === "first-frame";
+  return {
+    captionDropout: s.take("conditioning.caption_dropout", given.caption_dropout, 0),
+    firstFrame: takesFirst
+      ? s.take("conditioning.first_frame", given.first_frame, 0, { note: "share of clips whose first frame is given" })
+      : s.take("conditioning.first_frame", given.first_frame, 0, {
+          idle: `${model.name} does not take a first frame this way`,
+        }) * 0,
+  };
+}
+
+export function settleLora(
+  s: Settler,
+  given: NonNullable<TrainConfig["lora"]>,
+  full: boolean,
+  model: WanModel,
+): TrainSettings["lora"] {
+  const idle = full && 'only with train = "lora"';
+  const rank = full && given.rank === undefined ? 32 : s.take("lora.rank", given.rank, 32, { idle });
+  if (full && Object.keys(given).length === 0) return { rank, alpha: rank, dropout: 0, targets: undefined };
+  const alpha = s.take("lora.alpha", given.alpha, rank, {
+    idle,
+    note: (value) => `the scale alpha/rank is ${Number((value / rank).toPrecision(6))}`,
+  });
+  const dropout = s.take("lora.dropout", given.dropout, 0, { idle });
+  const targets = typeof given.targets === "string" ? [given.targets] : given.targets;
+  for (const pattern of targets ?? []) {
+    try {
+      new RegExp(pattern);
+    } catch (cause) {
+      throw new KinoraError("train-config.invalid", `lora.targets: ${JSON.stringify(pattern)} is no pattern`, {
+        hint: "a regular expression of official names; a plain part of a name such as self_attn does",
+        cause,
+      });
+    }
+  }
+  const { each, all } = full ? { each: [], all: 0 } : countTargets(model, targets);
+  const counts = each.length > 1 ? ` (${each.map(({ pattern, layers }) => `${pattern}: ${layers}`).join(", ")})` : "";
+  s.take("lora.targets", targets, ["the blocks' attention and feed-forward"], {
+    idle,
+    ...(full ? {} : { note: `${plural(all, "layer")}${counts}` }),
+  });
+  return { rank, alpha, dropout, targets };
+}
+
+export function settleOptimizer(
+  s: Settler,
+  given: NonNullable<TrainConfig["optimizer"]>,
+  full: boolean,
+): TrainSettings["optimizer"] {
+  return {
+    kind: s.take("optimizer.kind", given.kind, "adamw", {
+      note: (value) => (value === "adamw8bit" ? "moments in 8 bits, in blocks of 256 with a scale each" : undefined),
+    }),
+    learningRate: s.take("optimizer.learning_rate", given.learning_rate, full ? 1e-5 : 1e-4),
+    betas: s.take("optimizer.betas", given.betas, [0.9, 0.999]),
+    eps: s.take("optimizer.eps", given.eps, 1e-8),
+    weightDecay: s.take("optimizer.weight_decay", given.weight_decay, 0.01),
+    clip: s.take("optimizer.clip", given.clip, 1, {
+      note: (value) => (value === 0 ? "gradients are not clipped" : undefined),
+    }),
+    accumulation: s.take("optimizer.accumulation", given.accumulation, 1),
+  };
+}
+
+export function settleSchedule(s: Settler, given: NonNullable<TrainConfig["schedule"]>): TrainSettings["schedule"] {
+  const kind = s.take("schedule.kind", given.kind, "constant");
+  const warmup = s.take("schedule.warmup", given.warmup, 0);
+  const share =
+    typeof warmup === "string" ? Number.parseFloat(warmup) / 100 : warmup > 0 && warmup < 1 ? warmup : undefined;
+  if (share !== undefined ? share >= 1 : !Number.isInteger(warmup)) {
+    throw new KinoraError("train-config.invalid", "schedule.warmup is wrong", {
+      expected: 'a whole number of steps, a share below 1, or a percentage below 100 such as "5%"',
+      actual: String(warmup),
+      hint: "0.05 is one step in twenty, as a share of the whole run",
+    });
+  }
+  return {
+    kind,
+    warmup: share === undefined ? { steps: warmup as number } : { share },
+    cycles: s.take("schedule.cycles", given.cycles, 1, {
+      idle: kind !== "cosine_with_restarts" && "only with cosine_with_restarts",
+    }),
+    power: s.take("schedule.power", given.power, 1, { idle: kind !== "polynomial" && "only with polynomial" }),
+  };
+}
+
+export function settleValidation(
+  s: Settler,
+  given: NonNullable<TrainConfig["validation"]>,
+): TrainSettings["validation"] {
+  const holdOut = s.take("validation.hold_out", given.hold_out, 0, {
+    note: (value) =>
+      value === 0 ? "no validation: every file trains" : "files that never train, judged with fixed noise at fixed σ",
+  });
+  if (holdOut >= 1 && !Number.isInteger(holdOut)) {
+    throw new KinoraError("train-config.invalid", "validation.hold_out is wrong", {
+      expected: "a whole number of files, or a share below 1",
+      actual: String(holdOut),
+      hint: "2 holds out two files, 0.1 one in ten",
+    });
+  }
+  const idle = holdOut === 0 && "nothing is held out";
+  return {
+    holdOut,
+    everySteps: s.take("validation.every_steps", given.every_steps, 100, { idle }),
+    sigmas: s.take("validation.sigmas", given.sigmas, 4, { idle }),
+  };
+}
+
+export async function settlePreview(
+  s: Settler,
+  given: TrainConfig["preview"],
+  find: (path: string) => string,
+  model: WanModel,
+  notes: string[],
+): Promise<TrainSettings["preview"]> {
+  if (!given) return undefined;
+  const path = s.take("preview.prompts", find(given.prompts), "");
+  const read: PromptFile = await readPromptFile(path);
+  notes.push(...read.notes);
+  const prompts: SamplePrompt[] = [];
+  for (const prompt of read.prompts) prompts.push(await checkPrompt(prompt, model, notes));
+  const everyEpochs = given.every_epochs;
+  const fallback = everyEpochs === undefined ? 250 : undefined;
+  return {
+    prompts,
+    everySteps: s.take("preview.every_steps", given.every_steps, fallback),
+    everyEpochs: s.take("preview.every_epochs", everyEpochs, undefined),
+    atStart: s.take("preview.at_start", given.at_start, false),
+  };
+}
+
+/** Seeds are of 64 bits. */
+const SEEDS = 1n << 64n;
+
+/** What would stop a preview in the middle of a run is told before it. Throws `train-config.invalid`, `size.*`. */
+async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[]): Promise<SamplePrompt> {
+  const what = nameOf(prompt);
+  const { image, ...rest } = prompt;
+  const { shift, guidance, seed } = prompt;
+  if (shift !== undefined && !(shift > 0 && Number.isFinite(shift))) {
+    throw new KinoraError("train-config.invalid", `${what} has a flow shift that cannot be`, {
+      expected: "--fs with a number above 0",
+      actual: `${shift}`,
+      hint: `leave --fs out for the model's own, ${model.defaults.shift}`,
+    });
+  }
+  if (guidance !== undefined && !Number.isFinite(guidance)) {
+    throw new KinoraError("train-config.invalid", `${what} has a CFG scale without end`, {
+      hint: "leave --l out for the model's own",
+    });
+  }
+  if (seed !== undefined && seed >= SEEDS) {
+    throw new KinoraError("train-config.invalid", `${what} has a seed that is too large`, {
+      expected: "--d with a whole number below 2^64",
+      actual: `${seed}`,
+      hint: "leave --d out for the run's own seed",
+    });
+  }
+  if (model.image === "channels" && image === undefined) {
+    throw new KinoraError("train-config.invalid", `${what} has no picture to begin with`, {
+      hint: `${model.name} needs --i FILE behind each prompt`,
+    });
+  }
+  if (image !== undefined && model.image === "none") {
+    notes.push(`${model.name} takes no picture: --i of ${what} has no effect`);
+    return checkPrompt(rest, model, notes);
+  }
+  await previewSize(prompt, model);
+  return prompt;
+}
+
+export function settleSave(s: Settler, given: NonNullable<TrainConfig["save"]>, full: boolean): TrainSettings["save"] {
+  const { title, author, description, license, tags, comment } = given;
+  const regular = given.every_steps === undefined && given.every_epochs === undefined;
+  const settings = {
+    everySteps: s.take("save.every_steps", given.every_steps, undefined),
+    everyEpochs: s.take("save.every_epochs", given.every_epochs, undefined),
+    keepLast: s.take("save.keep_last", given.keep_last, undefined, {
+      idle: regular && "only the last file is written",
+    }),
+    stateEverySteps: s.take("save.state_every_steps", given.state_every_steps, 100, {
+      note: "after a stop at any moment, the run goes on from the last state with the same numbers",
+    }),
+    keys: s.take("save.keys", given.keys, "musubi", {
+      idle: full && 'only with train = "lora"',
+      note: (value) =>
+        value === "diffusers" || value === "diffsynth"
+          ? "ComfyUI does not read these names"
+          : "ComfyUI reads these names",
+    }),
+    dtype: s.take("save.dtype", given.dtype, full ? "f32" : "bf16"),
+  };
+  for (const [key, value] of Object.entries({ title, author, description, license, tags, comment }))
+    if (value !== undefined) s.take(`save.${key}`, value, "");
+  return { ...settings, title, author, description, license, tags, comment };
+}

@@ -1,0 +1,190 @@
+// The files a run leaves: LoRAs that other tools read, or whole transformers; one for each expert, named alike.
+import { basename, join } from "node:path";
+import { elementCount } from "../../base/dtype.ts";
+import { fromFloat32 } from "../../base/float-formats.ts";
+import type { DatasetPlan } from "../../dataset/dataset-plan.ts";
+import { writeSafetensors } from "../../io/safetensors-writer.ts";
+import type { AdapterValues } from "../../lora/attach.ts";
+import { keyFormats } from "../../lora/key-formats.ts";
+import { modelSpecMetadata, type TrainingFacts, trainingMetadata } from "../../lora/kohya-metadata.ts";
+import { writeLora } from "../../lora/write.ts";
+import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
+import type { Expert } from "../../models/wan/recognize.ts";
+import type { TrainSettings } from "../config/settings.ts";
+import { expertRange } from "../step/timesteps.ts";
+import type { SplitItems } from "./data.ts";
+import { type RunState, type SavedExpert, SavedParameters } from "./state.ts";
+
+/** When a file is written: kohya's names tell it. */
+export type OutputMoment = { at: "step"; step: number } | { at: "epoch"; epoch: number } | { at: "end" };
+
+/** `{name}`, `{name}-step{step:08d}` or `{name}-{epoch:06d}`; experts are told in the name as they are in checkpoints. */
+export function outputName(name: string, expert: Expert, experts: boolean, moment: OutputMoment): string {
+  const stem = experts ? `${name}_${expert}_noise` : name;
+  switch (moment.at) {
+    case "step":
+      return `${stem}-step${String(moment.step).padStart(8, "0")}.safetensors`;
+    case "epoch":
+      return `${stem}-${String(moment.epoch).padStart(6, "0")}.safetensors`;
+    case "end":
+      return `${stem}.safetensors`;
+  }
+}
+
+/** What the metadata tells beyond the settings. */
+export interface RunFacts {
+  sessionId: number;
+  startedAt: number;
+  step: number;
+  steps: number;
+  epoch: number;
+  trainItems: number;
+  batchesPerEpoch: number;
+  warmupSteps: number;
+  /** Pixels of the largest bucket. */
+  size: { width: number; height: number };
+  /** Paths of the checkpoints. */
+  base: Partial<Record<Expert, string>>;
+  vae: string;
+  datasets: readonly unknown[];
+}
+
+/** What is the same at every moment of a run. */
+export function factsOf(
+  plan: DatasetPlan,
+  { train }: SplitItems,
+  files: CheckpointSearch,
+  run: { state: RunState; steps: number; batchesPerEpoch: number; warmupSteps: number },
+): Omit<RunFacts, "step" | "epoch"> {
+  const { state, ...lengths } = run;
+  const sizes = plan.datasets.flatMap(({ buckets }) => buckets);
+  const largest = sizes.reduce((a, b) => (b.width * b.height > a.width * a.height ? b : a));
+  return {
+    ...lengths,
+    sessionId: state.sessionId,
+    startedAt: state.startedAt,
+    trainItems: train.reduce((sum, { repeats }) => sum + repeats, 0),
+    size: { width: largest.width, height: largest.height },
+    base: files.paths,
+    vae: files.file("vae"),
+    datasets: plan.datasets.map(({ section, items: count, batches }) => ({
+      resolution: section.resolution,
+      batch_size: section.batchSize,
+      num_repeats: section.repeats,
+      items: count,
+      batches,
+    })),
+  };
+}
+
+function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): Record<string, string> {
+  const { optimizer, schedule, time, save, lora, boundary } = settings;
+  const base = facts.base[expert];
+  const { from, to } = expertRange(expert, boundary);
+  const training: TrainingFacts = {
+    sessionId: facts.sessionId,
+    startedAt: facts.startedAt,
+    finishedAt: Date.now() / 1000,
+    outputName: settings.name,
+    learningRate: optimizer.learningRate,
+    trainItems: facts.trainItems,
+    batchesPerEpoch: facts.batchesPerEpoch,
+    epochs: Math.ceil((facts.steps * optimizer.accumulation) / facts.batchesPerEpoch),
+    gradientCheckpointing: settings.checkpointing,
+    gradientAccumulationSteps: optimizer.accumulation,
+    maxTrainSteps: facts.steps,
+    warmupSteps: facts.warmupSteps,
+    scheduler: schedule.kind,
+    ...(settings.kind === "lora" ? { networkDim: lora.rank, networkAlpha: lora.alpha, networkArgs: {} } : {}),
+    mixedPrecision: settings.dtype === "bf16" ? "bf16" : "no",
+    seed: Number(settings.seed),
+    ...(save.comment === undefined ? {} : { comment: save.comment }),
+    optimizer: optimizer.kind,
+    maxGradNorm: optimizer.clip,
+    timestepSampling: time.sampling,
+    // Musubi writes it always; 1, its default, shifts nothing.
+    discreteFlowShift: time.sampling === "shift" || time.sampling === "logit_normal" ? time.shift : 1,
+    datasets: facts.datasets,
+    ...(base === undefined ? {} : { baseModelName: basename(base) }),
+    vaeName: basename(facts.vae),
+    steps: facts.step,
+    epoch: facts.epoch,
+  };
+  const spec = modelSpecMetadata({
+    title: save.title ?? settings.name,
+    ...facts.size,
+    date: new Date(),
+    timesteps: [Math.round(from * 1000), Math.round(to * 1000)],
+    ...(save.author === undefined ? {} : { author: save.author }),
+    ...(save.description === undefined ? {} : { description: save.description }),
+    ...(save.license === undefined ? {} : { license: save.license }),
+    ...(save.tags === undefined ? {} : { tags: save.tags }),
+  });
+  return { ...trainingMetadata(training), ...spec };
+}
+
+/** Adapters from their saved parameters `<module>.down` and `<module>.up`, which are read each time they are asked for. */
+function adaptersOf(saved: SavedParameters, alpha: number): AdapterValues[] {
+  return saved.names
+    .filter((name) => name.endsWith(".down"))
+    .map((name) => {
+      const module = name.slice(0, -".down".length);
+      const [rank, inputs] = saved.shape(name) as [number, number];
+      const [outputs] = saved.shape(`${module}.up`) as [number, number];
+      return {
+        module,
+        rank,
+        inputs,
+        outputs,
+        alpha,
+        get down() {
+          return saved.values(name);
+        },
+        get up() {
+          return saved.values(`${module}.up`);
+        },
+      };
+    });
+}
+
+/** Writes the files of a moment, one for each expert that has trained; returns their names in the run's folder. */
+export async function writeOutputs(
+  settings: TrainSettings,
+  experts: Partial<Record<Expert, SavedExpert>>,
+  moment: OutputMoment,
+  facts: RunFacts,
+): Promise<string[]> {
+  const written: string[] = [];
+  for (const expert of settings.experts.train) {
+    const saved = experts[expert];
+    if (!saved) continue;
+    const file = outputName(settings.name, expert, settings.boundary !== undefined, moment);
+    const path = join(settings.output, file);
+    const metadata = metadataOf(settings, expert, facts);
+    using parameters = new SavedParameters(settings.output, saved);
+    if (settings.kind === "lora") {
+      const { keys, dtype } = settings.save;
+      const adapters = adaptersOf(parameters, settings.lora.alpha);
+      await writeLora(path, adapters, { format: keyFormats[keys], dtype, metadata, expert });
+    } else await writeTransformer(path, parameters, settings.save.dtype, metadata);
+    written.push(file);
+  }
+  return written;
+}
+
+/** Every parameter under its official name; one is in memory at a time. */
+async function writeTransformer(
+  path: string,
+  parameters: SavedParameters,
+  dtype: "f32" | "bf16" | "f16",
+  metadata: Readonly<Record<string, string>>,
+): Promise<void> {
+  const tensors = parameters.names.map((name) => ({
+    name,
+    dtype,
+    shape: parameters.shape(name),
+    bytes: () => fromFloat32(parameters.values(name), dtype),
+  }));
+  const count = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  await writeSafetensors(path, tensors, { ...metadata, "modelspec.architecture": "wan2.1", parameters: String(count) });
+}
