@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import koffi, { type LibraryHandle } from "koffi";
 import { KinoraError } from "../base/errors.ts";
+import { libraryFolders, libraryNames } from "../base/platform.ts";
 import { openMpThreads, type Threads } from "./onednn-threads.ts";
 
 export type Status = number;
@@ -43,23 +44,16 @@ export function installCommand(): string {
   return "conda install -c conda-forge onednn";
 }
 
-const libraryName =
-  process.platform === "win32" ? "dnnl.dll" : process.platform === "darwin" ? "libdnnl.dylib" : "libdnnl.so";
+const names = libraryNames(process.platform, "dnnl", ["3", "2", "2.6"]);
 
 function installHint(): string {
-  return `run \`${installCommand()}\`, or set KINORA_ONEDNN to the path of ${libraryName}`;
+  return `run \`${installCommand()}\`, or set KINORA_ONEDNN to the path of ${names.at(-1)}`;
 }
 
 /** File names in the order of preference, and the folders the system's loader does not search by itself. */
 function candidates(): string[] {
-  const names =
-    process.platform === "win32"
-      ? ["dnnl.dll"]
-      : process.platform === "darwin"
-        ? ["libdnnl.3.dylib", "libdnnl.2.dylib", "libdnnl.dylib"]
-        : ["libdnnl.so.3", "libdnnl.so.2", "libdnnl.so.2.6", "libdnnl.so"];
   const prefixes = [process.env.CONDA_PREFIX, dirname(dirname(process.execPath)), "/opt/homebrew", "/usr/local"];
-  const folders = prefixes.flatMap((prefix) => (prefix ? [join(prefix, "lib"), join(prefix, "Library", "bin")] : []));
+  const folders = prefixes.flatMap((prefix) => (prefix ? libraryFolders(process.platform, prefix) : []));
   return [...names, ...folders.flatMap((folder) => names.map((name) => join(folder, name)).filter(existsSync))];
 }
 

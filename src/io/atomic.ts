@@ -2,7 +2,9 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { KinoraError } from "../base/errors.ts";
+import { isBusyRename, isRunning, type Platform } from "../base/platform.ts";
 
 /** A name beside `path` to write to before renaming. It keeps the ending, which some writers go by. */
 export function partialPath(path: string): string {
@@ -35,16 +37,6 @@ async function isAbandoned(path: string): Promise<boolean> {
   const { mtimeMs } = (await stat(path).catch(() => undefined)) ?? { mtimeMs: Number.POSITIVE_INFINITY };
   const [, pid] = /^\.partial-(\d+)-/.exec(basename(path))!;
   return Date.now() - mtimeMs > ABANDONED && !isRunning(Number(pid));
-}
-
-/** Whether this machine has a process of that number. */
-export function isRunning(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 /** Turns the operating system's words for a failed write into ours. */
@@ -94,6 +86,26 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** Pauses between tries at a file that another program has open: three quarters of a second in all. */
+const BUSY_PAUSES_MS = [10, 20, 40, 80, 200, 400];
+
+/** Renames over what is there. A file that is busy for a moment, as on Windows, is waited for. */
+export async function replaceFile(
+  from: string,
+  to: string,
+  { platform = process.platform, move = rename }: { platform?: Platform; move?: typeof rename } = {},
+): Promise<void> {
+  for (const pause of BUSY_PAUSES_MS) {
+    try {
+      return await move(from, to);
+    } catch (error) {
+      if (!isBusyRename(platform, error)) throw error;
+      await delay(pause);
+    }
+  }
+  await move(from, to);
+}
+
 /** Writes a whole file: a reader, or a run after a kill or a power cut, sees the old content or the new, never a part. */
 export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
   const partial = partialPath(path);
@@ -106,7 +118,7 @@ export async function writeFileAtomic(path: string, data: Uint8Array | string): 
     } finally {
       await file.close();
     }
-    await rename(partial, path);
+    await replaceFile(partial, path);
   } catch (error) {
     await rm(partial, { force: true }).catch(() => {});
     throw writeError(error, path);

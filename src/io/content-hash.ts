@@ -6,6 +6,7 @@ import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 import { finished } from "../base/generators.ts";
+import { cacheFolderOf } from "../base/platform.ts";
 import { makeFolder, writeFileAtomic } from "./atomic.ts";
 import { fileError } from "./files.ts";
 import { readIndex } from "./sharded.ts";
@@ -42,10 +43,7 @@ const REPORT = 256 * 2 ** 20;
 
 /** Where this user's Kinora keeps what it can make again: KINORA_CACHE, or `kinora` in the system's usual place. */
 export function cacheFolder(environment: NodeJS.ProcessEnv): string {
-  if (environment.KINORA_CACHE) return environment.KINORA_CACHE;
-  if (environment.XDG_CACHE_HOME) return join(environment.XDG_CACHE_HOME, "kinora");
-  if (process.platform === "win32" && environment.LOCALAPPDATA) return join(environment.LOCALAPPDATA, "kinora");
-  return join(homedir(), process.platform === "darwin" ? "Library/Caches" : ".cache", "kinora");
+  return cacheFolderOf({ platform: process.platform, environment, home: homedir() });
 }
 
 /** The files that make up one model: a file, or an index with its shards. Throws as opening it does. */

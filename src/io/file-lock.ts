@@ -3,7 +3,8 @@ import { randomBytes } from "node:crypto";
 import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { KinoraError } from "../base/errors.ts";
-import { isRunning, writeError } from "./atomic.ts";
+import { isRunning, refusesLinks } from "../base/platform.ts";
+import { writeError } from "./atomic.ts";
 
 interface Holder {
   pid: number;
@@ -39,16 +40,13 @@ function alive({ pid, host, token }: Holder): boolean {
   return pid === process.pid ? held.has(token) : isRunning(pid);
 }
 
-/** How file systems without hard links (exFAT, FAT, some network shares) refuse one. */
-const NO_LINKS: ReadonlySet<string | undefined> = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EISDIR"]);
-
 /** Lets `to` be what `from` is, where nothing is at `to`; throws EEXIST otherwise. */
 function place(from: string, to: string): void {
   try {
     // A link appears whole, unlike a new file that is written to.
     linkSync(from, to);
   } catch (error) {
-    if (!NO_LINKS.has((error as NodeJS.ErrnoException).code)) throw error;
+    if (!refusesLinks(error)) throw error;
     copyFileSync(from, to, constants.COPYFILE_EXCL);
   }
 }

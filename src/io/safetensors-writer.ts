@@ -1,9 +1,9 @@
 // Writes a safetensors file tensor by tensor and puts it in place only when it is whole.
 // Its bytes are those the Rust library would write (order of metadata keys apart).
-import { type FileHandle, open, rename, statfs, unlink } from "node:fs/promises";
+import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { KinoraError } from "../base/errors.ts";
-import { partialPath, syncFolder, writeError } from "./atomic.ts";
+import { partialPath, replaceFile, syncFolder, writeError } from "./atomic.ts";
 import { unknownTensor } from "./named-tensors.ts";
 import { encodeHeader, type PlacedTensor, placeTensors, type TensorSpec } from "./safetensors-header.ts";
 
@@ -107,7 +107,7 @@ export class SafetensorsWriter {
     try {
       await this.#file.sync();
       await this.#close();
-      await rename(this.#temporary, this.path);
+      await replaceFile(this.#temporary, this.path);
     } catch (error) {
       throw await this.#abandon(asWriteError(error, this.path));
     }

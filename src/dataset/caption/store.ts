@@ -1,8 +1,9 @@
 // Caption files on disk: read, written whole or not at all, never over an existing one unless told to, and then with
 // the previous text kept beside it. Knows nothing of models.
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { refusesLinks } from "../../base/platform.ts";
+import { partialPath, replaceFile, writeError, writeFileAtomic } from "../../io/atomic.ts";
 import { fileError } from "../../io/files.ts";
 
 /** The text of a caption file; undefined where there is none or it is blank. */
@@ -48,9 +49,8 @@ async function linkNew(partial: string, path: string): Promise<boolean> {
     await link(partial, path);
     return true;
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === "EEXIST") return false;
-    if (!["EPERM", "ENOSYS", "ENOTSUP", "EOPNOTSUPP", "EMLINK"].includes(code ?? "")) throw error;
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    if (!refusesLinks(error)) throw error;
   }
   // No hard links here (FAT, some network disks): claim the name, then put the whole file over the empty one.
   try {
@@ -59,7 +59,7 @@ async function linkNew(partial: string, path: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
     throw error;
   }
-  await rename(partial, path);
+  await replaceFile(partial, path);
   return true;
 }
 
@@ -74,7 +74,7 @@ export async function writeNewCaption(path: string, text: string): Promise<boole
     await writeFile(partial, withNewline(text), { flag: "wx" });
     if (await linkNew(partial, path)) return true;
     if ((await readCaption(path)) !== undefined) return false;
-    await rename(partial, path);
+    await replaceFile(partial, path);
     return true;
   } catch (error) {
     throw writeError(error, path);

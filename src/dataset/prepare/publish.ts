@@ -1,8 +1,8 @@
 // Laying the finished set out: files under their names, captions beside them, what an earlier run left put away.
-import { copyFile, link, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { copyFile, link, readdir, readFile, rm, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { isPartial, makeFolder, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { isPartial, makeFolder, partialPath, replaceFile, writeError, writeFileAtomic } from "../../io/atomic.ts";
 import { type DatasetManifest, datasetManifestSchema, type ManifestItem } from "../../protocol/dataset-manifest.ts";
 import { readCaption, writeNewCaption } from "../caption/store.ts";
 import { withoutExtension } from "../media-files.ts";
@@ -56,7 +56,7 @@ export async function place(from: string, to: string): Promise<void> {
   const partial = partialPath(to);
   try {
     await link(from, partial).catch(() => copyFile(from, partial));
-    await rename(partial, to);
+    await replaceFile(partial, to);
     // Renaming a link over another link of the same file does nothing and leaves the first.
     await rm(partial, { force: true });
   } catch (error) {

@@ -1,5 +1,5 @@
 // Writing a film: H.264 in MP4 that starts playing at once, tagged colours, text kept as metadata; whole or not at all.
-import { rename, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import {
   AV_CODEC_FLAG_GLOBAL_HEADER,
   AV_PIX_FMT_RGB24,
@@ -15,7 +15,7 @@ import {
 } from "node-av/constants";
 import { Codec, CodecContext, Dictionary, FormatContext, Frame, Packet, Rational, type Stream } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
-import { partialPath } from "../atomic.ts";
+import { partialPath, replaceFile } from "../atomic.ts";
 import { matrixForSize } from "./color.ts";
 import { conversionChain } from "./conversion.ts";
 import { check, fileUrl, isEndOfFile, mediaError } from "./ffmpeg.ts";
@@ -196,7 +196,7 @@ export class VideoWriter implements AsyncDisposable {
     try {
       written(failed, this.#path);
       const { size } = await stat(this.#partial);
-      await rename(this.#partial, this.#path);
+      await replaceFile(this.#partial, this.#path);
       return { frames: Number(this.#frames), bytes: size };
     } catch (error) {
       await rm(this.#partial, { force: true });
