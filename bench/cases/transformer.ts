@@ -83,11 +83,11 @@ export async function loraStep(device: Device, bench: TransformerBench): Promise
   const losses: number[] = [];
   const norms: number[] = [];
   const seconds = await timed(repeat, async () => {
-    losses.push(await gatherGradients(model, sample, { checkpointed: true }));
+    losses.push(await gatherGradients(model, sample, { recompute: true }));
     norms.push(await optimizer.gradientNorm());
     optimizer.update(1e-4);
   });
-  const plan = await planLoraStep(planned, clip, { dtype: "bf16", rank: 32, checkpointed: true });
+  const plan = await planLoraStep(planned, clip, { dtype: "bf16", rank: 32, recompute: true });
   const numbers = (values: readonly number[]) => values.map((value) => value.toPrecision(5)).join(", ");
   return row(title(`LoRA step, ${layers} layers, rank 32`), seconds, peer, relativeError(losses, peer.losses!), {
     flops: plan.flops.step,

@@ -1,7 +1,7 @@
 // The picture of an image-to-video run: the video's size that follows from it, and its latents as the model takes them.
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
-import { latentSize } from "../models/wan/forward-cost.ts";
+import { latentSize } from "../models/wan/geometry.ts";
 import { channelCondition, type LatentShape } from "../models/wan/image-condition.ts";
 import { pictureVideoSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";

@@ -4,7 +4,7 @@ import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { seedWords } from "../base/rng/seed.ts";
 import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../models/wan/checkpoint-files.ts";
-import { latentSize } from "../models/wan/forward-cost.ts";
+import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import { modelNames } from "../protocol/model-media.ts";

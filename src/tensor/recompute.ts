@@ -1,4 +1,4 @@
-// Gradient checkpointing: run a block without recording, keep only its inputs, run it again when its gradient is due.
+// Recomputation (gradient checkpointing): run a block without recording, keep only its inputs, run it again when its gradient is due.
 // Chen et al., Training Deep Nets with Sublinear Memory Cost (arXiv 1604.06174).
 import { openScope } from "./scope.ts";
 import { record, Tape } from "./tape.ts";
@@ -8,7 +8,7 @@ import type { Tensor } from "./tensor.ts";
  * `body` computes one tensor from `inputs` and from parameters it reaches by itself; it must compute the same twice.
  * Gradients of such parameters are gathered in their own slots.
  */
-export function checkpoint(inputs: readonly Tensor[], body: (inputs: readonly Tensor[]) => Tensor): Tensor {
+export function recomputed(inputs: readonly Tensor[], body: (inputs: readonly Tensor[]) => Tensor): Tensor {
   const device = inputs[0]!.device;
   let noticed = false;
   let output: Tensor;
@@ -21,7 +21,7 @@ export function checkpoint(inputs: readonly Tensor[], body: (inputs: readonly Te
   if (!noticed) return output;
   // A parameter inside may be what needs the gradient, not an input: `trigger` makes the tape record all the same.
   const trigger = inputs.some((tensor) => tensor.requiresGrad) ? [] : [demanding(output)];
-  const recorded = record("checkpoint", output, [...inputs, ...trigger], inputs, (dy, needs, saved) => {
+  const recorded = record("recomputed", output, [...inputs, ...trigger], inputs, (dy, needs, saved) => {
     using tape = new Tape(device);
     using scope = openScope(device);
     const leaves = saved.map((tensor, i) => {

@@ -1,6 +1,7 @@
 // The planner against the published cost of a forward pass, and against itself.
 import { describe, expect, it } from "vitest";
-import { latentSize, planForward } from "../../src/models/wan/forward-cost.ts";
+import { planForward } from "../../src/models/wan/forward-cost.ts";
+import { latentSize } from "../../src/models/wan/geometry.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { planLoraStep } from "../../src/train/plan/lora-step.ts";
 
@@ -53,8 +54,8 @@ describe("planLoraStep", () => {
     const size = { width: 256, height: 256, frames: 9 };
     const model = wanModels["t2v-1.3B"];
     const options = { dtype: "bf16", rank: 32 } as const;
-    const kept = await planLoraStep(model, size, { ...options, checkpointed: false });
-    const again = await planLoraStep(model, size, { ...options, checkpointed: true });
+    const kept = await planLoraStep(model, size, { ...options, recompute: false });
+    const again = await planLoraStep(model, size, { ...options, recompute: true });
     expect(again.bytes.activations).toBeLessThan(kept.bytes.activations / 3);
     expect(again.flops.step).toBeGreaterThan(kept.flops.step * 1.2);
     // 300 modules, rank 32: 8·30 of 1536→1536, 30 of 1536→8960 and 30 of 8960→1536.

@@ -25,7 +25,7 @@ import {
   subtract,
   sum,
 } from "../../src/tensor/ops/index.ts";
-import { checkpoint } from "../../src/tensor/recompute.ts";
+import { recomputed } from "../../src/tensor/recompute.ts";
 import { openScope, scoped } from "../../src/tensor/scope.ts";
 import { Tape } from "../../src/tensor/tape.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
@@ -178,12 +178,12 @@ describe("gradients against central differences", () => {
           },
         }),
     ],
-    checkpointed: [
+    recomputed: [
       [
         [2, 3],
         [3, 3],
       ],
-      ([x, w]) => checkpoint([x!, w!], ([a, b]) => activation("silu", linear(a!, b!))),
+      ([x, w]) => recomputed([x!, w!], ([a, b]) => activation("silu", linear(a!, b!))),
     ],
   };
   for (const [name, [shapes, f]] of Object.entries(cases)) it(name, () => checkGradients(shapes, f));
@@ -234,7 +234,7 @@ describe("scopes", () => {
 });
 
 describe("the tape", () => {
-  it("gathers a checkpointed block's parameter gradients although its input needs none", async () => {
+  it("gathers a recomputed block's parameter gradients although its input needs none", async () => {
     using _scope = openScope(device);
     const x = fromValues(device, values(6, 1), [2, 3]);
     const w = fromValues(device, values(9, 2), [3, 3]).requireGradient();
@@ -247,7 +247,7 @@ describe("the tape", () => {
       return gradient;
     };
     const plain = await run((input) => linear(linear(input, w), w));
-    const saved = await run((input) => checkpoint([input], ([a]) => linear(linear(a!, w), w)));
+    const saved = await run((input) => recomputed([input], ([a]) => linear(linear(a!, w), w)));
     expect(saved).toEqual(plain);
   });
 

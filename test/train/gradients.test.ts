@@ -38,7 +38,7 @@ describe("gradients of a batch", () => {
       apart.set(name, await parameter.gradient!.read());
       parameter.clearGradient();
     }
-    const together = await gatherBatchGradients(model, list, { weight: 1 / 3, checkpointed: true });
+    const together = await gatherBatchGradients(model, list, { weight: 1 / 3, recompute: true });
     for (const [i, loss] of together.entries()) expect(loss).toBeCloseTo(singles[i]!, 5);
     for (const [name, parameter] of weights.parameters) {
       expect(distance(await parameter.gradient!.read(), apart.get(name)!), name).toBeLessThan(2e-5);
@@ -112,8 +112,8 @@ describe("dropout of adapters", () => {
     for (const { adapter } of lora.modules.values()) device.kernels.fill(adapter.up, 0.05);
     dropout.begin(5n);
     const runs: Float32Array[][] = [];
-    for (const checkpointed of [false, true]) {
-      await gatherBatchGradients(model, list, { checkpointed });
+    for (const recompute of [false, true]) {
+      await gatherBatchGradients(model, list, { recompute });
       const gradients: Float32Array[] = [];
       for (const parameter of lora.parameters().values()) {
         gradients.push(await parameter.gradient!.read());

@@ -23,7 +23,7 @@ describe("1,000 steps of full fine-tuning", () => {
         let resident = 0;
         for (let step = 0; step < 1000; step++) {
           const sample = { clean, noise, shape, sigma: (step % 10) / 10 + 0.05, text };
-          losses.push(await gatherGradients(model, sample, { checkpointed: step % 2 === 0 }));
+          losses.push(await gatherGradients(model, sample, { recompute: step % 2 === 0 }));
           optimizer.update(1e-3);
           if (step === 1) live = device.memory().live;
           if (step > 1) expect(device.memory().live).toBe(live);

@@ -1,6 +1,6 @@
 // Costs of many sizes from four plans: against planning each of them.
 import { describe, expect, it } from "vitest";
-import { latentSize, type VideoSize } from "../../src/models/wan/forward-cost.ts";
+import { latentSize, type VideoSize } from "../../src/models/wan/geometry.ts";
 import { type WanModel, wanModels } from "../../src/models/wan/params.ts";
 import { planLoraStep } from "../../src/train/plan/lora-step.ts";
 import { type CountedSize, type StepCost, stepCosts } from "../../src/train/plan/step-costs.ts";
@@ -10,7 +10,7 @@ const narrow = (model: WanModel): WanModel => ({
   ...model,
   dit: { ...model.dit, dim: 256, ffnDim: 1024, heads: 2, layers: 2, textDim: 64 },
 });
-const options = { dtype: "bf16", rank: 4, checkpointed: true } as const;
+const options = { dtype: "bf16", rank: 4, recompute: true } as const;
 
 async function costs(model: WanModel, sizes: readonly VideoSize[]) {
   const planned: string[] = [];

@@ -43,10 +43,10 @@ async function run(
   const settings = { betas: config.betas, eps: config.eps, weightDecay: config.weight_decay };
   using optimizer = new AdamW(device, parameters, settings);
   const losses: number[] = [];
-  const epoch = async (checkpointed: boolean) => {
+  const epoch = async (recompute: boolean) => {
     const parts: number[] = [];
     for (const sample of samples)
-      parts.push(await gatherGradients(model, sample, { weight: 1 / samples.length, checkpointed }));
+      parts.push(await gatherGradients(model, sample, { weight: 1 / samples.length, recompute }));
     return parts;
   };
   const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -3,7 +3,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
 import { formatInteger, formatPercent } from "../../base/units.ts";
 import { clipLengths, type NearSize, sizesNear } from "../../dataset/sizes.ts";
-import { latentSize } from "../../models/wan/forward-cost.ts";
+import { latentSize } from "../../models/wan/geometry.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { findModel } from "../../protocol/model-media.ts";
 import { planLoraStep } from "../../train/plan/lora-step.ts";
@@ -113,7 +113,7 @@ async function planned(
       dtype: dtype === "f32" ? "f32" : "bf16",
       fp8: dtype === "fp8",
       rank,
-      checkpointed: true,
+      recompute: true,
     }),
   );
   const started = Date.now();

@@ -1,7 +1,7 @@
 // How large a preview gets: as its prompt or the model says, and of its picture's shape where it begins with one.
 import { KinoraError } from "../../base/errors.ts";
 import { ImageReader } from "../../io/image/read.ts";
-import { latentSize, type VideoSize } from "../../models/wan/forward-cost.ts";
+import { latentSize, type VideoSize } from "../../models/wan/geometry.ts";
 import { pictureVideoSize } from "../../models/wan/image-geometry.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { SamplePrompt } from "./prompt-file.ts";

@@ -3,8 +3,9 @@ import { createNullDevice } from "../../device/null/null-device.ts";
 import { freshLora } from "../../lora/attach.ts";
 import { selectsLinear } from "../../lora/targets.ts";
 import { WanDit } from "../../models/wan/dit/dit.ts";
-import { type ForwardPlan, latentSize, peakBytes, type VideoSize } from "../../models/wan/forward-cost.ts";
+import { type ForwardPlan, peakBytes } from "../../models/wan/forward-cost.ts";
 import { fp8BlockScale } from "../../models/wan/fp8-blocks.ts";
+import { latentSize, type VideoSize } from "../../models/wan/geometry.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import { RandomWeights } from "../../nn/random-weights.ts";
 import { WeightLoader } from "../../nn/weights.ts";
@@ -19,7 +20,7 @@ export interface StepPlanOptions {
   /** The blocks' frozen matrices are held in 8 bits. */
   fp8?: boolean;
   rank: number;
-  checkpointed: boolean;
+  recompute: boolean;
 }
 
 export interface StepPlan {
@@ -48,7 +49,7 @@ export async function planLoraStep(model: WanModel, size: VideoSize, options: St
   device.counters.reset();
   device.resetPeak();
   using _scope = openScope(device);
-  await gatherGradients(transformer, plannedSample(device, model, size), { checkpointed: options.checkpointed });
+  await gatherGradients(transformer, plannedSample(device, model, size), { recompute: options.recompute });
   optimizer.update(1e-4);
   return {
     tokens,

@@ -1,6 +1,6 @@
 // A sample as the null device trains on it: the shapes of a video of a size, no values.
 import type { NullDevice } from "../../device/null/null-device.ts";
-import { clipShape, latentSize, type VideoSize } from "../../models/wan/forward-cost.ts";
+import { clipShape, latentSize, type VideoSize } from "../../models/wan/geometry.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import { empty } from "../../tensor/tensor.ts";
 import type { TrainingSample } from "../step/gradients.ts";

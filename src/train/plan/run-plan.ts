@@ -7,7 +7,7 @@ import { cpuMemoryModel } from "../../device/cpu/memory-model.ts";
 import type { MemoryCategory } from "../../device/device.ts";
 import { createNullDevice, type NullDevice } from "../../device/null/null-device.ts";
 import { type CheckpointSearch, searchCheckpoint } from "../../models/wan/checkpoint-files.ts";
-import { latentSize } from "../../models/wan/forward-cost.ts";
+import { latentSize } from "../../models/wan/geometry.ts";
 import { loadTextEncoder, loadVae } from "../../models/wan/load.ts";
 import { ditShapes } from "../../models/wan/weight-shapes.ts";
 import type { WeightReader } from "../../nn/weights.ts";
@@ -204,7 +204,7 @@ async function planBucket(
   const gather = async () => {
     using _scope = openScope(device);
     const samples = Array.from({ length: batch }, () => plannedSample(device, settings.model, bucket));
-    await gatherBatchGradients(model.dit, samples, { checkpointed: settings.checkpointing });
+    await gatherBatchGradients(model.dit, samples, { recompute: settings.checkpointing });
   };
   device.resetPeak();
   device.counters.reset();

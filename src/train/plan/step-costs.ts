@@ -1,6 +1,6 @@
 // Costs of a training step at many sizes from four plans: both depend on the number of tokens alone. Arithmetic is a
 // parabola; memory is one straight line while a step's fixed parts are the most, and a steeper one from there on.
-import type { VideoSize } from "../../models/wan/forward-cost.ts";
+import type { VideoSize } from "../../models/wan/geometry.ts";
 import type { StepPlan } from "./lora-step.ts";
 
 export interface StepCost {

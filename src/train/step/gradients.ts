@@ -27,7 +27,7 @@ export interface TrainingSample {
 export interface LossOptions {
   /** Multiplies each sample's loss; 1 where absent. */
   weight?: number;
-  checkpointed?: boolean;
+  recompute?: boolean;
 }
 
 /**
@@ -51,7 +51,7 @@ export function batchLosses(model: WanDit, samples: readonly TrainingSample[], o
       texts: samples.map(({ text }) => text),
       ...(samples[0]!.clip ? { images: samples.map(({ clip }) => clip!) } : {}),
     },
-    { checkpointed: options.checkpointed ?? false },
+    { recompute: options.recompute ?? false },
   );
   return samples.map(({ clean, noise, firstFrameGiven }, i) => {
     const answer = samples.length === 1 ? velocity : slice(velocity, 0, i, 1);

@@ -40,7 +40,7 @@ export async function trainStep(
     using _scope = openScope(dit.device);
     const samples = drawBatch(dit.device, batch.items, data, settings, { step, batch: k, range });
     dropout.begin(drawSeed(settings.seed, "dropout", step, k));
-    const options = { weight: 1 / count, checkpointed: settings.checkpointing };
+    const options = { weight: 1 / count, recompute: settings.checkpointing };
     losses.push(...(await gatherBatchGradients(dit, samples, options)));
     sigmas.push(...samples.map(({ sigma }) => sigma));
     // A second Ctrl-C is heard between batches.

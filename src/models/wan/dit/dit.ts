@@ -15,7 +15,7 @@ import {
   type Rotation,
   reshape,
 } from "../../../tensor/ops/index.ts";
-import { checkpoint } from "../../../tensor/recompute.ts";
+import { recomputed } from "../../../tensor/recompute.ts";
 import { openScope, scoped } from "../../../tensor/scope.ts";
 import { checkShape } from "../../../tensor/shape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
@@ -90,8 +90,8 @@ export class WanDit implements Disposable {
     return new Map(all.map((layer) => [layer.name, layer]));
   }
 
-  /** Velocity, float32 [B, C, F, H, W]. `checkpointed`: keep only each block's input for the backward pass. */
-  forward(input: DitInput, options: { checkpointed?: boolean } = {}): Tensor {
+  /** Velocity, float32 [B, C, F, H, W]. `recompute`: keep only each block's input for the backward pass. */
+  forward(input: DitInput, options: { recompute?: boolean } = {}): Tensor {
     return scoped(this.device, () => {
       const { grid, tokens } = this.patchify(input.latents);
       const time = this.embedTime(input.timesteps, grid[0] * grid[1] * grid[2]);
@@ -109,7 +109,7 @@ export class WanDit implements Disposable {
         text,
         ...(image ? { image } : {}),
       };
-      const output = this.runBlocks(cast(tokens, "f32"), context, options.checkpointed ?? false);
+      const output = this.runBlocks(cast(tokens, "f32"), context, options.recompute ?? false);
       return this.finish(output, time.embedding, time.runs, grid);
     });
   }
@@ -202,15 +202,15 @@ export class WanDit implements Disposable {
   }
 
   /** x float32 [B, L, dim] through all blocks. */
-  runBlocks(x: Tensor, context: BlockContext, checkpointed: boolean): Tensor {
+  runBlocks(x: Tensor, context: BlockContext, recompute: boolean): Tensor {
     using scope = openScope(this.device);
     let current = x;
     for (const block of this.blocks) {
       const input = current;
       const { image } = context;
-      if (checkpointed) {
+      if (recompute) {
         const inputs = [input, context.timeProjection, context.text, ...(image ? [image] : [])];
-        current = checkpoint(inputs, ([tokens, timeProjection, text, features]) =>
+        current = recomputed(inputs, ([tokens, timeProjection, text, features]) =>
           block.forward(tokens!, {
             ...context,
             timeProjection: timeProjection!,

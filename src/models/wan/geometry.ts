@@ -1,0 +1,48 @@
+// Sizes: what a video's pixels and frames come to in latents and tokens, and which sizes a model can make. No tensors.
+import { KinoraError } from "../../base/errors.ts";
+import type { DitConfig, WanModel } from "./params.ts";
+
+export interface VideoSize {
+  width: number;
+  height: number;
+  /** 4n + 1 */
+  frames: number;
+}
+
+export interface LatentSize {
+  /** [channels, frames, height, width] of the model's own latents. */
+  shape: [channels: number, frames: number, height: number, width: number];
+  tokens: number;
+}
+
+/** Latents and tokens of a video. Throws where the size does not divide. */
+export function latentSize(model: WanModel, { width, height, frames }: VideoSize): LatentSize {
+  const [strideT, strideH, strideW] = model.vae.stride;
+  const [, patchH, patchW] = model.dit.patchSize;
+  const stepW = strideW * patchW;
+  const stepH = strideH * patchH;
+  const whole = [width, height, frames].every((value) => Number.isInteger(value) && value > 0);
+  if (!whole || width % stepW !== 0 || height % stepH !== 0) {
+    throw new KinoraError("size.not-divisible", `${model.name} cannot make ${width}×${height}`, {
+      expected: `multiples of ${stepW}×${stepH}`,
+      hint: `the nearest is ${Math.max(1, Math.round(width / stepW)) * stepW}*${Math.max(1, Math.round(height / stepH)) * stepH}`,
+    });
+  }
+  if ((frames - 1) % strideT !== 0) {
+    throw new KinoraError("size.frames", `${frames} frames are not ${strideT}n + 1`, {
+      hint: `use ${frames - ((frames - 1) % strideT)} or ${frames - ((frames - 1) % strideT) + strideT}`,
+    });
+  }
+  const shape: LatentSize["shape"] = [
+    model.vae.channels,
+    (frames - 1) / strideT + 1,
+    height / strideH,
+    width / strideW,
+  ];
+  return { shape, tokens: shape[1] * (shape[2] / patchH) * (shape[3] / patchW) };
+}
+
+/** CLIP features of one picture, or of the first and the last. */
+export function clipShape({ firstLast, featureDim }: NonNullable<DitConfig["imageBranch"]>): [number, number] {
+  return [firstLast ? 514 : 257, featureDim];
+}
