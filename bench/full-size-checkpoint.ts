@@ -2,9 +2,10 @@
 // tensor, so that no network is ever in memory; what is there already is kept.
 import { existsSync, mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { bytesOf, type DType, elementCount } from "../src/base/dtype.ts";
+import { bytesOf, type DType } from "../src/base/dtype.ts";
 import { fromFloat32 } from "../src/base/float-formats.ts";
 import { philoxNormals } from "../src/base/rng/philox-rng.ts";
+import { elementCount } from "../src/base/shape.ts";
 import { writeFileAtomic } from "../src/io/atomic.ts";
 import { SafetensorsWriter } from "../src/io/safetensors-writer.ts";
 import { umt5Xxl, type WanModel } from "../src/models/wan/params.ts";

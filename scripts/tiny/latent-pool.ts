@@ -1,7 +1,7 @@
 // Encoded scenes to draw batches from. It grows while it is used, so that training begins at once, and lies in a file,
 // so that going on costs nothing.
 import { closeSync, existsSync, openSync, readFileSync, writeSync } from "node:fs";
-import { elementCount } from "../../src/base/dtype.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import type { Device } from "../../src/device/device.ts";
 import { latentFrames, vaeStride } from "../../src/models/wan/vae/config.ts";
 import type { WanVae } from "../../src/models/wan/vae/vae.ts";

@@ -28,13 +28,6 @@ export function bytesOf(dtype: DType): number {
   return dtypes[dtype].bytes;
 }
 
-/** Product of the dimensions; 1 for a scalar's empty shape. */
-export function elementCount(shape: readonly number[]): number {
-  let product = 1;
-  for (let axis = 0; axis < shape.length; axis++) product *= shape[axis]!;
-  return product;
-}
-
 export function dtypeFromSafetensors(name: string): DType | undefined {
   return (Object.keys(dtypes) as DType[]).find((dtype) => dtypes[dtype].safetensors === name);
 }

@@ -1,7 +1,8 @@
 // What every kernel asks of its operands, on every device alike: shapes, dtypes, bounds, runs. No values are read.
-// Codes: kernel.shape, kernel.dtype, kernel.out-of-block, kernel.runs, kernel.option. A device that supports less says so itself.
-import { bytesOf, type DType, dtypes, elementCount } from "../base/dtype.ts";
+// Codes: kernel.shape, shape.broadcast, kernel.dtype, kernel.out-of-block, kernel.runs, kernel.option. A device that supports less says so itself.
+import { bytesOf, type DType, dtypes } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
+import { broadcastShape, elementCount, rowCount, type Shape, sameShape, shapeText } from "../base/shape.ts";
 import type {
   ConvolutionOptions,
   Epilogue,
@@ -12,27 +13,14 @@ import type {
   RowRuns,
 } from "./kernels.ts";
 
-type Shape = readonly number[];
 type Checks = { readonly [K in keyof Kernels]: (...args: Parameters<Kernels[K]>) => void };
-
-const show = (shape: Shape): string => `[${shape.join(", ")}]`;
 
 function fail(code: string, what: string, expected: string, actual: string): never {
   throw new KinoraError(code, what, { expected, actual });
 }
 
-function agree(a: Shape, b: Shape): boolean {
-  if (a.length !== b.length) return false;
-  for (let axis = 0; axis < a.length; axis++) if (a[axis] !== b[axis]) return false;
-  return true;
-}
-
 /** Rows of a matrix with any leading shape, and the size of the last axis. */
-export function rowsOf({ shape }: Operand): number {
-  let rows = 1;
-  for (let axis = 0; axis < shape.length - 1; axis++) rows *= shape[axis]!;
-  return rows;
-}
+export const rowsOf = ({ shape }: Operand): number => rowCount(shape);
 export const lastOf = (operand: Operand): number => operand.shape.at(-1) ?? 1;
 
 /** Inside its block, at a whole element. */
@@ -42,7 +30,7 @@ function placed(what: string, operand: Operand): void {
   let count = 1;
   for (const extent of shape) {
     if (!Number.isInteger(extent) || extent < 0) {
-      fail("kernel.shape", `${what} has an impossible shape`, "whole sizes", show(shape));
+      fail("kernel.shape", `${what} has an impossible shape`, "whole sizes", shapeText(shape));
     }
     count *= extent;
   }
@@ -57,15 +45,15 @@ function placed(what: string, operand: Operand): void {
 
 function shaped(what: string, operand: Operand, shape: Shape): void {
   placed(what, operand);
-  if (!agree(operand.shape, shape)) {
-    fail("kernel.shape", `${what} has the wrong shape`, show(shape), show(operand.shape));
+  if (!sameShape(operand.shape, shape)) {
+    fail("kernel.shape", `${what} has the wrong shape`, shapeText(shape), shapeText(operand.shape));
   }
 }
 
 function ranked(what: string, operand: Operand, rank: number): void {
   placed(what, operand);
   if (operand.shape.length !== rank) {
-    fail("kernel.shape", `${what} has the wrong number of axes`, String(rank), show(operand.shape));
+    fail("kernel.shape", `${what} has the wrong number of axes`, String(rank), shapeText(operand.shape));
   }
 }
 
@@ -73,14 +61,14 @@ function ranked(what: string, operand: Operand, rank: number): void {
 function matrix(what: string, operand: Operand, columns: number, rows: number): void {
   placed(what, operand);
   if (operand.shape.length === 0 || lastOf(operand) !== columns || rowsOf(operand) !== rows) {
-    fail("kernel.shape", `${what} has the wrong shape`, `${rows} rows of ${columns}`, show(operand.shape));
+    fail("kernel.shape", `${what} has the wrong shape`, `${rows} rows of ${columns}`, shapeText(operand.shape));
   }
 }
 
 function counted(what: string, operand: Operand, count: number): void {
   placed(what, operand);
   if (elementCount(operand.shape) !== count) {
-    fail("kernel.shape", `${what} has the wrong number of elements`, String(count), show(operand.shape));
+    fail("kernel.shape", `${what} has the wrong number of elements`, String(count), shapeText(operand.shape));
   }
 }
 
@@ -144,14 +132,14 @@ function scaleFits(what: string, scale: Operand, shape: Shape): void {
   const columns = elementCount(shape.slice(1));
   const blocks = scale.shape[1] ?? 1;
   const perTensor = scale.shape.length <= 1 && elementCount(scale.shape) === 1;
-  const perChannel = agree(scale.shape, [rows, 1]);
-  const perBlock = agree(scale.shape, [rows, blocks, 1]) && blocks > 0 && columns % blocks === 0;
+  const perChannel = sameShape(scale.shape, [rows, 1]);
+  const perBlock = sameShape(scale.shape, [rows, blocks, 1]) && blocks > 0 && columns % blocks === 0;
   if (!perTensor && !perChannel && !perBlock) {
     fail(
       "kernel.shape",
       `${what} fits no granularity`,
       `[1], [${rows}, 1] or [${rows}, ${columns}/b, 1]`,
-      show(scale.shape),
+      shapeText(scale.shape),
     );
   }
 }
@@ -185,7 +173,7 @@ function attentionShapes(
   floating(`${kernel} q, k or v`, q, k, v);
   const lengths = options.keyLengths;
   if (lengths && (lengths.length !== batch || lengths.some((n) => !Number.isInteger(n) || n < 0 || n > keys))) {
-    fail("kernel.option", `${kernel} keyLengths`, `${batch} lengths up to ${keys}`, show(lengths));
+    fail("kernel.option", `${kernel} keyLengths`, `${batch} lengths up to ${keys}`, shapeText(lengths));
   }
   if (options.bias) {
     shaped(`${kernel} bias`, options.bias, [heads, queries, keys]);
@@ -250,19 +238,6 @@ function convolution(kernel: string, x: Operand, weight: Operand, out: Operand, 
   floating(`${kernel} operands`, x, weight, out);
 }
 
-/** The shape two operands broadcast to as NumPy does. */
-export function broadcastShape(a: Shape, b: Shape): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, axis) => {
-    const sizeA = a[axis - rank + a.length] ?? 1;
-    const sizeB = b[axis - rank + b.length] ?? 1;
-    if (sizeA !== sizeB && sizeA !== 1 && sizeB !== 1) {
-      fail("kernel.shape", "shapes do not broadcast", "equal sizes or 1", `${show(a)} and ${show(b)}`);
-    }
-    return sizeA === 1 ? sizeB : sizeA;
-  });
-}
-
 function windowInside(
   what: string,
   window: { operand: Operand; offset: number; strides: readonly number[] },
@@ -270,7 +245,7 @@ function windowInside(
 ): void {
   placed(what, window.operand);
   if (window.strides.length !== extent.length) {
-    fail("kernel.shape", `${what} needs a stride per axis`, String(extent.length), show(window.strides));
+    fail("kernel.shape", `${what} needs a stride per axis`, String(extent.length), shapeText(window.strides));
   }
   if (elementCount(extent) === 0) return;
   let first = window.offset;
@@ -430,13 +405,13 @@ const checks: Checks = {
     if (options?.accumulate) floating("stridedCopy accumulate", target.operand);
     // Two elements written to one place have no order on a parallel device.
     if (target.strides.some((stride, axis) => stride === 0 && extent[axis]! > 1)) {
-      fail("kernel.option", "stridedCopy target", "a stride on each axis (sum reduces)", show(target.strides));
+      fail("kernel.option", "stridedCopy target", "a stride on each axis (sum reduces)", shapeText(target.strides));
     }
   },
   sum(x, axes, out) {
     placed("sum x", x);
     if (axes.some((axis) => !Number.isInteger(axis) || axis < 0 || axis >= x.shape.length)) {
-      fail("kernel.option", "sum axes", `axes of ${show(x.shape)}`, show(axes));
+      fail("kernel.option", "sum axes", `axes of ${shapeText(x.shape)}`, shapeText(axes));
     }
     const shape = x.shape.map((size, axis) => (axes.includes(axis) ? 1 : size));
     shaped("sum out", out, shape);

@@ -5,6 +5,7 @@
 // of 25 MFLOP 110 and 70 to 86. A small training step is a thousand of the former: 18 ms alone, 24 shared, and 280 shared
 // on busy cores.
 import type { LibraryHandle } from "koffi";
+import { elementCount } from "../base/shape.ts";
 import type { Operation, TensorDescription } from "./onednn-operations.ts";
 
 /** OpenMP's number of threads for the primitives that are made and executed next. */
@@ -37,7 +38,7 @@ const FLOPS_WORTH_SHARING = 2 ** 24;
 /** Elements worth sharing: 25 to 200 µs, from copies to activations. */
 const ELEMENTS_WORTH_SHARING = 2 ** 18;
 
-const count = ({ dims }: TensorDescription): number => dims.reduce((product, size) => product * size, 1);
+const count = ({ dims }: TensorDescription): number => elementCount(dims);
 
 /** Multiplications and additions of a product or a convolution. */
 function flopsOf(operation: Operation<TensorDescription>): number {

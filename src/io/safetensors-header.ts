@@ -1,7 +1,8 @@
 // The header of a safetensors file: parsing it as strictly as the Rust library does, and writing it byte for byte alike.
 // Not the data behind it. Format: https://github.com/huggingface/safetensors/blob/main/safetensors/src/tensor.rs
-import { bytesOf, type DType, dtypeFromSafetensors, dtypes, elementCount } from "../base/dtype.ts";
+import { bytesOf, type DType, dtypeFromSafetensors, dtypes } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
+import { elementCount } from "../base/shape.ts";
 import type { TensorInfo } from "./named-tensors.ts";
 import { type Json, type JsonObject, parseStrictJson } from "./strict-json.ts";
 

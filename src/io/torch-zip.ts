@@ -1,7 +1,8 @@
 // Reads a PyTorch checkpoint (the zip archive of torch.save) as named tensors, executing nothing.
 // Stored, contiguous tensors are views of the mapped file; others are gathered on each read.
-import { bytesOf, elementCount } from "../base/dtype.ts";
+import { bytesOf } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
+import { elementCount } from "../base/shape.ts";
 import type { Address, FileMap } from "../ffi/host-memory.ts";
 import { mapFile, naming } from "./files.ts";
 import { type TensorInfo, type TensorSource, unknownTensor } from "./named-tensors.ts";

@@ -1,6 +1,7 @@
 // Looks through a weight file for values that are not finite. Counts; judges nothing.
 import { type DType, dtypes } from "../base/dtype.ts";
 import { typedArray } from "../base/float-formats.ts";
+import { elementCount } from "../base/shape.ts";
 import type { TensorSource } from "./named-tensors.ts";
 
 export interface NonFinite {
@@ -82,7 +83,7 @@ export function* scanValues(source: TensorSource, sample: boolean): Generator<Sc
   const found: NonFinite[] = [];
   const sizes = source.names.map((name) => {
     const { dtype, shape } = source.info(name);
-    return shape.reduce((product, size) => product * size, dtypes[dtype].bytes);
+    return elementCount(shape) * dtypes[dtype].bytes;
   });
   const bytesTotal = sizes.reduce((sum, size) => sum + size, 0);
   let bytesDone = 0;

@@ -1,7 +1,7 @@
 // Whether a LoRA's modules go on a model's layers, from names and sizes alone. Not values: see read.ts and attach.ts.
-import { elementCount } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import { elementCount } from "../base/shape.ts";
 import type { Shapes } from "../models/wan/weight-shapes.ts";
 
 export interface LayerSize {

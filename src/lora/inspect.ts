@@ -1,7 +1,8 @@
 // What a weight file is: the networks in it, or the adapter that it is. The lowest room that knows both.
 // Gives plain data; printing is the command line's.
-import { type DType, dtypes, elementCount } from "../base/dtype.ts";
+import { type DType, dtypes } from "../base/dtype.ts";
 import { isKinoraError } from "../base/errors.ts";
+import { elementCount } from "../base/shape.ts";
 import type { TensorFormat, TensorSource } from "../io/tensor-source.ts";
 import { type Recognized, recognize } from "../models/wan/recognize.ts";
 import { findComponents, type WeightLayout } from "../models/wan/weight-names.ts";

@@ -1,5 +1,5 @@
 // Rank, widths and α of one module of a LoRA file, whoever asks: from the shapes and one scalar, never the matrices.
-import { elementCount } from "../base/dtype.ts";
+import { elementCount } from "../base/shape.ts";
 import { alphaOfMetadata, type LoraModule } from "./key-formats.ts";
 
 /** Named float tensors, from a file or from memory. */

@@ -1,11 +1,11 @@
 // A Linear layer, and the seam where LoRA adapters stand beside its frozen weight (Hu et al., arXiv 2106.09685).
 import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
+import type { Shape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import type { Activation, RowRuns } from "../device/kernels.ts";
 import { cast, linear, multiply, reshape } from "../tensor/ops/index.ts";
 import { openScope } from "../tensor/scope.ts";
-import type { Shape } from "../tensor/shape.ts";
 import { ownedEmpty, Tensor } from "../tensor/tensor.ts";
 import { FrozenWeight, type WeightProvider } from "./weights.ts";
 

@@ -1,8 +1,8 @@
 // A model's weights drawn at random in place: for benchmarks at full size, planning, and training from nothing.
-import { bytesOf, type DType, elementCount } from "../base/dtype.ts";
+import { bytesOf, type DType } from "../base/dtype.ts";
+import { elementCount, type Shape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import { openScope } from "../tensor/scope.ts";
-import type { Shape } from "../tensor/shape.ts";
 import { empty, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
 import { FrozenWeight, type WeightProvider } from "./weights.ts";
 

@@ -1,13 +1,13 @@
 // Where a model's layers take their weights from, by official parameter name, and who owns them.
 // Not file formats: a reader hands over bytes; io/ and models/ know files and layouts.
-import { bytesOf, type DType, elementCount } from "../base/dtype.ts";
+import { bytesOf, type DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
+import { elementCount, type Shape, sameShape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import type { LinearWeight, PackedWeight } from "../device/kernels.ts";
 import type { Address } from "../ffi/host-memory.ts";
 import { openScope } from "../tensor/scope.ts";
-import { type Shape, sameShape } from "../tensor/shape.ts";
 import { empty, mapped, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
 
 /** A frozen Linear weight [N, K], in the form the device wants. */

@@ -1,6 +1,6 @@
 // The transformer of the moment, with its LoRAs on. One at a time: the idle expert is not in memory.
 import { totalmem } from "node:os";
-import { elementCount } from "../base/dtype.ts";
+import { elementCount } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import { type AttachedLora, attachLora } from "../lora/attach.ts";
 import { readLora } from "../lora/read.ts";

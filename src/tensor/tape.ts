@@ -1,9 +1,9 @@
 // The reverse tape: operations note how to turn the gradient of their output into gradients of their inputs.
 // Eager, first order, pruned: an operation none of whose inputs requires a gradient leaves no trace.
 import { KinoraError } from "../base/errors.ts";
+import { sameShape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import { openScope } from "./scope.ts";
-import { sameShape } from "./shape.ts";
 import { empty, filled, type GradientSlot, type Tensor } from "./tensor.ts";
 
 /**

@@ -1,13 +1,13 @@
 // A tensor: a shape and a dtype over a counted piece of device memory. Not arithmetic: that is ops/.
 // Who frees it: the scope it was made in, unless it is kept (see scope.ts), saved by the tape, or a module's own.
-import { bytesOf, type DType, elementCount } from "../base/dtype.ts";
+import { bytesOf, type DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
+import { elementCount, type Shape } from "../base/shape.ts";
 import type { Block, Device, MemoryCategory } from "../device/device.ts";
 import type { Operand } from "../device/kernels.ts";
 import type { Address } from "../ffi/host-memory.ts";
 import { adopt } from "./scope.ts";
-import type { Shape } from "./shape.ts";
 
 /** Counted device memory. The last handle to go frees it. */
 class Storage {

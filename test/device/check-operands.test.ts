@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from "vitest";
-import { bytesOf, type DType, elementCount } from "../../src/base/dtype.ts";
-import { broadcastShape } from "../../src/device/check-operands.ts";
+import { bytesOf, type DType } from "../../src/base/dtype.ts";
+import { broadcastShape, elementCount } from "../../src/base/shape.ts";
 import type { ConvolutionOptions, Operand, RowRuns } from "../../src/device/kernels.ts";
 import { createNullDevice } from "../../src/device/null/null-device.ts";
 import { createReferenceDevice } from "../../src/device/reference/reference-device.ts";
@@ -125,7 +125,7 @@ describe.each([createReferenceDevice(), createNullDevice()])("operand checks on 
           stride: [1, 0, 1],
         }),
     ],
-    ["binary: shapes do not broadcast", "kernel.shape", () => k.binary("add", t([2, 3]), t([2]), t([2, 3]))],
+    ["binary: shapes do not broadcast", "shape.broadcast", () => k.binary("add", t([2, 3]), t([2]), t([2, 3]))],
     ["cast: counts differ", "kernel.shape", () => k.cast(t([4]), t([5]))],
     [
       "stridedCopy: window beyond its operand",
@@ -193,5 +193,5 @@ test("broadcast shapes follow NumPy", () => {
   expect(broadcastShape([2, 1, 4], [3, 1])).toEqual([2, 3, 4]);
   expect(broadcastShape([], [5])).toEqual([5]);
   expect(broadcastShape([0, 3], [1])).toEqual([0, 3]);
-  expect(codeOf(() => broadcastShape([2], [0]))).toBe("kernel.shape");
+  expect(codeOf(() => broadcastShape([2], [0]))).toBe("shape.broadcast");
 });

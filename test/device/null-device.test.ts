@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { DType } from "../../src/base/dtype.ts";
-import { bytesOf, elementCount } from "../../src/base/dtype.ts";
+import { bytesOf } from "../../src/base/dtype.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { createNullDevice, type NullDevice } from "../../src/device/null/null-device.ts";
 import type { Address } from "../../src/ffi/host-memory.ts";
 import { codeOf } from "./support.ts";

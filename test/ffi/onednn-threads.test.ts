@@ -1,11 +1,12 @@
 // Which primitives are shared among threads: by their arithmetic or by their elements, whatever their kind.
 import { describe, expect, test } from "vitest";
+import { rowMajorStrides } from "../../src/base/shape.ts";
 import { isWorthSharing } from "../../src/ffi/onednn-threads.ts";
 
 const tensor = (...dims: number[]) => ({
   dtype: "bf16" as const,
   dims,
-  strides: dims.map((_, axis) => dims.slice(axis + 1).reduce((product, size) => product * size, 1)),
+  strides: rowMajorStrides(dims),
 });
 
 const product = (rows: number, inner: number, columns: number, ...batch: number[]) =>

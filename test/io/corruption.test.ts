@@ -3,8 +3,9 @@
 import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
-import { bytesOf, elementCount } from "../../src/base/dtype.ts";
+import { bytesOf } from "../../src/base/dtype.ts";
 import { isKinoraError } from "../../src/base/errors.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { openTensorSource } from "../../src/io/tensor-source.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";

@@ -1,8 +1,9 @@
 // Models and LoRAs whose names, shapes and dtypes are spoiled in ways that the file formats allow: inspecting them and
 // asking for their weights ends in an answer that holds what it says, or in a coded error that a person can read.
 import { describe, expect, test } from "vitest";
-import { bytesOf, type DType, dtypes, elementCount } from "../../src/base/dtype.ts";
+import { bytesOf, type DType, dtypes } from "../../src/base/dtype.ts";
 import { isKinoraError } from "../../src/base/errors.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { openTensorSource } from "../../src/io/tensor-source.ts";
 import { inspectWeights } from "../../src/lora/inspect.ts";
 import { findComponents } from "../../src/models/wan/weight-names.ts";

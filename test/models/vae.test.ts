@@ -1,7 +1,7 @@
 // The autoencoders against themselves: chunks against the whole clip, memory, gradients. The official numbers are in
 // golden.test.ts; tiles in vae-tiling.test.ts.
 import { afterAll, describe, expect, it } from "vitest";
-import { elementCount } from "../../src/base/dtype.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { createNullDevice } from "../../src/device/null/null-device.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { latentFrames, type VaeConfig, vaeConfigFrom, vaeConfigs, vaeStride } from "../../src/models/wan/vae/config.ts";

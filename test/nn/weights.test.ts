@@ -1,8 +1,8 @@
 // Weights from readers: converted once, quantised ones kept or widened, missing and misshapen ones named.
 import { afterAll, describe, expect, it } from "vitest";
 import { relativeError } from "../../scripts/golden/fixture.ts";
-import { elementCount } from "../../src/base/dtype.ts";
 import { f32ToF8e4m3, fromFloat32 } from "../../src/base/float-formats.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { releaseMemory, reserveMemory } from "../../src/ffi/host-memory.ts";
 import { Linear } from "../../src/nn/linear.ts";

@@ -2,8 +2,8 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { DType } from "../../src/base/dtype.ts";
-import { elementCount } from "../../src/base/dtype.ts";
 import { fromFloat32 } from "../../src/base/float-formats.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { type TextEncoderConfig, wanModels } from "../../src/models/wan/params.ts";
 import { type VaeConfig, vaeConfigFrom } from "../../src/models/wan/vae/config.ts";
 import { ditShapes, type Shapes, textEncoderShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";

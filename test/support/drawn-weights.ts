@@ -1,10 +1,9 @@
 // Weights and inputs drawn on the host for tests: every parameter random, biases and gains too, the same on every device.
 import type { DType } from "../../src/base/dtype.ts";
-import { elementCount } from "../../src/base/dtype.ts";
+import { elementCount, type Shape } from "../../src/base/shape.ts";
 import type { Device } from "../../src/device/device.ts";
 import { FrozenWeight, type WeightProvider } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
-import type { Shape } from "../../src/tensor/shape.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 
 /** Uniform in −1…1 (mulberry32). */

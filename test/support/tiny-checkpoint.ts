@@ -1,8 +1,9 @@
 // A whole checkpoint of a tiny model with random weights, as files in an official folder: for training and planning.
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type DType, elementCount } from "../../src/base/dtype.ts";
+import type { DType } from "../../src/base/dtype.ts";
 import { fromFloat32 } from "../../src/base/float-formats.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import type { TextEncoderConfig, WanModel } from "../../src/models/wan/params.ts";
 import { vaeConfigFrom } from "../../src/models/wan/vae/config.ts";

@@ -1,6 +1,7 @@
 // Writes torch.save archives for tests: a zip writer that can also lie, and the pickle instructions torch uses.
 import { crc32, deflateRawSync } from "node:zlib";
-import { bytesOf, type DType, elementCount } from "../../src/base/dtype.ts";
+import { bytesOf, type DType } from "../../src/base/dtype.ts";
+import { elementCount } from "../../src/base/shape.ts";
 
 export interface ZipInput {
   name: string;

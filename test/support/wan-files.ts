@@ -2,8 +2,9 @@
 // that those tools gave themselves (test/models/layouts/), not from Kinora's own tables.
 import { closeSync, ftruncateSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { bytesOf, type DType, elementCount } from "../../src/base/dtype.ts";
+import { bytesOf, type DType } from "../../src/base/dtype.ts";
 import { fromFloat32, toFloat32 } from "../../src/base/float-formats.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { encodeHeader, placeTensors } from "../../src/io/safetensors-header.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { type LoraFormat, loraNames } from "../../src/lora/key-formats.ts";

@@ -1,6 +1,7 @@
 // Scopes, the tape and checkpoints: who owns what, and that gradients are those of finite differences.
 import { describe, expect, it } from "vitest";
 import { isKinoraError } from "../../src/base/errors.ts";
+import { elementCount } from "../../src/base/shape.ts";
 import { createReferenceDevice } from "../../src/device/reference/reference-device.ts";
 import {
   activation,
@@ -41,12 +42,7 @@ async function checkGradients(shapes: readonly (readonly number[])[], f: (inputs
   const live = device.memory().live;
   {
     using _scope = openScope(device);
-    const data = shapes.map((shape, i) =>
-      values(
-        shape.reduce((a, b) => a * b, 1),
-        i,
-      ),
-    );
+    const data = shapes.map((shape, i) => values(elementCount(shape), i));
     let weights: Float32Array | undefined;
     const objective = async (inputs: Tensor[]) => {
       const y = f(inputs);

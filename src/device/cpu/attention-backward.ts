@@ -1,7 +1,7 @@
 // The gradients of softmax attention, a tile of keys at a time against all queries. Scores are computed anew, turned:
 // [keys, queries], so that log-sum-exp and Σ dout·out run along the columns, where a product's post-operations take them
 // in float32. Every elementwise step is then part of a product: five products per tile and no other pass over scores.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { f32View } from "../host/host-views.ts";
 import type { AttentionOptions, Kernels, Operand } from "../kernels.ts";

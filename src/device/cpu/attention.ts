@@ -6,7 +6,7 @@
 // leave that range (`trusted`) is done again with each row's largest score subtracted.
 // Against a separate softmax pass this saves writing and reading float32 scores: 195 against 181 GFLOP/s of bf16 per Zen 4
 // core at 7,800 keys, and it gives the log-sum-exp of unrounded sums.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { Primitive } from "../../ffi/onednn.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { f32View, view } from "../host/host-views.ts";

@@ -1,5 +1,5 @@
 // Conversions between dtypes: oneDNN's reorder for float32 and bf16, tables for the narrow formats, loops for the rest.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { f32View, view } from "../host/host-views.ts";
 import type { Operand } from "../kernels.ts";
 import { elementwiseKernels } from "../reference/elementwise.ts";

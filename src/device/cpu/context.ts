@@ -1,5 +1,6 @@
 // What the cpu device's kernels share: oneDNN, scratch memory that is counted and given back, operands as oneDNN sees them.
-import { bytesOf, type DType, elementCount } from "../../base/dtype.ts";
+import { bytesOf, type DType } from "../../base/dtype.ts";
+import { elementCount, rowMajorStrides } from "../../base/shape.ts";
 import type { OneDnn, Primitive } from "../../ffi/onednn.ts";
 import type { OneDnnType, TensorDescription, TensorName } from "../../ffi/onednn-operations.ts";
 import type { HostAllocator, HostBlock } from "../allocator.ts";
@@ -53,17 +54,7 @@ export class CpuContext {
 
 export { operandAddress as addressOf } from "../host/host-views.ts";
 
-export function denseStrides(shape: readonly number[]): number[] {
-  const strides = new Array<number>(shape.length);
-  let stride = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    strides[axis] = stride;
-    stride *= Math.max(1, shape[axis]!);
-  }
-  return strides;
-}
-
-export function tensor(dtype: OneDnnType, dims: readonly number[], strides = denseStrides(dims)): TensorDescription {
+export function tensor(dtype: OneDnnType, dims: readonly number[], strides = rowMajorStrides(dims)): TensorDescription {
   return { dtype, dims, strides };
 }
 

@@ -1,5 +1,6 @@
 // Kernels that go through elements one by one: activations and arithmetic on oneDNN, the rest as loops over float32 chunks.
-import { type DType, elementCount } from "../../base/dtype.ts";
+import type { DType } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { BinaryAlgorithm, EltwiseAlgorithm, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { f32View, view } from "../host/host-views.ts";
 import type { Activation, BinaryOp, Kernels, Operand } from "../kernels.ts";

@@ -1,6 +1,7 @@
 // What the cpu device's kernels hold beside their operands, for plans on the null device: quantised weights, widened a
 // block of rows at a time. What the other kernels hold is bounded by a chunk of rows and small beside a model.
-import { bytesOf, elementCount } from "../../base/dtype.ts";
+import { bytesOf } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { IDLE_FLOOR } from "../allocator.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";

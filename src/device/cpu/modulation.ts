@@ -1,5 +1,5 @@
 // Products with rows of a table: the gated residual add, and the sums its gradients need.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf } from "../check-operands.ts";
 import { f32View } from "../host/host-views.ts";

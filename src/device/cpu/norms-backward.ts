@@ -1,6 +1,6 @@
 // The gradients of layer norm and RMS norm: a few passes of matrix arithmetic per chunk of float32 rows, which stay in the
 // cache. Sums over rows are float32 within a chunk and float64 over chunks.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
 import { f32View } from "../host/host-views.ts";
 import type { Kernels, Operand, RmsNormOptions } from "../kernels.ts";

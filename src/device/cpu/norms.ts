@@ -1,6 +1,6 @@
 // Layer norm with affine form or modulation, RMS norm of both kinds, softmax: in one or two passes of oneDNN per chunk of
 // rows. The gradients are in norms-backward.ts.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
 import { f32View } from "../host/host-views.ts";

@@ -1,5 +1,5 @@
 // AdamW with float32 states on oneDNN, and with 8-bit states in one loop over memory.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { DYNAMIC_BLOCK, type DynamicCode, signedCode, unsignedCode } from "../dynamic-code.ts";
 import { f32View, view } from "../host/host-views.ts";

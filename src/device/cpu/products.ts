@@ -1,5 +1,5 @@
 // Matrix products on oneDNN, the whole epilogue fused into the product where a layout lets it.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { Layout, OneDnnType, PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
 import type { Epilogue, Kernels, LinearWeight, Operand, PackedWeight } from "../kernels.ts";

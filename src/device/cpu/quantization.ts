@@ -1,5 +1,5 @@
 // Weights into 8 bits and back. The granularity is a run of elements in row-major order, whatever the scale's shape.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { f32View, i8View, view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { largest, roundHalfToEven } from "../reference/quantization.ts";

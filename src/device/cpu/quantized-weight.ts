@@ -1,7 +1,8 @@
 // Weights in formats oneDNN does not multiply (f16, fp8, int8, or a float other than the run's), widened a block of rows
 // at a time so that the wide copy stays small.
-import { bytesOf, elementCount } from "../../base/dtype.ts";
+import { bytesOf } from "../../base/dtype.ts";
 import { f32ToBf16 } from "../../base/float-formats.ts";
+import { elementCount } from "../../base/shape.ts";
 import { f32View, view } from "../host/host-views.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
 import { cast, codesOf } from "./cast.ts";

@@ -1,5 +1,5 @@
 // Sums in float64 over float32 rows, and gathers by id.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
 import { f32View, view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";

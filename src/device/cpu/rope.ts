@@ -1,5 +1,5 @@
 // Rotary position embedding, pairs of adjacent elements, in double arithmetic over float32 rows.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { f32View } from "../host/host-views.ts";
 import type { Kernels, Operand, RopeTable } from "../kernels.ts";
 import { asFloat32, cast, float32Result } from "./cast.ts";

@@ -1,6 +1,6 @@
 // Copies between strided windows. Runs of memory are moved as such; large windows go to oneDNN's reorder, which permutes on
 // all cores; the rest, and repeats, are loops.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";

@@ -1,7 +1,8 @@
 // Typed views of operands whose blocks lie in host memory. No copies and no conversions.
-import { bytesOf, type DType, elementCount } from "../../base/dtype.ts";
+import { bytesOf, type DType } from "../../base/dtype.ts";
 import { KinoraError } from "../../base/errors.ts";
 import { typedArray } from "../../base/float-formats.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { Address } from "../../ffi/host-memory.ts";
 import type { Operand } from "../kernels.ts";
 

@@ -1,5 +1,6 @@
 // What each kernel costs in arithmetic and traffic, from the shapes alone. Not time: that depends on the device.
-import { bytesOf, elementCount } from "../../base/dtype.ts";
+import { bytesOf } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import { type AnyKernel, type KernelName, lastOf, rowsOf } from "../check-operands.ts";
 import type { Kernels, LinearWeight, Operand, PackedWeight } from "../kernels.ts";
 

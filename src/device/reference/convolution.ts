@@ -1,5 +1,5 @@
 // Direct 3D convolution, channels last. Each pair of an output position and a kernel tap is one small product.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { ConvolutionOptions, Kernels, Operand } from "../kernels.ts";
 import { accumulator, read, type Values } from "./values.ts";
 

@@ -1,5 +1,5 @@
 // Weights in 8 bits with float32 scales: per tensor, per output channel, or per block of inputs.
-import { elementCount } from "../../base/dtype.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { Kernels, Operand } from "../kernels.ts";
 import { openOutput, read, type Values } from "./values.ts";
 

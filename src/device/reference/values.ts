@@ -1,6 +1,6 @@
 // Operands as plain numbers: read with widening, written with rounding. All arithmetic between is float64.
-import { elementCount } from "../../base/dtype.ts";
 import { fromFloat32, toFloat32 } from "../../base/float-formats.ts";
+import { elementCount } from "../../base/shape.ts";
 import { view } from "../host/host-views.ts";
 import type { Operand, RowRuns } from "../kernels.ts";
 

@@ -4,6 +4,7 @@
 import type { DType } from "../../base/dtype.ts";
 import { KinoraError } from "../../base/errors.ts";
 import { toFloat32 } from "../../base/float-formats.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { TensorSource } from "../../io/tensor-source.ts";
 
 /** The scale of a quantised weight, in the shape that its granularity has: [1], [N, 1] or [N, K/b, 1]. */
@@ -69,7 +70,7 @@ function layersOfMetadata(metadata: Readonly<Record<string, string>>): Map<strin
 
 /** Brings a scale's shape to one of the three forms, for a weight whose rows and columns are `shape`. */
 function scaleShape(weight: string, shape: readonly number[], scale: readonly number[]): readonly number[] {
-  const count = scale.reduce((product, size) => product * size, 1);
+  const count = elementCount(scale);
   if (count === 1) return [1];
   const [rows, columns] = shape;
   const trimmed = scale.at(-1) === 1 ? scale.slice(0, -1) : scale;

@@ -1,7 +1,7 @@
 // Tells which Wan network a file holds, and its sizes, from names and shapes alone. Reads no values.
 // Adapters are told apart in lora/recognize.ts.
-import { elementCount } from "../../base/dtype.ts";
 import { KinoraError } from "../../base/errors.ts";
+import { elementCount } from "../../base/shape.ts";
 import { type DitConfig, type TextEncoderConfig, umt5Xxl, type WanModelName, wanModels } from "./params.ts";
 import { type VaeConfig, vaeConfigFrom, vaeConfigs } from "./vae/config.ts";
 import type { WanKind } from "./weight-names.ts";

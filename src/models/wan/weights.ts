@@ -1,8 +1,9 @@
 // A weight file in any layout, seen under the official parameter names: which tensors make up each parameter, what does
 // not fit, and a reader that hands the parameters to the models.
-import { bytesOf, type DType, dtypes, elementCount } from "../../base/dtype.ts";
+import { bytesOf, type DType, dtypes } from "../../base/dtype.ts";
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { TensorSource } from "../../io/tensor-source.ts";
 import type { StoredWeight, WeightReader } from "../../nn/weights.ts";
 import { QuantizationMarks, scaleValues, type WeightScale } from "./quantized-weights.ts";

@@ -1,6 +1,6 @@
 // softmax(scale·q·kᵀ + bias)·v per head, without the whole score matrix.
+import { checkShape } from "../../base/shape.ts";
 import type { AttentionOptions } from "../../device/kernels.ts";
-import { checkShape } from "../shape.ts";
 import { isRecorded, record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 

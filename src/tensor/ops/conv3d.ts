@@ -1,6 +1,6 @@
 // 3D convolution, channels last. Causality is the caller's: history in front, or zeros before and none after.
+import { checkShape } from "../../base/shape.ts";
 import type { ConvolutionOptions } from "../../device/kernels.ts";
-import { checkShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 

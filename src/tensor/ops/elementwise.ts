@@ -1,6 +1,6 @@
 // Pointwise arithmetic with NumPy broadcasting.
+import { broadcastAxes, broadcastShape, sameShape } from "../../base/shape.ts";
 import type { BinaryOp } from "../../device/kernels.ts";
-import { broadcastAxes, broadcastShape, sameShape } from "../shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 

@@ -1,6 +1,6 @@
 // Moving elements without arithmetic: reshape, permute, slice, concat, pad, repeat. All on one strided copy.
 import { KinoraError } from "../../base/errors.ts";
-import { rowMajorStrides, type Shape } from "../shape.ts";
+import { rowMajorStrides, type Shape } from "../../base/shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor, zeros } from "../tensor.ts";
 

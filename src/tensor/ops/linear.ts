@@ -1,7 +1,7 @@
 // y = epilogue(x·Wᵀ): the products a transformer is made of. The LoRA seam stands above it, in nn/linear.ts.
 import type { DType } from "../../base/dtype.ts";
+import { checkShape } from "../../base/shape.ts";
 import type { Activation, LinearWeight, Operand, RowRuns } from "../../device/kernels.ts";
-import { checkShape } from "../shape.ts";
 import { isRecorded, record } from "../tape.ts";
 import { empty, Tensor } from "../tensor.ts";
 import { activation as activate } from "./activation.ts";

@@ -1,4 +1,5 @@
 // Sums and means.
+import { elementCount } from "../../base/shape.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor, zeros } from "../tensor.ts";
 import { scale } from "./elementwise.ts";
@@ -16,6 +17,6 @@ export function sum(x: Tensor, axes: readonly number[] = x.shape.map((_, i) => i
 }
 
 export function mean(x: Tensor, axes: readonly number[] = x.shape.map((_, i) => i)): Tensor {
-  const count = axes.reduce((product, axis) => product * x.shape[axis]!, 1);
+  const count = elementCount(axes.map((axis) => x.shape[axis]!));
   return scale(sum(x, axes), 1 / count);
 }

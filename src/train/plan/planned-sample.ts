@@ -1,4 +1,5 @@
 // A sample as the null device trains on it: the shapes of a video of a size, no values.
+import { elementCount } from "../../base/shape.ts";
 import type { NullDevice } from "../../device/null/null-device.ts";
 import { clipShape, latentSize, type VideoSize } from "../../models/wan/geometry.ts";
 import type { WanModel } from "../../models/wan/params.ts";
@@ -8,7 +9,7 @@ import type { TrainingSample } from "../step/gradients.ts";
 /** Its tensors live in the current scope. */
 export function plannedSample(device: NullDevice, model: WanModel, size: VideoSize): TrainingSample {
   const { shape } = latentSize(model, size);
-  const volume = shape.reduce((product, length) => product * length, 1);
+  const volume = elementCount(shape);
   const extra = model.dit.inputChannels - shape[0];
   return {
     clean: new Float32Array(volume),

@@ -1,5 +1,6 @@
 // What a training run will take, from the null device: the code that trains, run on a device that only counts, over the
 // run's own checkpoints (their headers; nothing is loaded), buckets and settings.
+import { elementCount } from "../../base/shape.ts";
 import { bucketsOf } from "../../dataset/batches.ts";
 import { estimateTokens } from "../../dataset/caption/caption-text.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
@@ -186,7 +187,7 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
 /** Host arrays of a batch: latents, noise, what is joined for the model, and the target. */
 function batchArrays({ model }: TrainSettings, bucket: BucketPlan): number {
   const { shape } = latentSize(model, bucket);
-  const volume = shape.reduce((product, size) => product * size, 1);
+  const volume = elementCount(shape);
   return 4 * volume * (4 + model.dit.inputChannels / shape[0]) * bucket.batch;
 }
 

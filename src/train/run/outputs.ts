@@ -1,7 +1,7 @@
 // The files a run leaves: LoRAs that other tools read, or whole transformers; one for each expert, named alike.
 import { basename, join } from "node:path";
-import { elementCount } from "../../base/dtype.ts";
 import { fromFloat32 } from "../../base/float-formats.ts";
+import { elementCount } from "../../base/shape.ts";
 import type { DatasetPlan } from "../../dataset/dataset-plan.ts";
 import { writeSafetensors } from "../../io/safetensors-writer.ts";
 import type { AdapterValues } from "../../lora/attach.ts";

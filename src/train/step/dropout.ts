@@ -2,9 +2,9 @@
 // block that runs again for its gradient, and a run that goes on after a stop, drop the same ones.
 import type { DType } from "../../base/dtype.ts";
 import { normalQuantile } from "../../base/normal-distribution.ts";
+import type { Shape } from "../../base/shape.ts";
 import type { Device } from "../../device/device.ts";
 import type { Adapter } from "../../nn/linear.ts";
-import type { Shape } from "../../tensor/shape.ts";
 import { empty, type Tensor } from "../../tensor/tensor.ts";
 
 /** Makes a threshold of a multiplication: differences this large leave 0…1 at once. */

@@ -1,8 +1,9 @@
 // What a conformance case works with: operands with known values on one device, surrounded by guard bytes, and a
 // comparison in relative error. Every bench ends at the live bytes it began with.
 import { expect } from "vitest";
-import { bytesOf, type DType, dtypes, elementCount } from "../../../src/base/dtype.ts";
+import { bytesOf, type DType, dtypes } from "../../../src/base/dtype.ts";
 import { fromFloat32, toFloat32 } from "../../../src/base/float-formats.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import type { KernelName } from "../../../src/device/check-operands.ts";
 import type { Block, Device } from "../../../src/device/device.ts";
 import type { Kernels, Operand } from "../../../src/device/kernels.ts";

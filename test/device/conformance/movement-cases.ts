@@ -1,6 +1,7 @@
 // Strided copies in all their uses, reductions, gathers.
 import { expect } from "vitest";
-import { type DType, elementCount } from "../../../src/base/dtype.ts";
+import type { DType } from "../../../src/base/dtype.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import { type Bench, type Case, numericalGradient } from "./bench.ts";
 import { build, place, sumOver } from "./oracle.ts";
 

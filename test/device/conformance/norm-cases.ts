@@ -1,5 +1,6 @@
 // Layer norm, RMS norm, softmax: affine and modulated, both kinds, tiny inputs, gradients by finite differences.
 import type { DType } from "../../../src/base/dtype.ts";
+import { rowCount } from "../../../src/base/shape.ts";
 import type { ModulatedNorm, RmsNormOptions, RowRuns } from "../../../src/device/kernels.ts";
 import { type Bench, type Case, type Known, numericalGradient } from "./bench.ts";
 import { normalized, rmsNorm, rowOf, softmax } from "./oracle.ts";
@@ -8,8 +9,6 @@ type Form = "plain" | "weight" | "affine" | "modulated";
 
 const shapes: readonly (readonly number[])[] = [[1, 1], [5, 33], [2, 3, 64], [4, 7], [0, 8], [130]];
 const forms: readonly Form[] = ["plain", "weight", "affine", "modulated"];
-
-const rowCount = (shape: readonly number[]) => shape.slice(0, -1).reduce((product, extent) => product * extent, 1);
 
 /** Two runs that share a row of the table, and one between. */
 function threeRuns(rows: number): RowRuns {

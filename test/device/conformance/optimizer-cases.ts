@@ -1,7 +1,7 @@
 // AdamW with both kinds of state, quantisation, normal random numbers.
 import { expect } from "vitest";
-import { elementCount } from "../../../src/base/dtype.ts";
 import { philoxNormals } from "../../../src/base/rng/philox-rng.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import type { Bench, Case } from "./bench.ts";
 import { adamw } from "./oracle.ts";
 

@@ -1,5 +1,5 @@
 // The kernels once more, from their definitions: float64, index by index, sharing nothing with any device.
-import { elementCount } from "../../../src/base/dtype.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import type {
   Activation,
   AttentionOptions,

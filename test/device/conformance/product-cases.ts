@@ -1,5 +1,6 @@
 // Matrix products: every transpose, batch, dtype mix, epilogue, weight format and layout.
-import { type DType, elementCount } from "../../../src/base/dtype.ts";
+import type { DType } from "../../../src/base/dtype.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import type { Activation, Epilogue, LinearWeight, RowRuns } from "../../../src/device/kernels.ts";
 import { type Bench, type Case, type Known, numericalGradient } from "./bench.ts";
 import { type EpilogueValues, epilogue, matmul } from "./oracle.ts";

@@ -1,8 +1,9 @@
 // The cpu device beside the reference device: the same operands through both, results compared by relative error.
 import { afterAll } from "vitest";
-import { bytesOf, type DType, elementCount } from "../../../src/base/dtype.ts";
+import { bytesOf, type DType } from "../../../src/base/dtype.ts";
 import { isKinoraError } from "../../../src/base/errors.ts";
 import { toFloat32 } from "../../../src/base/float-formats.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import type { Block, Device } from "../../../src/device/device.ts";
 import type { Kernels, Operand } from "../../../src/device/kernels.ts";
 import { openDevice } from "../../../src/device/open-device.ts";

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { DType } from "../../../src/base/dtype.ts";
+import { elementCount } from "../../../src/base/shape.ts";
 import type { Activation, Epilogue, LinearWeight, Operand } from "../../../src/device/kernels.ts";
 import { openCpu, Pair } from "./pair.ts";
 
@@ -28,7 +29,7 @@ function epilogue(pair: Pair, spec: EpilogueSpec, lead: readonly number[], rows:
     spec.residual === "f32" || spec.residual === "bf16"
       ? pair.random(spec.residual, [...lead, rows, columns])
       : undefined;
-  const total = rows * lead.reduce((a, b) => a * b, 1);
+  const total = rows * elementCount(lead);
   const cut = Math.floor(total / 3);
   const runs =
     spec.gateRows === 2

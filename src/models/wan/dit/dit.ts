@@ -1,6 +1,7 @@
 // The Wan diffusion transformer: noisy latents, timesteps and text in; velocity (noise − clean latents) out.
 import type { DType } from "../../../base/dtype.ts";
 import { KinoraError } from "../../../base/errors.ts";
+import { checkShape } from "../../../base/shape.ts";
 import type { Device } from "../../../device/device.ts";
 import type { RowRuns } from "../../../device/kernels.ts";
 import { Linear } from "../../../nn/linear.ts";
@@ -17,7 +18,6 @@ import {
 } from "../../../tensor/ops/index.ts";
 import { recomputed } from "../../../tensor/recompute.ts";
 import { openScope, scoped } from "../../../tensor/scope.ts";
-import { checkShape } from "../../../tensor/shape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
 import type { DitConfig } from "../params.ts";
 import { Block, type BlockContext, modulationParts } from "./block.ts";

@@ -1,10 +1,10 @@
 // The blocks both autoencoders are built of: residual, attention, downsampling, upsampling.
 import type { DType } from "../../../base/dtype.ts";
+import { rowMajorStrides } from "../../../base/shape.ts";
 import { Linear } from "../../../nn/linear.ts";
 import type { WeightProvider } from "../../../nn/weights.ts";
 import { attention, concat, permute, reshape, slice } from "../../../tensor/ops/index.ts";
 import { scoped } from "../../../tensor/scope.ts";
-import { rowMajorStrides } from "../../../tensor/shape.ts";
 import { record } from "../../../tensor/tape.ts";
 import { empty, type Tensor } from "../../../tensor/tensor.ts";
 import { addTo, CausalConvolution, ChannelNorm, Convolution, type FeatureCache, type Layer } from "./causal.ts";

@@ -1,5 +1,6 @@
 // One clip on its way through the encoder or the decoder, chunk by chunk. Memory does not grow with its length.
 import { KinoraError } from "../../../base/errors.ts";
+import { checkShape } from "../../../base/shape.ts";
 import type { Device } from "../../../device/device.ts";
 import {
   cast,
@@ -13,7 +14,6 @@ import {
   subtract,
 } from "../../../tensor/ops/index.ts";
 import { scoped } from "../../../tensor/scope.ts";
-import { checkShape } from "../../../tensor/shape.ts";
 import { ownedEmpty, type Tensor } from "../../../tensor/tensor.ts";
 import { FeatureCache, type Layer, runLayers } from "./causal.ts";
 import { CHUNK_FRAMES, type LatentStatistics, type VaeConfig, vaeStride } from "./config.ts";

@@ -2,10 +2,10 @@
 // picture, so results differ slightly from untiled ones: most where a tile was cut, a little everywhere, because the
 // middle's attention sees one tile only. Blending keeps the difference from showing as a seam. Has no gradient.
 import { KinoraError } from "../../../base/errors.ts";
+import { rowMajorStrides } from "../../../base/shape.ts";
 import type { Device } from "../../../device/device.ts";
 import { multiply, slice } from "../../../tensor/ops/index.ts";
 import { openScope, scoped } from "../../../tensor/scope.ts";
-import { rowMajorStrides } from "../../../tensor/shape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
 import type { ClipStream } from "./streams.ts";
 

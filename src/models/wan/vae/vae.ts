@@ -1,10 +1,10 @@
 // The Wan video autoencoders, 2.1 and 2.2: pixels to latents and back, causal in time, chunk by chunk.
 import { KinoraError } from "../../../base/errors.ts";
+import { rowMajorStrides } from "../../../base/shape.ts";
 import type { Device } from "../../../device/device.ts";
 import type { WeightProvider } from "../../../nn/weights.ts";
 import { concat, slice } from "../../../tensor/ops/index.ts";
 import { scoped } from "../../../tensor/scope.ts";
-import { rowMajorStrides } from "../../../tensor/shape.ts";
 import { empty, type Tensor } from "../../../tensor/tensor.ts";
 import type { LayerOptions } from "./blocks.ts";
 import type { Layer } from "./causal.ts";
