@@ -74,9 +74,8 @@ export async function loraStep(device: Device, bench: TransformerBench): Promise
   using optimizer = new AdamW(device, parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
   using _scope = openScope(device);
   const sample = {
-    clean: record.values("clean"),
-    noise: record.values("noise"),
-    shape: record.shape("clean") as unknown as readonly [number, number, number, number],
+    clean: fromValues(device, record.values("clean"), record.shape("clean")),
+    noise: fromValues(device, record.values("noise"), record.shape("clean")),
     sigma: 0.5,
     text: fromValues(device, record.values("context"), record.shape("context"), "bf16"),
   };

@@ -14,8 +14,9 @@ import { type WanModel, wanModels } from "../../src/models/wan/params.ts";
 import { promptTokens } from "../../src/models/wan/prompt.ts";
 import { RandomWeights } from "../../src/nn/random-weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
-import { ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
-import { gatherBatchGradients, type TrainingSample } from "../../src/train/step/gradients.ts";
+import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
+import { gatherBatchGradients } from "../../src/train/step/gradients.ts";
+import type { TrainingSample } from "../../src/train/step/model-input.ts";
 import { drawSigma, expertRange, type TimeDistribution } from "../../src/train/step/timesteps.ts";
 import { growFrom } from "./grow.ts";
 import { LatentPool, type PooledScene } from "./latent-pool.ts";
@@ -151,9 +152,8 @@ await trainRun(
       const noise = new Float32Array(latents.length);
       rng.fillNormal(noise);
       samples.push({
-        clean: latents,
-        noise,
-        shape: pool.shape,
+        clean: fromValues(device, latents, pool.shape),
+        noise: fromValues(device, noise, pool.shape),
         sigma: drawSigma(time, range, rng),
         text: encoder.encode(ids),
         ...(model.image !== "none" && draws.chance(firstFrames) ? { firstFrameGiven: true } : {}),

@@ -6,9 +6,12 @@ import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { isKinoraError } from "../base/errors.ts";
 import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
+import type { Device } from "../device/device.ts";
 import { makeFolder, sweepPartials } from "../io/atomic.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
+import { cast } from "../tensor/ops/index.ts";
+import { empty, type Tensor } from "../tensor/tensor.ts";
 
 const cacheKinds = ["latents", "texts"] as const;
 export type CacheKind = (typeof cacheKinds)[number];
@@ -69,7 +72,18 @@ export class CacheStore {
     }
   }
 
-  /** Tensors of an entry as float32, by name. Throws `io.*`, `safetensors.*`, `tensors.unknown-name`. */
+  /** Tensors of an entry on a device, float32, in the current scope: straight from the file, without a copy on the host. */
+  load(device: Device, kind: CacheKind, key: CacheKey, names: readonly string[]): Tensor[] {
+    using file = SafetensorsFile.open(this.path(kind, key));
+    return names.map((name) => {
+      const { dtype, shape } = file.info(name);
+      const stored = empty(device, shape, dtype);
+      stored.writeBytes(file.bytes(name));
+      return cast(stored, "f32");
+    });
+  }
+
+  /** The same on the host, by name. Throws `io.*`, `safetensors.*`, `tensors.unknown-name`. */
   read(kind: CacheKind, key: CacheKey, names: readonly string[]): CachedTensor[] {
     using file = SafetensorsFile.open(this.path(kind, key));
     return names.map((name) => {

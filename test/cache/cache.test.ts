@@ -81,7 +81,8 @@ describe("the cache", () => {
     // Two windows of each clip, which are the same film twice, and a picture; captions and a prompt.
     expect(made).toEqual({ latents: 3, texts: 4 });
     const second = items.find(({ firstFrame }) => firstFrame === 5)!;
-    const { latents } = data.latents(second, false);
+    using _scope = openScope(device);
+    const { latents } = data.latents(device, second, false);
     expect(latents.shape).toEqual([16, 2, 4, 4]);
     const frames: Uint8Array[] = [];
     let index = 0;
@@ -99,9 +100,9 @@ describe("the cache", () => {
       "vae",
     );
     using network = loadVae(device, vae, { dtype: "f32", half: "encoder" });
-    using _scope = openScope(device);
     const expected = await network.encode(fromValues(device, values, [3, 5, 32, 32])).read();
-    const error = Math.hypot(...expected.map((value, i) => value - latents.values[i]!)) / Math.hypot(...expected);
+    const cached = await latents.read();
+    const error = Math.hypot(...expected.map((value, i) => value - cached[i]!)) / Math.hypot(...expected);
     expect(error).toBeLessThan(1e-5);
     // A piece for each letter and for the blank in front of each word, and the end.
     expect(data.text("a prompt").shape).toEqual([10, 128]);

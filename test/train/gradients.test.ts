@@ -5,12 +5,8 @@ import { freshLora } from "../../src/lora/attach.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
 import { LoraDropout } from "../../src/train/step/dropout.ts";
-import {
-  batchLosses,
-  gatherBatchGradients,
-  gatherGradients,
-  type TrainingSample,
-} from "../../src/train/step/gradients.ts";
+import { batchLosses, gatherBatchGradients, gatherGradients } from "../../src/train/step/gradients.ts";
+import type { TrainingSample } from "../../src/train/step/model-input.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
 const { device } = openDevice("auto");
@@ -18,9 +14,17 @@ const { device } = openDevice("auto");
 function samples(count: number): { list: TrainingSample[]; free: () => void } {
   const list = Array.from({ length: count }, (_, i): TrainingSample => {
     const { clean, noise, shape, text } = tinySample(i);
-    return { clean, noise, shape, sigma: 0.2 + 0.3 * i, text: fromValues(device, text, [3, tinyDitConfig.textDim]) };
+    return {
+      clean: fromValues(device, clean, shape),
+      noise: fromValues(device, noise, shape),
+      sigma: 0.2 + 0.3 * i,
+      text: fromValues(device, text, [3, tinyDitConfig.textDim]),
+    };
   });
-  return { list, free: () => list.forEach(({ text }) => void text[Symbol.dispose]()) };
+  const free = () => {
+    for (const { clean, noise, text } of list) for (const tensor of [clean, noise, text]) tensor[Symbol.dispose]();
+  };
+  return { list, free };
 }
 
 const distance = (a: Float32Array, b: Float32Array): number =>
@@ -66,10 +70,10 @@ describe("gradients of a batch", () => {
     using _scope = openScope(device);
     const given = { ...list[0]!, firstFrameGiven: true };
     const [first] = batchLosses(model, [given]);
-    const noise = given.noise.slice();
+    const values = await given.noise.read();
     // Other noise on latent frame 0 of every channel: [4, 2, 4, 4].
-    for (let channel = 0; channel < 4; channel++) noise.fill(9, channel * 32, channel * 32 + 16);
-    const [second] = batchLosses(model, [{ ...given, noise }]);
+    for (let channel = 0; channel < 4; channel++) values.fill(9, channel * 32, channel * 32 + 16);
+    const [second] = batchLosses(model, [{ ...given, noise: fromValues(device, values, given.noise.shape) }]);
     expect(await second!.item()).toBe(await first!.item());
     const [without] = batchLosses(model, [list[0]!]);
     expect(await without!.item()).not.toBe(await first!.item());

@@ -16,13 +16,15 @@ describe("1,000 steps of full fine-tuning", () => {
         const { model, weights } = tinyDit(device, { trainable: true });
         using _model = model;
         using optimizer = new AdamW(device, weights.parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
-        const { clean, noise, shape, text: values } = tinySample(1);
-        using text = fromValues(device, values, [3, tinyDitConfig.textDim]);
+        const values = tinySample(1);
+        using clean = fromValues(device, values.clean, values.shape);
+        using noise = fromValues(device, values.noise, values.shape);
+        using text = fromValues(device, values.text, [3, tinyDitConfig.textDim]);
         const losses: number[] = [];
         let live = 0;
         let resident = 0;
         for (let step = 0; step < 1000; step++) {
-          const sample = { clean, noise, shape, sigma: (step % 10) / 10 + 0.05, text };
+          const sample = { clean, noise, sigma: (step % 10) / 10 + 0.05, text };
           losses.push(await gatherGradients(model, sample, { recompute: step % 2 === 0 }));
           optimizer.update(1e-3);
           if (step === 1) live = device.memory().live;

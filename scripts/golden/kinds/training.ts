@@ -6,7 +6,8 @@ import { WanDit } from "../../../src/models/wan/dit/dit.ts";
 import { WeightLoader } from "../../../src/nn/weights.ts";
 import type { Tensor } from "../../../src/tensor/tensor.ts";
 import { AdamW } from "../../../src/train/optimizers/adamw.ts";
-import { gatherGradients, type TrainingSample } from "../../../src/train/step/gradients.ts";
+import { gatherGradients } from "../../../src/train/step/gradients.ts";
+import type { TrainingSample } from "../../../src/train/step/model-input.ts";
 import type { Fixture } from "../fixture.ts";
 import { ditConfig, loadDit } from "./networks.ts";
 
@@ -22,9 +23,8 @@ interface TrainingConfig {
 function readSamples(fixture: Fixture, device: Device): TrainingSample[] {
   const sigmas = fixture.values("inputs.sigma");
   return Array.from({ length: (fixture.config as TrainingConfig).samples }, (_, i) => ({
-    clean: fixture.values(`inputs.x0_${i}`),
-    noise: fixture.values(`inputs.noise_${i}`),
-    shape: fixture.shape(`inputs.x0_${i}`) as unknown as TrainingSample["shape"],
+    clean: fixture.tensor(device, `inputs.x0_${i}`),
+    noise: fixture.tensor(device, `inputs.noise_${i}`),
     sigma: sigmas[i]!,
     text: fixture.tensor(device, `inputs.context_${i}`),
   }));
@@ -66,7 +66,7 @@ async function run(
   fixture.compare("losses", losses);
   fixture.compare("loss_after", [mean(await epoch(false))]);
   for (const parameter of parameters.values()) parameter.clearGradient();
-  for (const sample of samples) sample.text[Symbol.dispose]();
+  for (const { clean, noise, text } of samples) for (const tensor of [clean, noise, text]) tensor[Symbol.dispose]();
 }
 
 export async function loraTrain(fixture: Fixture, device: Device): Promise<void> {

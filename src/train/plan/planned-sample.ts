@@ -1,23 +1,22 @@
 // A sample as the null device trains on it: the shapes of a video of a size, no values.
-import { elementCount } from "../../base/shape.ts";
 import type { NullDevice } from "../../device/null/null-device.ts";
 import { clipShape, latentSize, type VideoSize } from "../../models/wan/geometry.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import { empty } from "../../tensor/tensor.ts";
-import type { TrainingSample } from "../step/gradients.ts";
+import { drawNoise } from "../step/draws.ts";
+import type { TrainingSample } from "../step/model-input.ts";
 
-/** Its tensors live in the current scope. */
+/** Its tensors live in the current scope; drawing its noise is counted. */
 export function plannedSample(device: NullDevice, model: WanModel, size: VideoSize): TrainingSample {
   const { shape } = latentSize(model, size);
-  const volume = elementCount(shape);
-  const extra = model.dit.inputChannels - shape[0];
+  const [channels, ...volume] = shape;
+  const extra = model.dit.inputChannels - channels;
   return {
-    clean: new Float32Array(volume),
-    noise: new Float32Array(volume),
-    shape,
+    clean: empty(device, shape, "f32"),
+    noise: drawNoise(device, 0n, "noise", shape, { index: 0 }),
     sigma: 0.5,
     text: empty(device, [model.dit.textLength, model.dit.textDim], "f32"),
     ...(model.dit.imageBranch ? { clip: empty(device, clipShape(model.dit.imageBranch), "f32") } : {}),
-    ...(extra > 0 ? { channels: new Float32Array((volume / shape[0]) * extra) } : {}),
+    ...(extra > 0 ? { channels: empty(device, [extra, ...volume], "f32") } : {}),
   };
 }

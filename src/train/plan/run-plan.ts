@@ -1,6 +1,5 @@
 // What a training run will take, from the null device: the code that trains, run on a device that only counts, over the
 // run's own checkpoints (their headers; nothing is loaded), buckets and settings.
-import { elementCount } from "../../base/shape.ts";
 import { bucketsOf } from "../../dataset/batches.ts";
 import { estimateTokens } from "../../dataset/caption/caption-text.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
@@ -74,7 +73,7 @@ export interface RunPlan {
   resident: number;
   /** A step on average over an epoch. */
   step: WorkCount;
-  /** Host bytes beyond the device's, about: the process, a batch's arrays, the largest tensor that is saved. */
+  /** Host bytes beyond the device's, about: the process, the largest tensor that is saved. */
   host: number;
   /** Files that are not there, and what was assumed for them. */
   assumed: string[];
@@ -168,7 +167,6 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
     await planPreviews(device, settings, files, model),
   ].flatMap((phase) => phase ?? []);
   const largest = Math.max(...[...parameters.values()].map(({ byteLength }) => byteLength));
-  const arrays = Math.max(...buckets.map((bucket) => batchArrays(settings, bucket)));
   return {
     model: settings.model.name,
     steps,
@@ -179,16 +177,9 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
     peak: Math.max(...phases.map(({ peak }) => peak)),
     resident: Math.max(...phases.map(({ resident }) => resident)),
     step,
-    host: PROCESS + largest + arrays,
+    host: PROCESS + largest,
     assumed,
   };
-}
-
-/** Host arrays of a batch: latents, noise, what is joined for the model, and the target. */
-function batchArrays({ model }: TrainSettings, bucket: BucketPlan): number {
-  const { shape } = latentSize(model, bucket);
-  const volume = elementCount(shape);
-  return 4 * volume * (4 + model.dit.inputChannels / shape[0]) * bucket.batch;
 }
 
 type Trainable = ReturnType<typeof openExpert>;

@@ -15,6 +15,7 @@ import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import { loadTextEncoder, loadVae } from "../../models/wan/load.ts";
 import { openTokenizer, tokenizerFile } from "../../models/wan/prompt.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import { drawSeed } from "../step/draws.ts";
 import { captionTexts } from "./texts.ts";
@@ -107,19 +108,27 @@ export class CachedData {
     this.#captions = captions;
   }
 
-  /** [C, F, h, w]; with image-to-video models also the latents of the condition. */
-  latents(item: DatasetItem, condition: boolean): { latents: CachedTensor; condition?: CachedTensor } {
+  /** float32 [C, F, h, w] in the current scope; with image-to-video models also the latents of the condition. */
+  latents(device: Device, item: DatasetItem, condition: boolean): { latents: Tensor; condition?: Tensor } {
     const names = condition ? ["latents", "condition"] : ["latents"];
-    const [latents, extra] = this.#store.read("latents", this.#latents.get(item.id)!, names);
+    const [latents, extra] = this.#store.load(device, "latents", this.#latents.get(item.id)!, names);
     return { latents: latents!, ...(extra ? { condition: extra } : {}) };
   }
 
-  /** [tokens, textDim]. Throws where the text was not announced. */
+  /** [tokens, textDim] on the host. Throws where the text was not announced. */
   text(text: string): CachedTensor {
+    return this.#store.read("texts", this.#textKey(text), ["embedding"])[0]!;
+  }
+
+  /** The same on a device, float32 in the current scope. */
+  textTensor(device: Device, text: string): Tensor {
+    return this.#store.load(device, "texts", this.#textKey(text), ["embedding"])[0]!;
+  }
+
+  #textKey(text: string): CacheKey {
     const key = this.#texts.get(text);
-    if (key === undefined)
-      throw new KinoraError("cache.unknown-text", `the text was not encoded: ${text.slice(0, 60)}`);
-    return this.#store.read("texts", key, ["embedding"])[0]!;
+    if (key !== undefined) return key;
+    throw new KinoraError("cache.unknown-text", `the text was not encoded: ${text.slice(0, 60)}`);
   }
 
   /** Every key of what trains, for telling two datasets apart. */

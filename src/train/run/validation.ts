@@ -33,7 +33,7 @@ export async function validate(
       using _scope = openScope(model.dit.device);
       const sample = trainingSample(model.dit.device, item, data, settings.model, {
         sigma,
-        noise: (count) => drawNoise(settings.seed, "validation", count, i, band),
+        noise: (shape) => drawNoise(model.dit.device, settings.seed, "validation", shape, { index: i, within: band }),
         dropCaption: false,
         // Where every clip trains with its first frame given, that is the task to judge.
         firstFrameGiven: settings.firstFrame === 1,

@@ -1,8 +1,11 @@
 // Every random number of a run, by its place: (seed, purpose, step, batch, sample). Nothing is drawn in sequence, so a
 // run that goes on after a stop draws what the unbroken one would have drawn.
 import { philoxBlock } from "../../base/rng/philox.ts";
-import { PhiloxRng, philoxNormals } from "../../base/rng/philox-rng.ts";
+import { PhiloxRng } from "../../base/rng/philox-rng.ts";
 import { seedWords } from "../../base/rng/seed.ts";
+import type { Shape } from "../../base/shape.ts";
+import type { Device } from "../../device/device.ts";
+import { empty, type Tensor } from "../../tensor/tensor.ts";
 
 /** What a draw is for. The numbers are part of what a seed means: they never change. */
 const purposes = {
@@ -31,16 +34,16 @@ export function drawRng(seed: bigint, purpose: DrawPurpose, index: number, withi
   return new PhiloxRng(drawSeed(seed, purpose, index, within));
 }
 
-/** Standard normal values. */
+/** Standard normal values of a shape, drawn on the device: float32, in the current scope. */
 export function drawNoise(
+  device: Device,
   seed: bigint,
   purpose: "noise" | "validation",
-  count: number,
-  index: number,
-  within = 0,
-): Float32Array {
-  const values = new Float32Array(count);
-  philoxNormals(drawSeed(seed, purpose, index, within), 0, 0, values);
+  shape: Shape,
+  { index, within = 0 }: { index: number; within?: number },
+): Tensor {
+  const values = empty(device, shape, "f32");
+  device.kernels.normal(values, { seed: drawSeed(seed, purpose, index, within), stream: 0, offset: 0 });
   return values;
 }
 

@@ -1,16 +1,15 @@
 // The training objective: predict the velocity noise − x₀ at x_t = (1−σ)·x₀ + σ·noise (Lipman et al., arXiv 2210.02747;
-// Liu et al., arXiv 2209.03003), as Wan was trained. t = σ·1000, not rounded.
+// Liu et al., arXiv 2209.03003), as Wan was trained. t = σ·1000, not rounded. All on the device.
+import { empty, type Tensor } from "../../tensor/tensor.ts";
 
-/** x_t for one sample; σ in [0, 1], 1 is noise. */
-export function noisyLatents(clean: Float32Array, noise: Float32Array, sigma: number): Float32Array {
-  const result = new Float32Array(clean.length);
-  for (let i = 0; i < result.length; i++) result[i] = (1 - sigma) * clean[i]! + sigma * noise[i]!;
-  return result;
+/** x_t of one sample into `out`, of the same number of elements; σ in [0, 1], 1 is noise. */
+export function mixNoise(clean: Tensor, noise: Tensor, sigma: number, out: Tensor): void {
+  out.device.kernels.affine(clean, 1 - sigma, noise, sigma, out);
 }
 
-/** What the model should answer. */
-export function velocityTarget(clean: Float32Array, noise: Float32Array): Float32Array {
-  const result = new Float32Array(clean.length);
-  for (let i = 0; i < result.length; i++) result[i] = noise[i]! - clean[i]!;
-  return result;
+/** What the model should answer: noise − x₀, in the current scope. */
+export function velocityTarget(clean: Tensor, noise: Tensor): Tensor {
+  const target = empty(clean.device, clean.shape, "f32");
+  clean.device.kernels.affine(noise, 1, clean, -1, target);
+  return target;
 }

@@ -1,26 +1,29 @@
-// From a cached item to a training sample: its latents, its text, and the noise it is given.
+// From a cached item to a training sample on the device: its latents, its text, and the noise it is given. Nothing of a
+// clip's size is computed on the host.
+
+import type { Shape } from "../../base/shape.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
 import type { Device } from "../../device/device.ts";
-import { channelCondition } from "../../models/wan/image-condition.ts";
 import type { WanModel } from "../../models/wan/params.ts";
-import { fromValues } from "../../tensor/tensor.ts";
+import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import type { CachedData } from "../run/data.ts";
 import { captionOf } from "../run/texts.ts";
 import { drawNoise, drawRng } from "./draws.ts";
-import type { TrainingSample } from "./gradients.ts";
+import { channelCondition, type TrainingSample } from "./model-input.ts";
 import { drawSigma, type SigmaRange } from "./timesteps.ts";
 
 export interface SampleChoices {
   sigma: number;
-  noise: (count: number) => Float32Array;
+  /** float32 of a shape, in the current scope. */
+  noise: (shape: Shape) => Tensor;
   /** An empty text instead of the caption. */
   dropCaption: boolean;
   /** TI2V: the first latent frame is given; clips of one latent frame never are. */
   firstFrameGiven: boolean;
 }
 
-/** The text's tensor lives in the current scope. */
+/** The sample's tensors live in the current scope. */
 export function trainingSample(
   device: Device,
   item: DatasetItem,
@@ -28,18 +31,14 @@ export function trainingSample(
   model: WanModel,
   { sigma, noise, dropCaption, firstFrameGiven }: SampleChoices,
 ): TrainingSample {
-  const conditioned = model.image === "channels";
-  const { latents, condition } = data.latents(item, conditioned);
-  const shape = latents.shape as TrainingSample["shape"];
-  const text = data.text(dropCaption ? "" : captionOf(item));
+  const { latents, condition } = data.latents(device, item, model.image === "channels");
   return {
-    clean: latents.values,
-    noise: noise(latents.values.length),
-    shape,
+    clean: latents,
+    noise: noise(latents.shape),
     sigma,
-    text: fromValues(device, text.values, text.shape),
-    ...(condition ? { channels: channelCondition(condition.values, shape) } : {}),
-    ...(firstFrameGiven && shape[1] > 1 ? { firstFrameGiven } : {}),
+    text: data.textTensor(device, dropCaption ? "" : captionOf(item)),
+    ...(condition ? { channels: channelCondition(condition) } : {}),
+    ...(firstFrameGiven && latents.shape[1]! > 1 ? { firstFrameGiven } : {}),
   };
 }
 
@@ -53,11 +52,11 @@ export function drawBatch(
 ): TrainingSample[] {
   const { seed, model, time, captionDropout, firstFrame } = settings;
   return items.map((item, i) => {
-    const within = place.batch * 0x10000 + i;
-    const choices = drawRng(seed, "condition", place.step, within);
+    const at = { index: place.step, within: place.batch * 0x10000 + i };
+    const choices = drawRng(seed, "condition", at.index, at.within);
     return trainingSample(device, item, data, model, {
-      sigma: drawSigma(time, place.range, drawRng(seed, "sigma", place.step, within)),
-      noise: (count) => drawNoise(seed, "noise", count, place.step, within),
+      sigma: drawSigma(time, place.range, drawRng(seed, "sigma", at.index, at.within)),
+      noise: (shape) => drawNoise(device, seed, "noise", shape, at),
       dropCaption: choices.uniform() < captionDropout,
       firstFrameGiven: choices.uniform() < firstFrame,
     });
