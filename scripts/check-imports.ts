@@ -21,7 +21,12 @@ const below: Readonly<Record<string, readonly string[]>> = {
   train: ["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models", "dataset", "cache", "lora"],
   sample: ["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models", "lora"],
   registry: ["base", "protocol", "io"],
-  server: ["base", "protocol", "io", "dataset", "cache", "lora", "train", "sample", "registry"],
+  // Composes them: previews of training are made by sampling, which training itself knows nothing of.
+  jobs: [
+    ...["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models"],
+    ...["dataset", "cache", "lora", "train", "sample", "registry"],
+  ],
+  server: ["base", "protocol", "io", "dataset", "cache", "lora", "train", "sample", "registry", "jobs"],
   cli: [
     "base",
     "protocol",
@@ -37,6 +42,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
     "train",
     "sample",
     "registry",
+    "jobs",
     "server",
   ],
 };

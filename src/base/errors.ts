@@ -39,6 +39,20 @@ export class KinoraError extends Error {
     this.actual = actual;
     this.hint = readable(detail.hint);
   }
+
+  /** An error whose message was composed elsewhere, in another process say. */
+  static from({ code, message, expected, actual, hint }: ComposedError): KinoraError {
+    return Object.assign(new KinoraError(code, message), { expected, actual, hint });
+  }
+}
+
+/** A KinoraError's parts; `message` already tells what was expected and what came. */
+export interface ComposedError {
+  code: string;
+  message: string;
+  expected?: string | undefined;
+  actual?: string | undefined;
+  hint?: string | undefined;
 }
 
 export function isKinoraError(error: unknown, code?: string): error is KinoraError {

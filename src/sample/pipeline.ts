@@ -12,11 +12,11 @@ import type { LatentShape } from "../models/wan/image-condition.ts";
 import { loadTextEncoder, loadVae } from "../models/wan/load.ts";
 import { embedPrompt, openTokenizer, promptTokens, type TextEmbedding, tokenizerFile } from "../models/wan/prompt.ts";
 import type { VaeConfig } from "../models/wan/vae/config.ts";
-import type { GenerateEvent } from "../protocol/generate-events.ts";
 import { RECIPE_KEY, type Recipe } from "../protocol/recipe.ts";
 import { checkFiles, checkNothingUnfinished, checkOutput, lockOutput } from "./checks.ts";
 import type { PreparedImage } from "./conditions.ts";
 import { type DenoiseStep, denoise, expertAt, guide, uploadText } from "./denoise.ts";
+import type { GenerateEvent } from "./events.ts";
 import { Experts } from "./experts.ts";
 import {
   checkResumable,

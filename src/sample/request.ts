@@ -71,7 +71,7 @@ export interface GenerateRequest {
 }
 
 /** The task that generate.py runs unless told otherwise. */
-const DEFAULT_TASK = "t2v-A14B";
+export const DEFAULT_TASK = "t2v-A14B";
 
 /** Official tasks beyond Kinora's models. */
 const elsewhere = ["animate-14B", "s2v-14B"];

@@ -7,7 +7,7 @@ import { HashCache } from "../../src/io/content-hash.ts";
 import { writePng } from "../../src/io/image/write.ts";
 import { vaeConfigs } from "../../src/models/wan/vae/config.ts";
 import { vaeShapes } from "../../src/models/wan/weight-shapes.ts";
-import type { GenerateEvent } from "../../src/protocol/generate-events.ts";
+import type { GenerateEvent } from "../../src/sample/events.ts";
 import { latentsPath, loadLatents } from "../../src/sample/latents-file.ts";
 import { generate, type RunOptions } from "../../src/sample/pipeline.ts";
 import { type GenerateOptions, type GenerateRequest, resolveRequest } from "../../src/sample/request.ts";

@@ -7,7 +7,7 @@ import { VideoReader } from "../../src/io/video/reader.ts";
 import type { WanModel } from "../../src/models/wan/params.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
-import type { GenerateEvent } from "../../src/protocol/generate-events.ts";
+import type { GenerateEvent } from "../../src/sample/events.ts";
 import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
 import type { GenerateOptions } from "../../src/sample/request.ts";

@@ -1,0 +1,114 @@
+// What is asked of a generation in anybody's words, as the pipeline's options. Two words for one thing may not disagree.
+import type { z } from "zod";
+import { KinoraError } from "../base/errors.ts";
+import { plural } from "../base/units.ts";
+import { coverGeometry } from "../models/wan/image-geometry.ts";
+import type { WanModel } from "../models/wan/params.ts";
+import type { generateRequestSchema } from "../protocol/jobs/generate.ts";
+import type { GenerateOptions, LoraChoice } from "../sample/request.ts";
+
+export type GenerateRequest = z.output<typeof generateRequestSchema>;
+
+/** How far a resolution's shape may be off an aspect ratio's: 832x480 counts as 16:9. */
+const SAME_SHAPE = 0.03;
+
+export function contradiction(what: string, actual: string, hint = "give one of them"): KinoraError {
+  return new KinoraError("generate.contradiction", what, { actual, hint });
+}
+
+/** The options of one film; `model` is the one that will run. Throws `generate.contradiction`, `generate.*`. */
+export function filmOptions(request: GenerateRequest, model: WanModel): Omit<GenerateOptions, "out"> {
+  const { checkpoint, files = {} } = request;
+  const { transformer, ...others } = files;
+  const image = imageOf(request);
+  return {
+    task: request.model,
+    prompt: request.prompt,
+    negative: request.negativePrompt,
+    image,
+    size: sizeOf(request, model, image !== undefined),
+    frames: framesOf(request, model),
+    sampler: request.sampler,
+    steps: request.steps,
+    shift: request.flowShift,
+    guidance: request.guidanceScale,
+    seed: request.seed === undefined ? undefined : BigInt(request.seed),
+    noise: request.noise,
+    dtype: request.dtype,
+    loras: (request.loras ?? []).map(
+      (lora): LoraChoice => (typeof lora === "string" ? { path: lora, strength: 1 } : { strength: 1, ...lora }),
+    ),
+    files: { folder: checkpoint, dit: transformer, ...others },
+    keepLatents: request.keepLatents ?? false,
+  };
+}
+
+function imageOf({ image, frameImages = [] }: GenerateRequest): string | undefined {
+  const last = frameImages.find(({ frameType }) => frameType === "last_frame");
+  if (last) {
+    throw new KinoraError("generate.last-frame-unsupported", "no model of this version takes a last frame", {
+      actual: last.image,
+      hint: "give a first_frame only",
+    });
+  }
+  const [first, second] = frameImages;
+  if (second) throw contradiction("a film begins with one picture", `${first!.image} and ${second.image}`);
+  if (image !== undefined && first && first.image !== image) {
+    throw contradiction("image and frameImages name two first pictures", `${image} and ${first.image}`);
+  }
+  return image ?? first?.image;
+}
+
+function sizeOf(
+  { resolution, size, aspectRatio }: GenerateRequest,
+  model: WanModel,
+  pictured: boolean,
+): { width: number; height: number } | undefined {
+  const [width, height] = resolution?.split("x").map(Number) ?? [];
+  const asked = width && height ? { width, height } : size;
+  const text = ({ width: w, height: h }: { width: number; height: number }) => `${w}x${h}`;
+  if (asked && size && text(asked) !== text(size)) {
+    throw contradiction("resolution and size mean the same and differ", `${text(asked)} and ${text(size)}`);
+  }
+  if (aspectRatio === undefined) return asked;
+  if (aspectRatio === "adaptive") {
+    if (pictured) return asked;
+    throw contradiction(`aspectRatio "adaptive" takes a picture's shape`, "no picture", "give an image, or a ratio");
+  }
+  if (pictured) {
+    const hint = `leave aspectRatio out, or say "adaptive"`;
+    throw contradiction("a film that begins with a picture has its shape", `aspectRatio ${aspectRatio}`, hint);
+  }
+  const [across, down] = aspectRatio.split(":").map(Number) as [number, number];
+  if (!(across > 0 && down > 0)) {
+    throw new KinoraError("request.invalid", "aspectRatio is wrong", { actual: aspectRatio, hint: `e.g. "16:9"` });
+  }
+  if (asked) {
+    if (Math.abs((asked.width * down) / (asked.height * across) - 1) <= SAME_SHAPE) return asked;
+    throw contradiction("the resolution has another shape than aspectRatio", `${text(asked)} and ${aspectRatio}`);
+  }
+  const { defaults, vae, dit } = model;
+  const step = vae.stride[2] * dit.patchSize[2];
+  const cover = coverGeometry(across, down, defaults.width * defaults.height, [step, step]);
+  if (cover.width > 0 && cover.height > 0) return { width: cover.width, height: cover.height };
+  throw new KinoraError("request.invalid", `${model.name} cannot make films of this shape`, {
+    actual: `aspectRatio ${aspectRatio}`,
+    hint: `sides are multiples of ${step}; give a resolution to choose them`,
+  });
+}
+
+function framesOf({ frames, duration, fps }: GenerateRequest, model: WanModel): number | undefined {
+  const rate = model.defaults.fps;
+  if (fps !== undefined && fps !== rate) {
+    throw new KinoraError("generate.fixed-fps", `${model.name} makes films of ${rate} frames a second`, {
+      actual: `fps ${fps}`,
+      hint: "leave fps out; other programs can change the rate of the finished film",
+    });
+  }
+  if (duration === undefined) return frames;
+  const [stride] = model.vae.stride;
+  const counted = Math.max(0, Math.round((duration * rate - 1) / stride)) * stride + 1;
+  if (frames === undefined || frames === counted) return counted;
+  const actual = `${plural(frames, "frame")}, and ${duration} s at ${rate} a second, which are ${counted}`;
+  throw contradiction("frames and duration mean the same and differ", actual);
+}

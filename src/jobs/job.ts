@@ -1,0 +1,47 @@
+// A job: long work with a name, from a request that is plain data to a result that is, telling plain events on its way.
+// It composes the libraries; how it is run (here, in a child process) and who reads its events is none of its business.
+import { z } from "zod";
+import { KinoraError } from "../base/errors.ts";
+import { nearestName } from "../base/nearest.ts";
+import type { JobContract } from "../protocol/jobs/contract.ts";
+
+export interface JobContext<E = unknown> {
+  /** Aborts where the job is to stop; what is done stays on disk. */
+  signal: AbortSignal;
+  /** Where this user's Kinora keeps what it can make again. */
+  cacheFolder: string;
+  env: NodeJS.ProcessEnv;
+  /** For news out of the middle of work that yields nothing: a model that loads, say. Heard at once in a child process. */
+  emit(event: E): void;
+}
+
+/** What a job's work yields and returns. */
+export type Work<C extends JobContract> = AsyncGenerator<z.input<C["event"]>, z.input<C["result"]>>;
+
+/** `C` with the work itself. */
+export interface JobDefinition<C extends JobContract = JobContract> {
+  contract: C;
+  run(request: z.output<C["request"]>, context: JobContext<z.input<C["event"]>>): Work<C>;
+}
+
+/** Keeps the types of a contract in its definition. */
+export function job<C extends JobContract>(contract: C, run: JobDefinition<C>["run"]): JobDefinition<C> {
+  return { contract, run };
+}
+
+/** Reads a request. @throws KinoraError `request.unknown-option` with the nearest one, `request.invalid`. */
+export function parseRequest<Q extends z.ZodType>(name: string, schema: Q, request: unknown): z.output<Q> {
+  const parsed = schema.safeParse(request);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0]!;
+  if (issue.code === "unrecognized_keys") {
+    const key = issue.keys[0]!;
+    const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+    const near = issue.path.length === 0 ? nearestName(key, known) : undefined;
+    throw new KinoraError("request.unknown-option", `${name} has no option ${[...issue.path, key].join(".")}`, {
+      hint: near ? `did you mean ${near}?` : `it has ${known.join(", ")}`,
+    });
+  }
+  const option = issue.path.length > 0 ? `the option ${issue.path.join(".")} of ${name}` : `the request of ${name}`;
+  throw new KinoraError("request.invalid", `${option} is wrong: ${issue.message}`, { cause: parsed.error });
+}

@@ -1,0 +1,19 @@
+// Every job by its name. A row is loaded when its job is started, so that naming jobs costs nothing.
+import type { z } from "zod";
+import type { JobDefinition } from "./job.ts";
+
+export const jobs = {
+  generate: async () => (await import("./generate.ts")).generateJob,
+};
+
+export type JobName = keyof typeof jobs;
+
+type ContractOf<N extends JobName> = Awaited<ReturnType<(typeof jobs)[N]>>["contract"];
+/** As it is given: everything that has a default may be left out. */
+export type RequestOf<N extends JobName> = z.input<ContractOf<N>["request"]>;
+export type EventOf<N extends JobName> = z.output<ContractOf<N>["event"]>;
+export type ResultOf<N extends JobName> = z.output<ContractOf<N>["result"]>;
+
+export async function loadJob(name: JobName): Promise<JobDefinition> {
+  return (await jobs[name]()) as unknown as JobDefinition;
+}

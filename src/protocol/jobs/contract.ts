@@ -1,0 +1,54 @@
+// What a job is to whoever asks for it: its name, and the shapes of its request, its events and its result. Everything in
+// them survives JSON unchanged, so that a command line, a child process, a queue and a browser see the same.
+import { z } from "zod";
+import { errorDataSchema } from "./error.ts";
+
+export interface JobContract<
+  N extends string = string,
+  Q extends z.ZodType = z.ZodType,
+  E extends z.ZodType = z.ZodType,
+  R extends z.ZodType = z.ZodType,
+> {
+  name: N;
+  request: Q;
+  /** A discriminated union on `type`. */
+  event: E;
+  result: R;
+}
+
+/** Keeps the literal types of a contract. */
+export function contract<
+  const N extends string,
+  Q extends z.ZodType,
+  E extends z.ZodType<{ type: string }>,
+  R extends z.ZodType,
+>(definition: JobContract<N, Q, E, R>): JobContract<N, Q, E, R> {
+  return definition;
+}
+
+const smallest = -(2n ** 63n);
+const beyond = 2n ** 64n;
+
+/** A seed of 64 bits, signed or not. Beyond 2^53 it is written as a decimal string, since JSON's numbers lose digits. */
+export const seedSchema = z
+  .union([z.int(), z.string().regex(/^-?\d{1,20}$/, "a whole number")])
+  .refine((seed) => BigInt(seed) >= smallest && BigInt(seed) < beyond, "a whole number of at most 64 bits");
+
+export const sizeSchema = z.strictObject({ width: z.int().positive(), height: z.int().positive() });
+
+/** Something a person should know, such as a rounded number of frames. */
+export const noteEvent = z.object({ type: z.literal("note"), text: z.string() });
+
+/** What a child process and its parent say to each other. */
+export const toChildSchema = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("start"), job: z.string(), request: z.unknown(), cacheFolder: z.string() }),
+  z.object({ type: z.literal("cancel") }),
+]);
+export type ToChild = z.infer<typeof toChildSchema>;
+
+export const fromChildSchema = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("event"), event: z.unknown() }),
+  z.object({ type: z.literal("result"), result: z.unknown() }),
+  z.object({ type: z.literal("error"), error: errorDataSchema }),
+]);
+export type FromChild = z.infer<typeof fromChildSchema>;
