@@ -28,7 +28,7 @@ const model: WanModel = wanModels[findModel(values.model)];
 const size = { ...parseSize(values.size), frames: parseWholeNumber("--frames", values.frames) };
 const dtype = values.dtype === "f32" ? "f32" : "bf16";
 const config = values.layers ? { ...model.dit, layers: parseWholeNumber("--layers", values.layers) } : model.dit;
-const { device } = openDevice(values.device as "auto");
+const { device } = await openDevice(values.device as "auto");
 const plan = planForward({ ...model, dit: config }, size, { dtype });
 const { shape, tokens } = latentSize(model, size);
 console.log(

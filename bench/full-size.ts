@@ -8,7 +8,7 @@ import { cpus, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import { formatBytes, formatFlops, formatSeconds } from "../src/base/units.ts";
-import { cpuMemoryModel } from "../src/device/cpu/memory-model.ts";
+import { devices } from "../src/device/devices.ts";
 import { createNullDevice } from "../src/device/null/null-device.ts";
 import { HashCache } from "../src/io/content-hash.ts";
 import { openVideo } from "../src/io/video/read.ts";
@@ -70,7 +70,7 @@ async function planFilm(): Promise<Map<string, Planned>> {
     files: { folder: checkpoint },
     out,
   });
-  const device = createNullDevice(cpuMemoryModel);
+  const device = createNullDevice(devices.cpu.memoryModel);
   const stages = new Map<string, Planned>();
   let stage: string | undefined;
   const end = () => {

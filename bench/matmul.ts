@@ -104,7 +104,7 @@ export function measureMatmul(device: Device, repeat = 5): MatmulRow[] {
 
 /** Prints the table. */
 export async function benchMatmul(repeat = 5): Promise<MatmulRow[]> {
-  const { device } = openDevice("cpu");
+  const { device } = await openDevice("cpu");
   const rows = measureMatmul(device, repeat);
   device[Symbol.dispose]();
   console.log("matrix product       M ×    K ×    N   ours GFLOP/s   oneDNN alone   ratio");

@@ -15,7 +15,7 @@ const { values, positionals } = parseArgs({
 });
 const repeat = Number(values.repeat);
 const layers = values.quick ? 3 : 30;
-const { device } = openDevice("cpu");
+const { device } = await openDevice("cpu");
 
 const peers: Record<string, () => Promise<Row>> = {
   forward: () => forward(device, { model: "t2v-1.3B", layers, frames: 17, repeat }),

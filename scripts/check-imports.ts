@@ -10,7 +10,7 @@ const below: Readonly<Record<string, readonly string[]>> = {
   base: [],
   protocol: ["base"],
   ffi: ["base"],
-  device: ["base", "ffi"],
+  device: ["base", "protocol", "ffi"],
   tensor: ["base", "ffi", "device"],
   nn: ["base", "ffi", "device", "tensor"],
   io: ["base", "protocol", "ffi"],

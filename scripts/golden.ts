@@ -27,7 +27,7 @@ if (values.dtype !== "f32" && values.dtype !== "bf16") {
   process.exit(2);
 }
 try {
-  const { device, note } = openDevice(values.device as "auto");
+  const { device, note } = await openDevice(values.device as "auto");
   console.log(`device ${device.name}, ${values.dtype}${note ? ` (${note})` : ""}`);
   const counts = { passed: 0, failed: 0, skipped: 0 };
   for await (const result of runGolden(folder, device, { dtype: values.dtype })) {

@@ -14,7 +14,7 @@ async function failures(
   device: "auto" | "reference",
   dtype: "f32" | "bf16",
 ): Promise<{ failed: string[]; passed: number }> {
-  const opened = openDevice(device);
+  const opened = await openDevice(device);
   const failed: string[] = [];
   let passed = 0;
   for await (const result of runGolden(folder, opened.device, { dtype })) {

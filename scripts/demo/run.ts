@@ -38,7 +38,7 @@ export async function runDemo(
   });
   const hashes = new HashCache(cacheFolder(process.env));
   const weights = await contentOf(files, hashes);
-  const opened = openDevice("auto");
+  const opened = await openDevice("auto");
   using device = opened.device;
   if (opened.note) out.note(`note: ${opened.note}`);
   const work = new WorkLog(demoFiles(folder).work);

@@ -23,7 +23,7 @@ const { values: flags } = parseArgs({
     sheet: { type: "string" },
   },
 });
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 
 for (const name of ["tiny-t2v", "tiny-ti2v"] as const) {
   const size = wanModels[name].defaults;

@@ -39,7 +39,7 @@ const SEED = 2026;
 /** What a given first frame has to keep. */
 const FIRST_FRAME_DB = 30;
 mkdirSync(flags.out, { recursive: true });
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const hashes = new HashCache(flags.out);
 const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
 

@@ -52,7 +52,7 @@ const CLIPS = 200;
 
 /** Mean and standard deviation of every latent channel over scenes of the world. */
 async function latentStatistics(path: string, size: { width: number; height: number; frames: number }) {
-  const { device } = openDevice("auto");
+  const { device } = await openDevice("auto");
   using vae = loadVae(device, path, { dtype: "f32", half: "encoder" });
   const { zDim } = vae.config;
   const sums = new Float64Array(zDim);

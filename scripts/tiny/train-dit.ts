@@ -87,7 +87,7 @@ const SCENES_A_STEP = 2;
 /** Every few steps the averages take in a share of the parameters. */
 const AVERAGE = { every: 5, keep: 0.99 } as const;
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 using vae = loadVae(device, join(checkpoint, "vae.safetensors"), { dtype: "f32", half: "encoder" });
 using encoder = loadTextEncoder(device, join(checkpoint, "text_encoder.safetensors"), { dtype: "f32" });
 const tokenizer = await loadTokenizer(join(checkpoint, "tokenizer.json"));

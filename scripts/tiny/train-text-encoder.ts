@@ -61,7 +61,7 @@ const questions: readonly [answers: readonly string[], read: (says: SceneAttribu
 const answers = questions.reduce((sum, [options]) => sum + options.length, 0);
 const width = answers + tinyTextEncoder.vocabulary;
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const weights = new RandomWeights(device, { seed: BigInt(seed), trainable: true });
 using encoder = new TextEncoder(weights, tinyTextEncoder, { dtype: "f32" });
 const reading = new Linear(weights, "reading", textDim, width, { dtype: "f32" });

@@ -115,7 +115,7 @@ function fourInOne(cuts: readonly Clip[]): Clip {
 const LATENT_NOISE = 0.05;
 const LATENT_PULL = 1e-4;
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const packaged = flags["decoder-of"];
 const frozen = packaged ? loadVae(device, packaged, { dtype: "f32", half: "encoder" }) : undefined;
 const weights = new RandomWeights(device, { seed: BigInt(seed), trainable: true });

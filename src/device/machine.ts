@@ -38,13 +38,18 @@ function instructions(): string[] | undefined {
   return flags?.split(" ").filter((flag) => telling.test(flag));
 }
 
+/** Bytes of memory that this process can have, and of it those that nobody uses. */
+export function hostMemory(): Machine["memory"] {
+  // A container's limit; without one it is 0 or beyond all memory.
+  const limit = process.constrainedMemory();
+  const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
+  return { total, available: Math.min(total, process.availableMemory()) };
+}
+
 export function lookAtMachine(): Machine {
   const distribution = /^PRETTY_NAME="?(.*?)"?$/m.exec(read("/etc/os-release"))?.[1];
   const kernel = process.platform === "linux" ? `Linux ${release()}` : version();
   const found = instructions();
-  // A container's limit; without one it is 0 or beyond all memory.
-  const limit = process.constrainedMemory();
-  const total = limit > 0 ? Math.min(limit, totalmem()) : totalmem();
   return {
     node: process.versions.node,
     platform: process.platform,
@@ -56,7 +61,7 @@ export function lookAtMachine(): Machine {
       usable: availableParallelism(),
       ...(found ? { instructions: found } : {}),
     },
-    memory: { total, available: Math.min(total, process.availableMemory()) },
+    memory: hostMemory(),
   };
 }
 

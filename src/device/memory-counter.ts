@@ -1,7 +1,5 @@
 // Counts live and peak bytes by category. Every device reports from one of these.
-import type { MemoryCategory, MemoryReport } from "./device.ts";
-
-const categories: readonly MemoryCategory[] = ["weights", "gradients", "optimizer", "activations", "workspace"];
+import { type MemoryCategory, type MemoryReport, memoryCategories } from "./device.ts";
 
 const zeros = (): Record<MemoryCategory, number> => ({
   weights: 0,
@@ -45,7 +43,7 @@ export class MemoryCounter {
   /** `peak` by category is each category's own; they need not have been reached together. */
   report(): MemoryReport {
     const byCategory = Object.fromEntries(
-      categories.map((category) => [category, { live: this.#liveBy[category], peak: this.#peakBy[category] }]),
+      memoryCategories.map((category) => [category, { live: this.#liveBy[category], peak: this.#peakBy[category] }]),
     ) as Record<MemoryCategory, { live: number; peak: number }>;
     return { live: this.#live, peak: this.#peak, byCategory };
   }

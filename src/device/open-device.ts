@@ -1,47 +1,71 @@
 // Opens a device by name, or the fastest that this machine has. Which one, and why not a faster one, is said.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
-import { createCpuDevice } from "./cpu/cpu-device.ts";
-import type { Device, DeviceName } from "./device.ts";
-import { createNullDevice } from "./null/null-device.ts";
-import { createReferenceDevice } from "./reference/reference-device.ts";
+import { nearestName } from "../base/nearest.ts";
+import type { DeviceDescriptor } from "./descriptor.ts";
+import type { Device } from "./device.ts";
+import { devices } from "./devices.ts";
 
 export interface OpenedDevice {
   readonly device: Device;
+  readonly descriptor: DeviceDescriptor;
   /** Why a faster device was not taken, for a warning and for `kinora doctor`. */
   readonly note?: string;
 }
 
-const creators: { readonly [K in DeviceName]?: () => Device } = {
-  cpu: createCpuDevice,
-  reference: createReferenceDevice,
-  null: createNullDevice,
-};
+/** Descriptors by name, the fastest first. */
+export type DeviceTable = Readonly<Record<string, DeviceDescriptor>>;
 
-/** The fastest first. The null device computes nothing and is only opened by name. */
-const automatic: readonly DeviceName[] = ["cpu", "reference"];
-
-/** One device by name. Throws `device.unavailable` where it is not in this build, or what its library says. */
-function create(name: DeviceName): Device {
-  const creator = creators[name];
-  if (creator) return creator();
+/** The descriptor, and the unit, that `NAME` or `NAME:UNIT` names. Throws `device.unavailable`. */
+function named(choice: string, table: DeviceTable): { descriptor: DeviceDescriptor; unit: string | undefined } {
+  const [name = "", unit] = choice.split(/:(.*)/s);
+  const descriptor = Object.hasOwn(table, name) ? table[name] : undefined;
+  if (descriptor) return { descriptor, unit };
+  const near = nearestName(name, Object.keys(table));
+  const automatic = Object.values(table).filter((row) => row.automatic);
   throw new KinoraError("device.unavailable", `there is no ${name} device in this version`, {
-    expected: ["auto", ...automatic].join(", "),
-    hint: "kinora doctor says which devices this machine has",
+    expected: ["auto", ...automatic.map((row) => row.name)].join(", "),
+    hint: near ? `did you mean ${near}?` : "kinora doctor says which devices this machine has",
   });
 }
 
-/** `auto` takes the fastest device that opens. A device asked for by name opens or throws. */
-export function openDevice(choice: DeviceName | "auto"): OpenedDevice {
-  if (choice !== "auto") return { device: create(choice) };
+/** The first of the automatic devices for which `use` does not throw; `note` says why those before it did. */
+async function first<T>(
+  table: DeviceTable,
+  use: (descriptor: DeviceDescriptor) => Promise<T>,
+): Promise<{ result: T; descriptor: DeviceDescriptor; note?: string }> {
   const notes: string[] = [];
-  for (const name of automatic) {
+  for (const descriptor of Object.values(table)) {
+    if (!descriptor.automatic) continue;
     try {
-      const device = create(name);
-      return notes.length > 0 ? { device, note: notes.join("; ") } : { device };
+      const result = await use(descriptor);
+      return { result, descriptor, ...(notes.length > 0 ? { note: notes.join("; ") } : {}) };
     } catch (error) {
       if (!isKinoraError(error)) throw error;
-      notes.push(`no ${name} device: ${error.message}${error.hint ? ` (${error.hint})` : ""}`);
+      notes.push(`no ${descriptor.name} device: ${error.message}${error.hint ? ` (${error.hint})` : ""}`);
     }
   }
   throw new KinoraError("device.unavailable", "no device could be opened", { actual: notes.join("; ") });
+}
+
+/**
+ * `auto` takes the fastest device that opens. A device asked for by name (`NAME`, or `NAME:UNIT` where there are several
+ * of it) opens or throws `device.unavailable` or what its library says.
+ */
+export async function openDevice(choice: string, table: DeviceTable = devices): Promise<OpenedDevice> {
+  if (choice === "auto") {
+    const { result: device, ...rest } = await first(table, (descriptor) => descriptor.open());
+    return { device, ...rest };
+  }
+  const { descriptor, unit } = named(choice, table);
+  return { device: await descriptor.open(unit), descriptor };
+}
+
+/** The descriptor of the device that `openDevice` would open, without opening it. Throws `device.unavailable`. */
+export async function descriptorOf(choice: string, table: DeviceTable = devices): Promise<DeviceDescriptor> {
+  if (choice !== "auto") return named(choice, table).descriptor;
+  const { descriptor } = await first(table, async ({ name, probe }) => {
+    const finding = await probe();
+    if (!finding.usable) throw new KinoraError("device.unavailable", `${name}: ${finding.why}`);
+  });
+  return descriptor;
 }

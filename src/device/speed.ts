@@ -1,4 +1,6 @@
 // How fast a device is, in three numbers, measured in about a second: for estimates of time, never for benchmarks.
+import { bytesOf } from "../base/dtype.ts";
+import type { DeviceDescriptor } from "./descriptor.ts";
 import type { Device } from "./device.ts";
 
 export interface DeviceSpeed {
@@ -25,18 +27,19 @@ async function fastest(device: Device, budget: number, work: () => void): Promis
   return best;
 }
 
-/** `dtype`: what the products run in. */
-export async function measureSpeed(device: Device, dtype: "f32" | "bf16"): Promise<DeviceSpeed> {
-  const side = device.name === "reference" ? 96 : 768;
-  const width = dtype === "f32" ? 4 : 2;
+/** `dtype`: what the products run in; `sizes`: of the device's descriptor. */
+export async function measureSpeed(
+  device: Device,
+  dtype: "f32" | "bf16",
+  { product: side, vector: count }: DeviceDescriptor["speedSizes"],
+): Promise<DeviceSpeed> {
   const matrix = () => ({
-    block: device.alloc(side * side * width, "workspace"),
+    block: device.alloc(side * side * bytesOf(dtype), "workspace"),
     offset: 0,
     dtype,
     shape: [side, side],
   });
   const [a, b, c] = [matrix(), matrix(), matrix()];
-  const count = device.name === "reference" ? 1 << 14 : 1 << 22;
   const vector = () => ({
     block: device.alloc(count * 4, "workspace"),
     offset: 0,
@@ -49,12 +52,16 @@ export async function measureSpeed(device: Device, dtype: "f32" | "bf16"): Promi
     const { kernels } = device;
     for (const operand of [a, b]) kernels.fill(operand, 0.5);
     kernels.fill(x, 0.5);
-    const product = await fastest(device, 0.3, () => kernels.matmul(a, b, c));
+    const multiply = await fastest(device, 0.3, () => kernels.matmul(a, b, c));
     const move = await fastest(device, 0.2, () => kernels.affine(x, 1.5, undefined, 0, y));
     const call = await fastest(device, 0.05, () => {
       for (let i = 0; i < 50; i++) kernels.affine(small, 1, undefined, 0, small);
     });
-    return { flopsPerSecond: (2 * side ** 3) / product, bytesPerSecond: (8 * count) / move, secondsPerCall: call / 50 };
+    return {
+      flopsPerSecond: (2 * side ** 3) / multiply,
+      bytesPerSecond: (8 * count) / move,
+      secondsPerCall: call / 50,
+    };
   } finally {
     for (const { block } of [a, b, c, x, y]) device.free(block);
   }

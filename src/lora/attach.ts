@@ -109,8 +109,8 @@ export function freshLora(
   for (const [index, [, linear]] of chosen.entries()) {
     const tensors = adapterTensors(linear, rank);
     const bound = 1 / Math.sqrt(linear.inputs);
-    // The null device keeps no values, and a plan of a large model would spend its time drawing them.
-    if (linear.device.name !== "null")
+    // A device that only counts keeps no values, and a plan of a large model would spend its time drawing them.
+    if (linear.device.computes)
       tensors.down.write(uniform(rank * linear.inputs, index).map((value) => (2 * value - 1) * bound));
     linear.device.kernels.fill(tensors.up, 0);
     tensors.down.requireGradient();

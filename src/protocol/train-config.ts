@@ -1,6 +1,7 @@
 // The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config/read.ts.
 import { z } from "zod";
 import { sourceTable } from "./dataset-config.ts";
+import { deviceChoices } from "./devices.ts";
 
 const text = z.string().min(1);
 const count = z.int().min(1);
@@ -144,7 +145,7 @@ export const trainConfigSchema = z.strictObject({
   seed: z.int().min(0).optional(),
   /** Where latents and text embeddings are kept. */
   cache: text.optional(),
-  device: z.enum(["auto", "cpu", "reference"]).optional(),
+  device: z.enum(deviceChoices).optional(),
   model: trainTables.model,
   /** A folder or a dataset TOML; or a table, for a folder with settings. */
   dataset: z.union([text, trainTables.dataset]),

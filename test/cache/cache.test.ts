@@ -33,7 +33,7 @@ import { narrowSettings, writeNarrowCheckpoint } from "../support/training-run.t
 
 const path = temporaryFolder();
 const folder = path("set");
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 
 beforeAll(async () => {
   await writeNarrowCheckpoint(folder);

@@ -21,7 +21,7 @@ it("tells machines what it found, and names the device that auto opens", async (
   const { code, text } = await doctor("--json");
   expect(code).toBe(0);
   const report = JSON.parse(text);
-  using device = openDevice("auto").device;
+  using device = (await openDevice("auto")).device;
   expect(report.device.name).toBe(device.name);
   expect(report.machine).toMatchObject({ node: process.versions.node, platform: process.platform });
   expect(report.machine.memory.available).toBeLessThanOrEqual(report.machine.memory.total);

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { DType } from "../../src/base/dtype.ts";
 import { bytesOf } from "../../src/base/dtype.ts";
 import { elementCount } from "../../src/base/shape.ts";
+import { hostBlock } from "../../src/device/host/host-views.ts";
 import { createNullDevice, type NullDevice } from "../../src/device/null/null-device.ts";
 import type { Address } from "../../src/ffi/host-memory.ts";
 import { codeOf } from "./support.ts";
@@ -76,8 +77,7 @@ describe("null device", () => {
 
   test("allocates nothing: a petabyte is counted, by category, live and peak", () => {
     const block = device.alloc(2 ** 50, "weights");
-    expect(block.bytes).toBeUndefined();
-    expect(block.address).toBeUndefined();
+    expect(codeOf(() => hostBlock(block))).toBe("kernel.no-host-memory");
     const other = device.alloc(100, "workspace");
     device.free(other);
     expect(device.memory()).toMatchObject({ live: 2 ** 50, peak: 2 ** 50 + 100 });
@@ -129,16 +129,8 @@ describe("null device", () => {
     expect(keeping.resident().peak).toBe(6000);
   });
 
-  test("misuse is the same coded error as on a device with memory", async () => {
-    const block = device.alloc(16, "activations");
-    expect(codeOf(() => device.upload(block, 8, new Uint8Array(9)))).toBe("memory.out-of-range");
-    expect(codeOf(() => device.copy(block, 0, block, 10, 8))).toBe("memory.out-of-range");
-    await expect(device.download(block, 0, 17)).rejects.toMatchObject({ code: "memory.out-of-range" });
-    expect(codeOf(() => device.free({ size: 1, category: "weights" }))).toBe("memory.foreign-block");
-    device.free(block);
-    expect(codeOf(() => device.free(block))).toBe("memory.double-free");
-    expect(codeOf(() => device.kernels.fill({ block, offset: 0, dtype: "f32", shape: [4] }, 0))).toBe("memory.freed");
-    expect(codeOf(() => device.alloc(-1, "weights"))).toBe("memory.bad-size");
+  test("maps no file for a device that copies its weights", () => {
+    expect(createNullDevice({ mapsHost: false }).mapHost(4096 as Address, 1000)).toBeUndefined();
   });
 
   test("a device model adds what another device would hold", () => {

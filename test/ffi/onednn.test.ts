@@ -109,7 +109,7 @@ describe("without a library", () => {
     writeFileSync(
       script,
       `import { openDevice } from ${JSON.stringify(source)};
-       try { openDevice("cpu"); console.log("{}"); }
+       try { await openDevice("cpu"); console.log("{}"); }
        catch (error) { console.log(JSON.stringify({ code: error.code, hint: error.hint, actual: error.actual })); }`,
     );
     const tsx = fileURLToPath(new URL("../../node_modules/tsx/dist/cli.mjs", import.meta.url));

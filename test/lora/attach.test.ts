@@ -37,8 +37,8 @@ async function velocity(model: WanDit): Promise<Float32Array> {
     .read();
 }
 
-describe.each(["auto", "reference"] as const)("LoRA on the %s device", (name) => {
-  const { device } = openDevice(name);
+describe.each(["auto", "reference"] as const)("LoRA on the %s device", async (name) => {
+  const { device } = await openDevice(name);
   afterAll(() => device[Symbol.dispose]());
 
   it.each([

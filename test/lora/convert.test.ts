@@ -20,7 +20,7 @@ import { temporaryFolder } from "../support/temporary-folder.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
 const path = temporaryFolder();
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const { model } = tinyDit(device);
 const formats: LoraFormat[] = ["kohya", "peft", "diffusers", "diffsynth"];
 

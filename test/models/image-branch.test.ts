@@ -44,7 +44,7 @@ describe.each([
   ["flf2v", true],
 ] as const)("the CLIP branch of %s", (key, firstLast) => {
   it.each(["auto", "reference"] as const)("equals diffusers on the %s device", async (name) => {
-    const { device } = openDevice(name);
+    const { device } = await openDevice(name);
     const live = device.memory().live;
     {
       const weights = new WeightLoader(device, reader(key));
@@ -63,8 +63,8 @@ describe.each([
     device[Symbol.dispose]();
   });
 
-  it("says what is missing without the picture's features", () => {
-    const { device } = openDevice("reference");
+  it("says what is missing without the picture's features", async () => {
+    const { device } = await openDevice("reference");
     using model = new WanDit(new WeightLoader(device, reader(key)), config(firstLast), { dtype: "f32" });
     using _scope = openScope(device);
     const run = () =>

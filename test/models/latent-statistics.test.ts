@@ -12,7 +12,7 @@ import { temporaryFolder } from "../support/temporary-folder.ts";
 import { writeRandomNetwork } from "../support/tiny-checkpoint.ts";
 
 const path = temporaryFolder();
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 afterAll(() => device[Symbol.dispose]());
 
 const official = { dim: 4, z_dim: 16, dim_mult: [1, 2, 4, 4], num_res_blocks: 1 };

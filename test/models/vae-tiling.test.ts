@@ -12,7 +12,7 @@ import { openScope } from "../../src/tensor/scope.ts";
 import { empty } from "../../src/tensor/tensor.ts";
 import { DrawnWeights, drawn } from "../support/drawn-weights.ts";
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 afterAll(() => device[Symbol.dispose]());
 
 /**

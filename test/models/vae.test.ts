@@ -14,7 +14,7 @@ import { Tape } from "../../src/tensor/tape.ts";
 import { empty, type Tensor } from "../../src/tensor/tensor.ts";
 import { type DrawnOptions, DrawnWeights, drawn } from "../support/drawn-weights.ts";
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 afterAll(() => device[Symbol.dispose]());
 
 const kinds = ["vae21", "vae22"] as const;

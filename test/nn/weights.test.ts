@@ -59,8 +59,8 @@ const expected = Float32Array.from({ length: 3 * outputs }, (_, i) => {
   return sum;
 });
 
-describe.each(["auto", "reference"] as const)("weights on the %s device", (name) => {
-  const { device } = openDevice(name);
+describe.each(["auto", "reference"] as const)("weights on the %s device", async (name) => {
+  const { device } = await openDevice(name);
   afterAll(() => device[Symbol.dispose]());
 
   async function product(weights: WeightLoader, dtype: "f32" | "bf16"): Promise<Float32Array> {

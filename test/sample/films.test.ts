@@ -30,7 +30,7 @@ function text(seed: bigint, width: number) {
 async function make(name: WanModelName, films: readonly Omit<FilmRequest, "text" | "prompt">[], signal?: AbortSignal) {
   const model = narrowModel(name);
   const files = searchCheckpoint(model, { folder: join(path(name), "checkpoint") });
-  const { device } = openDevice("auto");
+  const { device } = await openDevice("auto");
   const loads: string[] = [];
   const events: FilmsEvent[] = [];
   let held: { which: string; dit: WanDit } | undefined;

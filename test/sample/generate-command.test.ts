@@ -133,7 +133,7 @@ describe("kinora generate", () => {
     const out = path("elsewhere.mp4");
     const controller = new AbortController();
     const request = resolved(tinyOptions(folder, out));
-    const device = openDevice("auto").device;
+    const device = (await openDevice("auto")).device;
     const hashes = new HashCache(path("cache"));
     await runRequest(device, request, { hashes, signal: controller.signal }, ({ type }) => {
       if (type === "step") controller.abort();

@@ -66,12 +66,12 @@ export function tinyOptions(folder: string, out: string, options: Partial<Genera
 export const resolved = (options: GenerateOptions): GenerateRequest => resolveRequest(options).request;
 
 /** Call it at the top of a test file: random tiny models, a picture, and whole generations with them. */
-export function tinyStudio() {
+export async function tinyStudio() {
   const path = temporaryFolder();
   const [t2v, ti2v] = [path("tiny-t2v"), path("tiny-ti2v")];
   const picture = path("picture.png");
   const hashes = hashCache(path("cache"));
-  const { device } = openDevice("auto");
+  const { device } = await openDevice("auto");
   beforeAll(async () => {
     await writeKinoraFolder(t2v, tinyParts("tiny-t2v"));
     await writeKinoraFolder(ti2v, tinyParts("tiny-ti2v"));

@@ -23,7 +23,7 @@ import {
 import { loraShapes, quantized, writeFile } from "../support/wan-files.ts";
 import { hashCache, resolved, runRequest, tinyOptions, tinyStudio } from "./generate-support.ts";
 
-const { path, t2v, ti2v, picture, hashes, film, run, publishedVae, device } = tinyStudio();
+const { path, t2v, ti2v, picture, hashes, film, run, publishedVae, device } = await tinyStudio();
 
 describe("tasks and samplers", () => {
   it.each(schedulerKinds)("make a film from text with %s, each expert in its turn", async (sampler) => {

@@ -11,7 +11,7 @@ import { generate } from "../../src/sample/pipeline.ts";
 import { createScheduler, schedulerKinds } from "../../src/sample/schedulers/index.ts";
 import { resolved, tinyOptions, tinyStudio } from "./generate-support.ts";
 
-const { path, t2v, hashes, film, run, publishedVae, device } = tinyStudio();
+const { path, t2v, hashes, film, run, publishedVae, device } = await tinyStudio();
 
 describe("interrupting", () => {
   it.each(schedulerKinds)("resumes %s after any step bit for bit", async (sampler) => {

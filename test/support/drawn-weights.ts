@@ -49,7 +49,7 @@ export class DrawnWeights implements WeightProvider {
   tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor {
     const { trainable } = this.#options;
     const tensor = ownedEmpty(this.device, shape, trainable || dtype === "stored" ? "f32" : dtype, "weights");
-    if (this.device.name !== "null") this.#draw(name, tensor);
+    if (this.device.computes) this.#draw(name, tensor);
     this.shapes.set(name, shape);
     this.#owned.push(tensor);
     if (trainable) this.parameters.set(name, tensor.requireGradient());

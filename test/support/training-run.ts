@@ -63,7 +63,7 @@ export async function trainAll(
   settings: TrainSettings,
   options: { stop?: AbortController; preview?: PreviewMaker; onEvent?: (event: TrainEvent) => void } = {},
 ): Promise<Trained> {
-  const { device } = openDevice("auto");
+  const { device } = await openDevice("auto");
   const events: TrainEvent[] = [];
   try {
     const run = train(settings, {

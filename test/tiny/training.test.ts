@@ -24,7 +24,7 @@ import { temporaryFolder } from "../support/temporary-folder.ts";
 import { tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
 const path = temporaryFolder();
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 afterAll(() => device[Symbol.dispose]());
 
 describe("the tokenizer", () => {

@@ -9,7 +9,7 @@ import { batchLosses, gatherBatchGradients, gatherGradients } from "../../src/tr
 import type { TrainingSample } from "../../src/train/step/model-input.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 
 function samples(count: number): { list: TrainingSample[]; free: () => void } {
   const list = Array.from({ length: count }, (_, i): TrainingSample => {

@@ -7,7 +7,7 @@ import { train } from "../../src/train/run/loop.ts";
 import { narrowSettings } from "../support/training-run.ts";
 
 const [folder, output, more = "{}"] = process.argv.slice(2) as [string, string, string?];
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const settings = await narrowSettings(folder, { ...JSON.parse(more), output });
 try {
   for await (const { type } of train(settings, { device, hashes: new HashCache(settings.cache) }))

@@ -10,7 +10,7 @@ describe("1,000 steps of full fine-tuning", () => {
   it.each(["auto", "reference"] as const)(
     "grow neither device bytes nor resident memory on the %s device",
     async (name) => {
-      const { device } = openDevice(name);
+      const { device } = await openDevice(name);
       const start = device.memory().live;
       {
         const { model, weights } = tinyDit(device, { trainable: true });

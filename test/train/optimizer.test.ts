@@ -7,7 +7,7 @@ import { AdamW8bit, SMALLEST_8BIT } from "../../src/train/optimizers/adamw8bit.t
 import type { Optimizer } from "../../src/train/optimizers/optimizer.ts";
 import { draws } from "../support/drawn-weights.ts";
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const settings = { betas: [0.9, 0.999] as const, eps: 1e-8, weightDecay: 0.01 };
 const sizes = { large: 5000, small: SMALLEST_8BIT - 96 };
 

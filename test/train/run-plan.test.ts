@@ -6,6 +6,7 @@ import type { Command } from "../../src/cli/command.ts";
 import { parse } from "../../src/cli/command.ts";
 import { planCommand } from "../../src/cli/commands/plan.ts";
 import { trainCommand } from "../../src/cli/commands/train.ts";
+import { descriptorOf } from "../../src/device/open-device.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import type { TrainSettings } from "../../src/train/config/settings.ts";
 import { planRun, type RunPlan } from "../../src/train/plan/run-plan.ts";
@@ -30,7 +31,7 @@ const wholeSettings = async (more: Record<string, unknown>): Promise<TrainSettin
 });
 
 async function plan(settings: TrainSettings): Promise<RunPlan> {
-  const run = planRun(settings);
+  const run = planRun(settings, (await descriptorOf("auto")).memoryModel);
   for (;;) {
     const { done, value } = await run.next();
     if (done) return value;

@@ -90,7 +90,7 @@ describe("a LoRA for both experts", () => {
     expect(written).toContain("style_high_noise-step00000020.safetensors");
     expect(written.some((name) => /^style_low_noise-0000\d\d\.safetensors$/.test(name))).toBe(true);
 
-    const { device } = openDevice("auto");
+    const { device } = await openDevice("auto");
     for (const [i, file] of both.entries()) {
       const { adapters, metadata } = readLoraFile(join(settings.output, file));
       expect(adapters).toHaveLength(10);
@@ -254,7 +254,7 @@ describe("a full fine-tune", () => {
     const shapes = ditShapes(narrowModel("tiny-t2v").dit);
     const loaded = events.find((event) => event.type === "loaded");
     expect(loaded).toMatchObject({ tensors: shapes.size });
-    const { device } = openDevice("auto");
+    const { device } = await openDevice("auto");
     for (const file of both) {
       const written = join(settings.output, file);
       using tensors = SafetensorsFile.open(written);

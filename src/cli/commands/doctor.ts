@@ -2,9 +2,13 @@
 import { homedir } from "node:os";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { DType } from "../../base/dtype.ts";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
 import { kinoraVersion } from "../../base/version.ts";
+import type { DeviceFinding } from "../../device/descriptor.ts";
+import type { Capacity } from "../../device/device.ts";
+import { devices } from "../../device/devices.ts";
 import { freeSpace, lookAtMachine, type Machine } from "../../device/machine.ts";
 import { findNvidia, type NvidiaFindings } from "../../device/nvidia.ts";
 import { openDevice } from "../../device/open-device.ts";
@@ -29,8 +33,9 @@ interface Report {
   oneDnn: { version: string; file: string } | { missing: string };
   ffmpeg: FfmpegBuild;
   nvidia: NvidiaFindings;
+  devices: ({ name: string; help: string; automatic: boolean } & DeviceFinding)[];
   /** What `--device auto` opens. */
-  device: { name: string; why: string };
+  device: { name: string; why: string; capacity: Capacity; products: readonly DType[] };
   /** That ship with Kinora. */
   models: { name: string; folder: string; missing: string[] }[];
   /** Free bytes; absent where the system does not tell. */
@@ -71,10 +76,23 @@ function findModels(): Report["models"] {
     });
 }
 
-function chooseDevice(): Report["device"] {
-  const { device, note } = openDevice("auto");
+/** What each device of this version found here. */
+async function findDevices(): Promise<Report["devices"]> {
+  const findings = Object.values(devices).map(async ({ name, help, automatic, probe }) => {
+    return { name, help, automatic, ...(await probe()) };
+  });
+  return Promise.all(findings);
+}
+
+async function chooseDevice(): Promise<Report["device"]> {
+  const { device, note } = await openDevice("auto");
   using opened = device;
-  return { name: opened.name, why: note ?? "the fastest that is in this version, and its library was found" };
+  return {
+    name: opened.name,
+    why: note ?? "the fastest that is in this version, and its library was found",
+    capacity: opened.capacity(),
+    products: opened.productTypes,
+  };
 }
 
 function advise({ machine, oneDnn, ffmpeg, nvidia, models, folders }: Omit<Report, "advice">): Advice[] {
@@ -109,7 +127,7 @@ function advise({ machine, oneDnn, ffmpeg, nvidia, models, folders }: Omit<Repor
   return advice;
 }
 
-function examine(): Report {
+async function examine(): Promise<Report> {
   const oneDnn = findOneDnn();
   const folder = process.cwd();
   const place = { platform: process.platform, environment: process.env, home: homedir(), folder, root: "/" };
@@ -123,7 +141,8 @@ function examine(): Report {
     oneDnn,
     ffmpeg: ffmpegBuild(),
     nvidia: findNvidia(place),
-    device: chooseDevice(),
+    devices: await findDevices(),
+    device: await chooseDevice(),
     models: findModels(),
     folders: [space("cache", cacheFolder(process.env)), space("working folder", folder)],
   };
@@ -149,7 +168,19 @@ function nvidiaLines({ gpus, driver, toolkits, packages, libraries }: NvidiaFind
   ];
 }
 
-function describe({ kinora, machine, oneDnn, ffmpeg, nvidia, device, models, folders, advice }: Report): string {
+/** The devices that can be asked for. */
+function deviceLines({ devices: rows, device: { capacity, name: chosen, products } }: Report): string[] {
+  return rows
+    .filter(({ automatic }) => automatic)
+    .map((row) => {
+      const memory = `${formatBytes(capacity.free)} of ${formatBytes(capacity.total)} free`;
+      const more = row.name === chosen ? `; products in ${products.join(" and ")}, ${memory}` : "";
+      return `${row.name}, ${row.help}: ${row.usable ? `ready (${row.what})${more}` : row.why}`;
+    });
+}
+
+function describe(report: Report): string {
+  const { kinora, machine, oneDnn, ffmpeg, nvidia, device, models, folders, advice } = report;
   const { processor, memory } = machine;
   const instructions = processor.instructions?.join(" ");
   const usable = processor.usable < processor.cores ? `, ${processor.usable} of them usable` : "";
@@ -162,7 +193,7 @@ function describe({ kinora, machine, oneDnn, ffmpeg, nvidia, device, models, fol
     ["oneDNN", ["missing" in oneDnn ? oneDnn.missing : `${oneDnn.version}, ${oneDnn.file}`]],
     ["FFmpeg", [`${ffmpeg.version} of node-av${ffmpeg.h264Encoder ? ", writes H.264" : ""}`]],
     ["NVIDIA", nvidiaLines(nvidia)],
-    ["device", [`auto takes ${device.name}: ${device.why}`]],
+    ["device", [`auto takes ${device.name}: ${device.why}`, ...deviceLines(report)]],
     ["models", models.map(({ name, missing }) => `${name}: ${missing.length === 0 ? "ready" : "not in this copy"}`)],
     [
       "disk",
@@ -197,7 +228,7 @@ another cache folder.`,
         hint: "kinora doctor looks at everything",
       });
     }
-    const report = examine();
+    const report = await examine();
     out.data(json ? JSON.stringify(report, null, 2) : describe(report));
     return 0;
   },

@@ -3,8 +3,8 @@ import { existsSync } from "node:fs";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
 import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
-import type { DeviceName } from "../../device/device.ts";
 import type { OpenedDevice } from "../../device/open-device.ts";
+import { deviceChoices } from "../../protocol/devices.ts";
 import type { GenerateStage } from "../../protocol/jobs/generate.ts";
 import { type ModelName, modelNames } from "../../protocol/model-media.ts";
 import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
@@ -48,7 +48,11 @@ const options = {
   seed: { type: "string", value: "N", help: "-1 draws one and says it (default -1)" },
   noise: { type: "string", value: "NAME", help: "kinora, torch-cpu, torch-cuda or torch-cuda:GPU (default kinora)" },
   dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
-  device: { type: "string", value: "NAME", help: "auto, cpu or reference (default auto; with --resume the run's own)" },
+  device: {
+    type: "string",
+    value: "NAME",
+    help: `${deviceChoices.join(", ")} (default auto; with --resume the run's own)`,
+  },
   from: { type: "string", value: "FILE", help: "repeat what a film's recipe says; other options go before it" },
   resume: { type: "boolean", help: "go on with the run that was stopped at --out" },
   "keep-latents": { type: "boolean", help: "keep the latents beside the film" },
@@ -357,7 +361,7 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
   if (named === undefined) request.out = defaultName(request.model.name, request.prompt, request.seed);
   for (const note of notes) say(note);
 
-  const { device, note } = openAsked(given.device, given.resume ? repeats?.device : undefined, openDevice);
+  const { device, note } = await openAsked(given.device, given.resume ? repeats?.device : undefined, openDevice);
   if (note) say(note);
   try {
     using interrupt = new Interrupt(() => say("stopping after this step; once more ends at once"));
@@ -395,13 +399,13 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
 }
 
 /** The device that was asked for, else the one the run that goes on was begun on. Throws `device.unavailable`. */
-function openAsked(
+async function openAsked(
   asked: string | undefined,
   begunOn: string | undefined,
-  open: (choice: DeviceName | "auto") => OpenedDevice,
-): OpenedDevice {
+  open: (choice: string) => Promise<OpenedDevice>,
+): Promise<OpenedDevice> {
   try {
-    return open((asked ?? begunOn ?? "auto") as DeviceName | "auto");
+    return await open(asked ?? begunOn ?? "auto");
   } catch (error) {
     if (asked !== undefined || begunOn === undefined || !isKinoraError(error)) throw error;
     throw new KinoraError(error.code, `the run was begun on device ${begunOn}: ${error.message}`, {

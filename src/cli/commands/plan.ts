@@ -2,7 +2,7 @@
 import { KinoraError } from "../../base/errors.ts";
 import { finished } from "../../base/generators.ts";
 import { formatBytes, formatCount, formatFlops, formatInteger, formatSeconds } from "../../base/units.ts";
-import { openDevice } from "../../device/open-device.ts";
+import { descriptorOf, openDevice } from "../../device/open-device.ts";
 import { measureSpeed, secondsOf } from "../../device/speed.ts";
 import { type ForwardPlan, planForward } from "../../models/wan/forward-cost.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
@@ -95,7 +95,7 @@ async function planTraining(
 ): Promise<number> {
   const config = await readTrainConfig(file, values.set.map(parseOverride));
   for (const note of config.notes) out.note(`note: ${note}`);
-  const plan = await finished(planRun(config.settings), (event) => {
+  const plan = await finished(planRun(config.settings, (await descriptorOf(config.device)).memoryModel), (event) => {
     if (event.type === "planned") out.progress(`counting size ${event.done} of ${event.of}`);
     else if (event.type === "dataset") tellProbing(event.event, out);
   });
@@ -130,9 +130,12 @@ async function speedOf({ settings, device: choice }: SettledConfig, tflops: stri
       speed: { flopsPerSecond: value * 1e12, bytesPerSecond: (value * 1e12) / 200, secondsPerCall: 1e-5 },
     };
   }
-  const { device } = openDevice(choice);
+  const { device, descriptor } = await openDevice(choice);
   try {
-    return { device: `this machine's ${device.name} device`, speed: await measureSpeed(device, settings.dtype) };
+    return {
+      device: `this machine's ${device.name} device`,
+      speed: await measureSpeed(device, settings.dtype, descriptor.speedSizes),
+    };
   } finally {
     device[Symbol.dispose]();
   }

@@ -111,7 +111,7 @@ function explanation({ settings, implied, dropped, warnings }: ExplainedRun): st
 }
 
 async function runTraining({ settings, device: choice }: SettledConfig, json: boolean, out: Output): Promise<number> {
-  const opened = openDevice(choice);
+  const opened = await openDevice(choice);
   const note = noteOn(out, json);
   if (opened.note) note(`note: ${opened.note}`);
   using device = opened.device;

@@ -3,7 +3,7 @@ import { bytesOf, type DType } from "../../base/dtype.ts";
 import { elementCount, rowMajorStrides } from "../../base/shape.ts";
 import type { OneDnn, Primitive } from "../../ffi/onednn.ts";
 import type { OneDnnType, TensorDescription, TensorName } from "../../ffi/onednn-operations.ts";
-import type { HostAllocator, HostBlock } from "../allocator.ts";
+import type { HostAllocator, HostBlock } from "../host/allocator.ts";
 import type { Operand } from "../kernels.ts";
 
 /** An operand in scratch memory, given back at the end of its `using` block. */

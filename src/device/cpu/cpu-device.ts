@@ -22,9 +22,10 @@ import { stridedCopyKernels } from "./strided-copy.ts";
 /** Throws `device.onednn-missing` where the library is not on this machine. */
 export function createCpuDevice(): Device {
   const dnn = new OneDnn();
-  return createHostDevice(
-    "cpu",
-    (memory): Kernels => {
+  return createHostDevice({
+    name: "cpu",
+    productTypes: ["bf16", "f32"],
+    kernels: (memory): Kernels => {
       const ctx = new CpuContext(dnn, memory);
       return {
         ...randomKernels,
@@ -43,6 +44,6 @@ export function createCpuDevice(): Device {
         ...attentionBackwardKernels(ctx),
       } satisfies Kernels;
     },
-    () => dnn[Symbol.dispose](),
-  );
+    dispose: () => dnn[Symbol.dispose](),
+  });
 }

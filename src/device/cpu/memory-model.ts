@@ -2,10 +2,10 @@
 // block of rows at a time. What the other kernels hold is bounded by a chunk of rows and small beside a model.
 import { bytesOf } from "../../base/dtype.ts";
 import { elementCount } from "../../base/shape.ts";
-import { IDLE_FLOOR } from "../allocator.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
+import { IDLE_FLOOR } from "../host/allocator.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
-import type { DeviceModel } from "../null/null-device.ts";
+import type { MemoryModel } from "../memory-model.ts";
 import { isFast } from "./context.ts";
 import { SMALLEST_PACKED } from "./products.ts";
 import { SHORTEST_TABLE_SPAN, wideRows } from "./quantized-weight.ts";
@@ -20,7 +20,7 @@ function wideBytes(x: Operand, { dtype, shape, packed, scale }: LinearWeight): n
   return elements * (bytesOf(compute) + (scale && span < SHORTEST_TABLE_SPAN ? bytesOf("f32") : 0));
 }
 
-export const cpuMemoryModel: DeviceModel = {
+export const cpuMemoryModel: MemoryModel = {
   idleBytes: IDLE_FLOOR,
   // Blocked layouts pad to whole blocks, which the published widths are multiples of.
   packedBytes: ({ dtype, shape }) =>

@@ -2,6 +2,7 @@
 import { elementCount } from "../../base/shape.ts";
 import type { Layout, OneDnnType, PostOperation, TensorDescription } from "../../ffi/onednn-operations.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
+import { hostBlock } from "../host/host-views.ts";
 import type { Epilogue, Kernels, LinearWeight, Operand, PackedWeight } from "../kernels.ts";
 import { asFloat32, cast, converted, float32Result } from "./cast.ts";
 import { addressOf, type CpuContext, isFast, slice, tensor, turnedStrides } from "./context.ts";
@@ -234,7 +235,7 @@ const matrixOf = (x: Operand): Factor => ({
 
 function packedFactor(packed: PackedWeight, [outputs, inputs]: readonly [number, number]): Factor {
   const { layout, dtype } = packed.layout as PackedLayout;
-  return { address: packed.block.address!, tensor: { dtype, dims: [inputs, outputs], strides: layout } };
+  return { address: hostBlock(packed.block).address, tensor: { dtype, dims: [inputs, outputs], strides: layout } };
 }
 
 /** Whether a packed weight can be used as it is for this many rows; the layout was chosen for some other number. */
@@ -355,7 +356,7 @@ function unpackWeight(ctx: CpuContext, packed: PackedWeight, out: Operand): void
     kind: "reorder",
     tensors: { source: { dtype, dims, strides: layout }, target: { dtype, dims, strides: [1, inputs] } },
   });
-  ctx.run(reorder, { source: packed.block.address!, target: addressOf(out) });
+  ctx.run(reorder, { source: hostBlock(packed.block).address, target: addressOf(out) });
 }
 
 export const productKernels = (ctx: CpuContext) =>

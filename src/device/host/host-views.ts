@@ -4,14 +4,16 @@ import { KinoraError } from "../../base/errors.ts";
 import { typedArray } from "../../base/float-formats.ts";
 import { elementCount } from "../../base/shape.ts";
 import type { Address } from "../../ffi/host-memory.ts";
+import type { Block } from "../device.ts";
 import type { Operand } from "../kernels.ts";
+import { HostBlock } from "./allocator.ts";
 
 export type HostView = ReturnType<typeof typedArray>;
 
-/** What is there on devices with host memory. */
-function present<T>(inHostMemory: T | undefined): T {
-  if (inHostMemory !== undefined) return inHostMemory;
-  throw new KinoraError("kernel.no-host-memory", "an operand's block is not in host memory");
+/** A block as its memory. Throws `kernel.no-host-memory` for a block of a device without it. */
+export function hostBlock(block: Block): HostBlock {
+  if (block instanceof HostBlock) return block;
+  throw new KinoraError("kernel.no-host-memory", "a block of a device without host memory was given to one with it");
 }
 
 /** The number of elements, which must lie in the block. */
@@ -29,7 +31,7 @@ function countWithin({ block, offset, dtype, shape }: Operand): number {
 
 /** An operand's elements, narrow floats as their bit patterns. */
 export function view(operand: Operand): HostView {
-  const bytes = present(operand.block.bytes);
+  const bytes = hostBlock(operand.block).bytes;
   return typedArray(operand.dtype, bytes.buffer, bytes.byteOffset + operand.offset, countWithin(operand));
 }
 
@@ -56,5 +58,5 @@ export const u16View = (operand: Operand): Uint16Array => {
 /** Where an operand's first element lies, for a foreign function. */
 export function operandAddress(operand: Operand): Address {
   countWithin(operand);
-  return (present(operand.block.address) + operand.offset) as Address;
+  return (hostBlock(operand.block).address + operand.offset) as Address;
 }

@@ -3,8 +3,10 @@
 import { KinoraError } from "../../base/errors.ts";
 import { type AnyKernel, checkedKernels, type KernelName, kernelNames } from "../check-operands.ts";
 import type { Block, Device, MemoryCategory } from "../device.ts";
-import type { Kernels, Operand } from "../kernels.ts";
+import type { Kernels } from "../kernels.ts";
 import { MemoryCounter } from "../memory-counter.ts";
+import type { MemoryModel } from "../memory-model.ts";
+import { synchronousWork } from "../synchronous.ts";
 import { type KernelCost, kernelCost, operandsOf } from "./kernel-costs.ts";
 
 export interface CallCount extends KernelCost {
@@ -43,16 +45,6 @@ export class KernelCounters {
   reset(): void {
     this.#byKernel.clear();
   }
-}
-
-/** What another device needs beyond its operands, for plans that must match that device. */
-export interface DeviceModel {
-  /** Bytes a kernel holds while it runs. */
-  readonly workspace?: { readonly [K in keyof Kernels]?: (...args: Parameters<Kernels[K]>) => number };
-  /** Freed memory that the device keeps for reuse, at most. */
-  readonly idleBytes?: number;
-  /** Bytes of the device's own form of a weight, or undefined where it keeps it plain. */
-  packedBytes?(plain: Operand, rows?: number): number | undefined;
 }
 
 export interface NullDevice extends Device {
@@ -115,7 +107,7 @@ function inside(block: Block, offset: number, bytes: number): void {
 }
 
 /** A device without memory or arithmetic. `model` makes it count what another device would need beside the operands. */
-export function createNullDevice(model: DeviceModel = {}): NullDevice {
+export function createNullDevice(model: MemoryModel = {}): NullDevice {
   const memory = new MemoryCounter();
   const resident = new MemoryCounter();
   const counters = new KernelCounters();
@@ -157,6 +149,8 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
 
   return {
     name: "null",
+    computes: false,
+    productTypes: ["f32", "bf16"],
     counters,
     kernels: checkedKernels({
       ...counting,
@@ -182,8 +176,9 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
       }
       ours.category = category;
     },
-    mapHost: (_address, bytes) => new NullBlock(bytes, "weights", { mapped: true }),
-    upload: (target, offset, source) => inside(target, offset, source.byteLength),
+    mapHost: (_address, bytes) =>
+      model.mapsHost === false ? undefined : new NullBlock(bytes, "weights", { mapped: true }),
+    ...synchronousWork((target, offset, source) => inside(target, offset, source.byteLength)),
     async download(source, offset, bytes) {
       inside(source, offset, bytes);
       return new Uint8Array(bytes);
@@ -192,7 +187,6 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
       inside(source, sourceOffset, bytes);
       inside(target, targetOffset, bytes);
     },
-    synchronize: async () => {},
     trim() {},
     memory: () => memory.report(),
     resident() {
@@ -205,6 +199,7 @@ export function createNullDevice(model: DeviceModel = {}): NullDevice {
       memory.resetPeak();
       resident.resetPeak();
     },
+    capacity: () => ({ total: Number.POSITIVE_INFINITY, free: Number.POSITIVE_INFINITY }),
     [Symbol.dispose]() {},
   };
 }

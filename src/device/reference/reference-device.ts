@@ -26,5 +26,5 @@ const kernels = {
 } satisfies Kernels;
 
 export function createReferenceDevice(): Device {
-  return createHostDevice("reference", () => kernels);
+  return createHostDevice({ name: "reference", productTypes: ["f32"], kernels: () => kernels });
 }

@@ -10,6 +10,7 @@ import { type DatasetConfig, type DatasetSection, folderConfig, readDatasetConfi
 import { bundledFolder } from "../../models/wan/bundled.ts";
 import { type FileChoices, settledBoundary } from "../../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
+import type { DeviceChoice } from "../../protocol/devices.ts";
 import { findModel, modelMedia } from "../../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema } from "../../protocol/train-config.ts";
 import { checkKeys, refuseValues } from "./mistakes.ts";
@@ -33,7 +34,7 @@ export interface SettledConfig {
   /** Words about the files read: rounded frames, options without effect. */
   notes: string[];
   /** Which device was asked for. */
-  device: "auto" | "cpu" | "reference";
+  device: DeviceChoice;
 }
 
 /** `optimizer.learning_rate=2e-4` of the command line. */

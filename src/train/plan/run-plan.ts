@@ -3,8 +3,8 @@
 import { bucketsOf } from "../../dataset/batches.ts";
 import { estimateTokens } from "../../dataset/caption/caption-text.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
-import { cpuMemoryModel } from "../../device/cpu/memory-model.ts";
 import type { MemoryCategory } from "../../device/device.ts";
+import type { MemoryModel } from "../../device/memory-model.ts";
 import { createNullDevice, type NullDevice } from "../../device/null/null-device.ts";
 import { type CheckpointSearch, searchCheckpoint } from "../../models/wan/checkpoint-files.ts";
 import { latentSize } from "../../models/wan/geometry.ts";
@@ -123,10 +123,10 @@ export function assumedDit({ dit }: TrainSettings["model"]): DitSource {
 }
 
 /**
- * Plans a run. Files of the dataset are looked into; checkpoints that are missing are assumed to be the official ones.
+ * Plans a run on the device whose memory model is given. Files of the dataset are looked into; checkpoints that are missing are assumed to be the official ones.
  * Throws as {@link planItems} does, and `checkpoint.wrong-model`.
  */
-export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunEvent, RunPlan> {
+export async function* planRun(settings: TrainSettings, memory: MemoryModel): AsyncGenerator<PlanRunEvent, RunPlan> {
   const { items } = yield* planItems(settings);
   const files = searchCheckpoint(settings.model, settings.files);
   const assumed: string[] = [];
@@ -134,7 +134,7 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
   const path = files.paths[expert];
   if (path === undefined) assumed.push("the transformer is taken to be the official float32 file");
   const source = path === undefined ? assumedDit(settings.model) : openDitFile(path, settings.model);
-  const device = createNullDevice(cpuMemoryModel);
+  const device = createNullDevice(memory);
   using dropout = new LoraDropout(device, settings.lora.dropout);
   dropout.begin(0n);
   using model = openExpert(device, settings, expert, source, { train: true, dropout });
@@ -161,8 +161,8 @@ export async function* planRun(settings: TrainSettings): AsyncGenerator<PlanRunE
   };
   const all = [...items.train, ...items.heldOut];
   const phases = [
-    planLatents(settings, files, all, assumed),
-    planTexts(settings, files, [...captionTexts(settings, all), ...previewTexts(settings)], assumed),
+    planLatents(settings, memory, files, all, assumed),
+    planTexts(settings, memory, files, [...captionTexts(settings, all), ...previewTexts(settings)], assumed),
     training,
     await planPreviews(device, settings, files, model),
   ].flatMap((phase) => phase ?? []);
@@ -236,6 +236,7 @@ async function planUpdate(device: NullDevice, settings: TrainSettings, model: Tr
 /** Encoding every item. The autoencoder's memory does not grow with a clip's length after its third chunk. */
 function planLatents(
   settings: TrainSettings,
+  memory: MemoryModel,
   files: CheckpointSearch,
   items: readonly DatasetItem[],
   assumed: string[],
@@ -245,7 +246,7 @@ function planLatents(
     assumed.push("the autoencoder is not there: caching latents is not counted");
     return undefined;
   }
-  const device = createNullDevice(cpuMemoryModel);
+  const device = createNullDevice(memory);
   using vae = loadVae(device, path, { dtype: settings.vaeDtype, half: "encoder" });
   let total = none;
   for (const { bucket, items: members } of bucketsOf(items.map((item) => ({ ...item, repeats: 1 })))) {
@@ -269,6 +270,7 @@ function planLatents(
 
 function planTexts(
   settings: TrainSettings,
+  memory: MemoryModel,
   files: CheckpointSearch,
   given: readonly string[],
   assumed: string[],
@@ -278,7 +280,7 @@ function planTexts(
     assumed.push("the text encoder is not there: caching texts is not counted");
     return undefined;
   }
-  const device = createNullDevice(cpuMemoryModel);
+  const device = createNullDevice(memory);
   using encoder = loadTextEncoder(device, path, { dtype: settings.textDtype });
   const { textLength } = settings.model.dit;
   // The longest text decides the memory; texts of one length cost the same.

@@ -78,7 +78,7 @@ export class Bench {
   constructor(device: Device, calls: Map<KernelName, number>) {
     this.device = device;
     this.kernels = counting(device.kernels, calls);
-    this.computes = device.name !== "null";
+    this.computes = device.computes;
     this.#liveBefore = device.memory().live;
   }
 

@@ -5,7 +5,7 @@ import { tileRows } from "../../../src/device/cpu/attention.ts";
 import type { Operand } from "../../../src/device/kernels.ts";
 import { openCpu, Pair } from "./pair.ts";
 
-const { device, reason } = openCpu();
+const { device, reason } = await openCpu();
 
 function check(
   pair: Pair,

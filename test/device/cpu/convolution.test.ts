@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { openCpu, Pair } from "./pair.ts";
 
-const { device, reason } = openCpu();
+const { device, reason } = await openCpu();
 
 describe.skipIf(!device)(`convolution of the cpu device ${reason}`, () => {
   test("forward and gradients", () => {

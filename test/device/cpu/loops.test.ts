@@ -4,9 +4,10 @@ import { describe, expect, test } from "vitest";
 import type { DType } from "../../../src/base/dtype.ts";
 import { elementCount, rowMajorStrides } from "../../../src/base/shape.ts";
 import { copyAxes } from "../../../src/device/cpu/strided-copy.ts";
-import { openCpu, Pair } from "./pair.ts";
+import { f32View } from "../../../src/device/host/host-views.ts";
+import { bytesIn, openCpu, Pair } from "./pair.ts";
 
-const { device, reason } = openCpu();
+const { device, reason } = await openCpu();
 
 /** Row-major strides of a shape, its axes then taken in another order. */
 function permutedStrides(shape: readonly number[], order: readonly number[]): number[] {
@@ -43,7 +44,7 @@ describe.skipIf(!device)(`loops of the cpu device ${reason}`, () => {
         });
         pair.cpu.stridedCopy({ operand: source, offset: 0, strides }, window(targets[0]), shape);
         pair.reference.stridedCopy({ operand: source, offset: 0, strides }, window(targets[1]), shape);
-        expect(Buffer.compare(targets[0].block.bytes!, targets[1].block.bytes!)).toBe(0);
+        expect(Buffer.compare(bytesIn(targets[0]), bytesIn(targets[1]))).toBe(0);
       }),
       { numRuns: 200 },
     );
@@ -79,7 +80,7 @@ describe.skipIf(!device)(`loops of the cpu device ${reason}`, () => {
       for (const to of floats) {
         using pair = new Pair(device!, index);
         const wide = pair.random("f32", [70_000], 3);
-        const values = new Float32Array(wide.block.bytes!.buffer, wide.block.bytes!.byteOffset, 70_000);
+        const values = f32View(wide);
         // All magnitudes, subnormals of every format among them, ties, infinities.
         for (let i = 0; i < values.length; i++) values[i] = values[i]! * 2 ** ((i % 60) - 40);
         values.set([0, -0, 448, 464, 480, -57344, 61440, 65504, 65519, 65520, 1e30, Number.POSITIVE_INFINITY]);
@@ -105,7 +106,7 @@ describe.skipIf(!device)(`loops of the cpu device ${reason}`, () => {
         const [scale, expectedScale] = [pair.blank("f32", scaleShape), pair.blank("f32", scaleShape)];
         pair.cpu.quantize(x, data, scale);
         pair.reference.quantize(x, expected, expectedScale);
-        expect(Buffer.compare(data.block.bytes!, expected.block.bytes!)).toBe(0);
+        expect(Buffer.compare(bytesIn(data), bytesIn(expected))).toBe(0);
         expect(pair.distance(scale, expectedScale)).toBe(0);
         const [back, expectedBack] = [pair.blank("f32", x.shape), pair.blank("f32", x.shape)];
         pair.cpu.dequantize(data, scale, back);
@@ -123,7 +124,7 @@ describe.skipIf(!device)(`loops of the cpu device ${reason}`, () => {
     const [p8, other8] = [pair.copy(parameter), pair.copy(parameter)];
     const zeros = (dtype: DType, size = count) => {
       const operand = pair.blank(dtype, [size]);
-      operand.block.bytes!.fill(0);
+      bytesIn(operand).fill(0);
       return operand;
     };
     const moments = [zeros("f32"), zeros("f32"), zeros("f32"), zeros("f32")] as const;
@@ -148,7 +149,7 @@ describe.skipIf(!device)(`loops of the cpu device ${reason}`, () => {
     expect(pair.distance(parameter, other)).toBeLessThan(1e-6);
     expect(pair.distance(moments[1], moments[3])).toBeLessThan(1e-6);
     expect(pair.distance(p8, other8)).toBeLessThan(1e-6);
-    expect(Buffer.compare(ours.m.block.bytes!, theirs.m.block.bytes!)).toBe(0);
-    expect(Buffer.compare(ours.v.block.bytes!, theirs.v.block.bytes!)).toBe(0);
+    expect(Buffer.compare(bytesIn(ours.m), bytesIn(theirs.m))).toBe(0);
+    expect(Buffer.compare(bytesIn(ours.v), bytesIn(theirs.v))).toBe(0);
   });
 });

@@ -5,13 +5,15 @@ import { isKinoraError } from "../../../src/base/errors.ts";
 import { toFloat32 } from "../../../src/base/float-formats.ts";
 import { elementCount } from "../../../src/base/shape.ts";
 import type { Block, Device } from "../../../src/device/device.ts";
+import { f32View, hostBlock } from "../../../src/device/host/host-views.ts";
 import type { Kernels, Operand } from "../../../src/device/kernels.ts";
 import { openDevice } from "../../../src/device/open-device.ts";
+import { createReferenceDevice } from "../../../src/device/reference/reference-device.ts";
 
 /** The cpu device, or why there is none here. */
-export function openCpu(): { device?: Device; reason: string } {
+export async function openCpu(): Promise<{ device?: Device; reason: string }> {
   try {
-    const { device } = openDevice("cpu");
+    const { device } = await openDevice("cpu");
     afterAll(() => device[Symbol.dispose]());
     return { device, reason: "" };
   } catch (error) {
@@ -19,6 +21,9 @@ export function openCpu(): { device?: Device; reason: string } {
     throw error;
   }
 }
+
+/** All bytes of an operand's block. */
+export const bytesIn = ({ block }: Operand): Uint8Array => hostBlock(block).bytes;
 
 export class Pair implements Disposable {
   readonly cpu: Kernels;
@@ -31,7 +36,7 @@ export class Pair implements Disposable {
   constructor(device: Device, seed: number) {
     this.#device = device;
     this.cpu = device.kernels;
-    this.#referenceDevice = openDevice("reference").device;
+    this.#referenceDevice = createReferenceDevice();
     this.reference = this.#referenceDevice.kernels;
     this.#state = seed >>> 0;
   }
@@ -46,14 +51,14 @@ export class Pair implements Disposable {
   blank(dtype: DType, shape: readonly number[]): Operand {
     const block = this.#device.alloc(elementCount(shape) * bytesOf(dtype), "activations");
     this.#blocks.push(block);
-    block.bytes!.fill(0xff);
+    hostBlock(block).bytes.fill(0xff);
     return { block, offset: 0, dtype, shape };
   }
 
   random(dtype: DType, shape: readonly number[], spread = 1): Operand {
     const operand = this.blank(dtype, shape);
     const values = this.blank("f32", shape);
-    const floats = new Float32Array(values.block.bytes!.buffer, values.block.bytes!.byteOffset, elementCount(shape));
+    const floats = f32View(values);
     for (let i = 0; i < floats.length; i++) floats[i] = this.draw() * spread;
     this.reference.cast(values, operand);
     return operand;
@@ -61,12 +66,12 @@ export class Pair implements Disposable {
 
   copy(operand: Operand): Operand {
     const copy = this.blank(operand.dtype, operand.shape);
-    copy.block.bytes!.set(operand.block.bytes!);
+    bytesIn(copy).set(bytesIn(operand));
     return copy;
   }
 
   values(operand: Operand): Float32Array {
-    return toFloat32(operand.block.bytes!.slice(), operand.dtype);
+    return toFloat32(bytesIn(operand).slice(), operand.dtype);
   }
 
   /** ‖a − b‖ / ‖b‖, of elements of at least `typical` size: what cancels to nearly nothing is held to that. */

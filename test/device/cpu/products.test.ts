@@ -6,7 +6,7 @@ import { elementCount } from "../../../src/base/shape.ts";
 import type { Activation, Epilogue, LinearWeight, Operand } from "../../../src/device/kernels.ts";
 import { openCpu, Pair } from "./pair.ts";
 
-const { device, reason } = openCpu();
+const { device, reason } = await openCpu();
 
 const extent = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constantFrom(31, 32, 33, 64, 65, 100, 130));
 const fast = fc.constantFrom<"f32" | "bf16">("f32", "bf16");

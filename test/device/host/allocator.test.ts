@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { HostAllocator, type HostBlock } from "../../src/device/allocator.ts";
-import type { MemoryCategory } from "../../src/device/device.ts";
-import type { Address } from "../../src/ffi/host-memory.ts";
-import { codeOf } from "./support.ts";
+import type { MemoryCategory } from "../../../src/device/device.ts";
+import { HostAllocator, type HostBlock } from "../../../src/device/host/allocator.ts";
+import type { Address } from "../../../src/ffi/host-memory.ts";
+import { codeOf } from "../support.ts";
 
 const MiB = 2 ** 20;
 

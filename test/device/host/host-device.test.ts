@@ -2,16 +2,20 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { bytesOf, type DType } from "../../src/base/dtype.ts";
-import { elementCount } from "../../src/base/shape.ts";
-import type { Device } from "../../src/device/device.ts";
-import { f32View, i32View, operandAddress, u16View, view } from "../../src/device/host/host-views.ts";
-import type { Operand } from "../../src/device/kernels.ts";
-import { createNullDevice } from "../../src/device/null/null-device.ts";
-import { openDevice } from "../../src/device/open-device.ts";
-import { createReferenceDevice } from "../../src/device/reference/reference-device.ts";
-import { type Address, FileMap } from "../../src/ffi/host-memory.ts";
-import { codeOf } from "./support.ts";
+import { bytesOf, type DType } from "../../../src/base/dtype.ts";
+import { KinoraError } from "../../../src/base/errors.ts";
+import { elementCount } from "../../../src/base/shape.ts";
+import type { DeviceDescriptor } from "../../../src/device/descriptor.ts";
+import type { Device } from "../../../src/device/device.ts";
+import { devices } from "../../../src/device/devices.ts";
+import { f32View, hostBlock, i32View, operandAddress, u16View, view } from "../../../src/device/host/host-views.ts";
+import type { Operand } from "../../../src/device/kernels.ts";
+import { createNullDevice } from "../../../src/device/null/null-device.ts";
+import { descriptorOf, openDevice } from "../../../src/device/open-device.ts";
+import { createReferenceDevice } from "../../../src/device/reference/reference-device.ts";
+import { type Address, FileMap } from "../../../src/ffi/host-memory.ts";
+import { deviceChoices } from "../../../src/protocol/devices.ts";
+import { codeOf } from "../support.ts";
 
 let device: Device;
 beforeEach(() => {
@@ -27,32 +31,6 @@ const tensor = (shape: readonly number[], dtype: DType = "f32"): Operand => ({
 });
 
 describe("host device", () => {
-  test("uploads, copies and downloads; a download is a copy", async () => {
-    const [a, b] = [device.alloc(8, "activations"), device.alloc(8, "activations")];
-    device.upload(a, 0, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8));
-    device.copy(a, 2, b, 4, 4);
-    const read = await device.download(b, 4, 4);
-    device.upload(b, 4, new Uint8Array(4));
-    expect([...read]).toEqual([3, 4, 5, 6]);
-    await device.synchronize();
-  });
-
-  test("copies within a block even where the ranges overlap", async () => {
-    const block = device.alloc(6, "activations");
-    device.upload(block, 0, Uint8Array.of(1, 2, 3, 4, 5, 6));
-    device.copy(block, 0, block, 2, 4);
-    expect([...(await device.download(block, 0, 6))]).toEqual([1, 2, 1, 2, 3, 4]);
-  });
-
-  test("ranges are checked", async () => {
-    const block = device.alloc(8, "activations");
-    expect(codeOf(() => device.upload(block, 1, new Uint8Array(8)))).toBe("memory.out-of-range");
-    expect(codeOf(() => device.copy(block, -1, block, 0, 2))).toBe("memory.out-of-range");
-    await expect(device.download(block, 0, 9)).rejects.toMatchObject({ code: "memory.out-of-range" });
-    device.free(block);
-    await expect(device.download(block, 0, 1)).rejects.toMatchObject({ code: "memory.freed" });
-  });
-
   test("a file map is a block, not counted, at any alignment", () => {
     const folder = mkdtempSync(join(tmpdir(), "kinora-"));
     try {
@@ -88,7 +66,7 @@ describe("views of operands", () => {
     expect([...f32View({ ...whole, offset: 8, shape: [1, 2] })]).toEqual([3, 4]);
     expect([...u16View({ ...whole, dtype: "bf16", shape: [2] })]).toEqual([0, 0x3f80]);
     expect(view({ ...whole, dtype: "i64", shape: [2] })).toBeInstanceOf(BigInt64Array);
-    expect(operandAddress({ ...whole, offset: 8, shape: [2] })).toBe(block.address! + 8);
+    expect(operandAddress({ ...whole, offset: 8, shape: [2] })).toBe(hostBlock(block).address + 8);
   });
 
   test("wrong dtypes, ranges and devices are coded errors", () => {
@@ -107,21 +85,60 @@ describe("views of operands", () => {
 });
 
 describe("opening a device", () => {
-  test("by name gives that device", () => {
+  test("by name gives that device", async () => {
     for (const name of ["reference", "null"] as const) {
-      const { device, note } = openDevice(name);
+      const { device, note } = await openDevice(name);
       expect([device.name, note]).toEqual([name, undefined]);
       device[Symbol.dispose]();
     }
   });
 
-  test("auto gives the cpu device, or the reference and the reason", () => {
-    const { device, note } = openDevice("auto");
+  test("another name is an error that names the devices", async () => {
+    await expect(openDevice("gpu")).rejects.toMatchObject({
+      code: "device.unavailable",
+      expected: "auto, cpu, reference",
+    });
+  });
+
+  test("a unit is handed to the descriptor, and auto passes over what does not open", async () => {
+    const opened: (string | undefined)[] = [];
+    const row = (name: string, open: DeviceDescriptor["open"]): DeviceDescriptor => ({
+      ...devices.reference,
+      name,
+      open,
+      probe: async () => ({ usable: name !== "broken", what: "", why: "it broke" }),
+    });
+    const table = {
+      hidden: { ...devices.null, name: "hidden" },
+      broken: row("broken", async () => {
+        throw new KinoraError("device.broken", "it broke");
+      }),
+      working: row("working", async (unit) => {
+        opened.push(unit);
+        return createReferenceDevice();
+      }),
+    };
+    expect(await openDevice("auto", table)).toMatchObject({ note: "no broken device: it broke" });
+    expect(await descriptorOf("auto", table)).toBe(table.working);
+    await openDevice("working:2:x", table);
+    expect(opened).toEqual([undefined, "2:x"]);
+    expect((await openDevice("hidden", table)).device.computes).toBe(false);
+  });
+
+  test("the table, and what a configuration may name, are one", () => {
+    const rows = Object.entries(devices);
+    expect(rows.map(([name, row]) => [name, row.name])).toEqual(rows.map(([name]) => [name, name]));
+    const automatic = rows.flatMap(([name, row]) => (row.automatic ? [name] : []));
+    expect(deviceChoices).toEqual(["auto", ...automatic]);
+  });
+
+  test("auto gives the cpu device, or the reference and the reason", async () => {
+    const { device, note } = await openDevice("auto");
     if (device.name === "cpu") expect(note).toBeUndefined();
     else {
       expect(device.name).toBe("reference");
       expect(note).toMatch(/^no cpu device: /);
-      expect(codeOf(() => openDevice("cpu"))).not.toBe("no error");
+      await expect(openDevice("cpu")).rejects.toMatchObject({ code: expect.stringMatching(/^device\./) });
     }
     device[Symbol.dispose]();
   });

@@ -9,10 +9,10 @@
 //   working set warm (the 256 MiB are for sizes that are not in use at the peak), yet the process never holds more than
 //   it really used lately, and 256 MiB.
 // Weights and optimizer states come and go with phases of a program, not with its steps: they go straight back.
-import { KinoraError } from "../base/errors.ts";
-import { type Address, releaseMemory, reserveMemory, viewBytes } from "../ffi/host-memory.ts";
-import type { Block, MemoryCategory, MemoryReport } from "./device.ts";
-import { MemoryCounter } from "./memory-counter.ts";
+import { KinoraError } from "../../base/errors.ts";
+import { type Address, releaseMemory, reserveMemory, viewBytes } from "../../ffi/host-memory.ts";
+import type { Block, MemoryCategory, MemoryReport } from "../device.ts";
+import { MemoryCounter } from "../memory-counter.ts";
 
 const SMALLEST_SLOT = 64;
 const LARGEST_SLOT = 16 * 1024;
