@@ -1,8 +1,10 @@
 // npm run bench:samples [-- --rounds N]: what making a training sample costs the host, in plain loops (as it was done
 // once) and by kernels; on the cpu device, where the kernels run on the same cores, and on the null device, which shows
 // what is left for the host beside a device of its own.
+
 import { parseArgs } from "node:util";
 import { philoxNormals } from "../src/base/rng/philox-rng.ts";
+import { elementCount } from "../src/base/shape.ts";
 import type { Device } from "../src/device/device.ts";
 import { createNullDevice } from "../src/device/null/null-device.ts";
 import { openDevice } from "../src/device/open-device.ts";
@@ -62,7 +64,7 @@ function median(run: () => void): number {
   return times[Math.floor(rounds / 2)]!;
 }
 
-const { device } = openDevice("auto");
+const { device } = await openDevice("auto");
 const nothing = createNullDevice();
 console.log(`milliseconds a sample, median of ${rounds} rounds\n`);
 console.log("| sample | loops on the host | kernels, cpu device | of them normal | host beside another device |");
@@ -75,7 +77,7 @@ for (const [name, width, height, frames] of [
 ] as const) {
   const model = wanModels[name];
   const { shape } = latentSize(model, { width, height, frames });
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = elementCount(shape);
   const conditioned = model.image === "channels";
   const clean = new Float32Array(count).fill(0.5);
   const loops = median(() => byLoops(device, clean, conditioned ? clean : undefined, shape));

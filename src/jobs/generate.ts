@@ -1,7 +1,6 @@
 // Makes films: what was asked becomes runs of the pipeline, on a device that is opened here, with names for what has none.
 import type { z } from "zod";
 import { isKinoraError, KinoraError } from "../base/errors.ts";
-import type { DeviceName } from "../device/device.ts";
 import { type OpenedDevice, openDevice } from "../device/open-device.ts";
 import { HashCache } from "../io/content-hash.ts";
 import { writePng } from "../io/image/write.ts";
@@ -26,7 +25,7 @@ export const generateJob = job(generateContract, async function* (request, conte
   const hashes = new HashCache(context.cacheFolder);
   const { films, notes, repeats } = await settle(request, hashes);
   for (const text of notes) yield { type: "note", text };
-  const opened = openAsked(request.device, request.resume ? repeats?.device : undefined);
+  const opened = await openAsked(request.device, request.resume ? repeats?.device : undefined);
   using device = opened.device;
   if (opened.note) yield { type: "note", text: opened.note };
   const videos: Video[] = [];
@@ -90,9 +89,9 @@ function nameOf(out: string | undefined, n: number, { model, prompt }: FilmReque
 }
 
 /** The device that was asked for, else the one the run that goes on was begun on. Throws `device.unavailable`. */
-function openAsked(asked: string | undefined, begunOn: string | undefined): OpenedDevice {
+async function openAsked(asked: string | undefined, begunOn: string | undefined): Promise<OpenedDevice> {
   try {
-    return openDevice((asked ?? begunOn ?? "auto") as DeviceName | "auto");
+    return await openDevice(asked ?? begunOn ?? "auto");
   } catch (error) {
     if (asked !== undefined || begunOn === undefined || !isKinoraError(error)) throw error;
     throw new KinoraError(error.code, `the run was begun on device ${begunOn}: ${error.message}`, {

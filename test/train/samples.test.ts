@@ -16,8 +16,8 @@ import { draws } from "../support/drawn-weights.ts";
 const shape = [2, 3, 2, 2] as const;
 const plane = 4;
 
-describe.each(["auto", "reference"] as const)("on the %s device", (name) => {
-  const { device } = openDevice(name);
+describe.each(["auto", "reference"] as const)("on the %s device", async (name) => {
+  const { device } = await openDevice(name);
   const next = draws(3);
   const values = () => Float32Array.from({ length: 24 }, next);
   const sample = (sigma: number, more: Partial<TrainingSample> = {}): TrainingSample & { text: Tensor } => ({
