@@ -3,6 +3,7 @@
 import { lstatSync, realpathSync } from "node:fs";
 import { isAbsolute, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import { nameProblem, type Platform } from "../base/platform.ts";
 
 /** How a refusal reads. */
 export interface InsideWords {
@@ -13,24 +14,11 @@ export interface InsideWords {
   hint?: string;
 }
 
-/** Names that Windows keeps for devices, with any ending. */
-const reserved = /^(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\.|$)/i;
-
-/** What makes `name` no plain name of a file on Windows; undefined where nothing does. */
-export function windowsNameFault(name: string): string | undefined {
-  if (reserved.test(name)) return "is a name that Windows keeps for a device";
-  if (/[. ]$/.test(name)) return "ends in a dot or a space";
-  // A colon would name a stream of a file.
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are among what Windows refuses
-  if (/[\u0000-\u001f<>:"|?*]/.test(name)) return "has a character that Windows does not allow in names";
-  return undefined;
-}
-
 /**
  * What is wrong with `path` as a relative path with forward slashes that goes down only; undefined where nothing is.
  * Sets and states travel between systems, so that a drive letter or a backslash is refused everywhere.
  */
-export function relativePathFault(path: string, platform: NodeJS.Platform = process.platform): string | undefined {
+export function relativePathFault(path: string, platform: Platform = process.platform): string | undefined {
   if (path === "") return "is empty";
   if (path.includes("\0")) return "holds a zero byte";
   if (path.includes("\\")) return "has a backslash";
@@ -38,8 +26,8 @@ export function relativePathFault(path: string, platform: NodeJS.Platform = proc
   for (const name of path.split("/")) {
     if (name === "..") return "leads out of the folder";
     if (name === "" || name === ".") return "has an empty part";
-    const fault = platform === "win32" ? windowsNameFault(name) : undefined;
-    if (fault) return fault;
+    const problem = platform === "win32" ? nameProblem(name) : undefined;
+    if (problem !== undefined) return `has a part that Windows does not take: ${problem}`;
   }
   return undefined;
 }
@@ -87,9 +75,4 @@ export function insideFolder(folder: string, path: string, words: InsideWords): 
     expected: `a path inside ${folder}`,
     ...(words.hint ? { hint: words.hint } : {}),
   });
-}
-
-/** Equal for names that some file system takes for one: letters of both cases, composed and decomposed. */
-export function nameKey(name: string): string {
-  return name.normalize("NFC").toLowerCase();
 }
