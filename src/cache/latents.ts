@@ -47,6 +47,7 @@ export async function* cacheLatents(
     if (!missing.has(key) && !store.has("latents", key)) missing.set(key, item);
     yield { type: "looked", kind: "latents", done: ++seen, of: items.length };
   }
+  await options.hashes.save();
   const reused = new Set(keys.values()).size - missing.size;
   yield { type: "cached", kind: "latents", done: 0, of: missing.size, reused, name: "" };
   if (missing.size === 0) return keys;

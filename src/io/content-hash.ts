@@ -1,14 +1,16 @@
 // What a file holds, as a hash; computed once and remembered for as long as the file's size and time stay the same.
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readFile, realpath, stat } from "node:fs/promises";
+import { realpath, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join, resolve } from "node:path";
+import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { finished } from "../base/generators.ts";
 import { cacheFolderOf } from "../base/platform.ts";
 import { makeFolder, writeFileAtomic } from "./atomic.ts";
 import { fileError } from "./files.ts";
+import { readBack } from "./read-back.ts";
 import { readIndex } from "./sharded.ts";
 import { findModels } from "./tensor-source.ts";
 
@@ -21,23 +23,30 @@ export interface HashProgress {
   bytesTotal: number;
 }
 
-interface Entry {
-  size: number;
-  /** Nanoseconds, decimal. */
-  modified: string;
-  hash: ContentHash;
-}
+const hashSchema = z.string().regex(/^[0-9a-f]{64}$/) as unknown as z.ZodType<ContentHash>;
 
-interface Remembered {
-  version: 1;
+const entrySchema = z.object({
+  size: z.int().min(0),
+  /** Nanoseconds, decimal. */
+  modified: z.string(),
+  /** Of the file itself: another file of the same size and time, moved to its place, has another. Decimal. */
+  inode: z.string(),
+  hash: hashSchema,
+});
+
+const rememberedSchema = z.object({
+  version: z.literal(2),
   /** By real path, the longest unused first. */
-  files: Record<string, Entry>;
+  files: z.record(z.string(), entrySchema),
   /** Where content was last seen: a path as `hash` takes it. */
-  places: Record<string, string>;
-}
+  places: z.record(z.string(), z.string()),
+});
+type Remembered = z.infer<typeof rememberedSchema>;
 
 /** Entries beyond this are forgotten, the longest unused first. */
 const KEPT = 2000;
+/** Hashes of many small files are not written after each of them. */
+const SAVE_EVERY = { milliseconds: 2000, bytes: 64 * 2 ** 20 };
 /** Bytes between two reports. */
 const REPORT = 256 * 2 ** 20;
 
@@ -69,26 +78,31 @@ async function filesOf(path: string): Promise<string[]> {
 /** Hashes of one user's files, kept in one small file. Two processes may use it at once: the later one wins. */
 export class HashCache {
   readonly #path: string;
-  #remembered: Remembered | undefined;
+  readonly #kept: number;
+  #remembered: Promise<Remembered> | undefined;
   #changed = false;
+  #saved = Number.NEGATIVE_INFINITY;
+  #hashedSince = 0;
 
   /** @param folder where the file lies; made where it is missing */
-  constructor(folder: string) {
+  constructor(folder: string, { kept = KEPT }: { kept?: number } = {}) {
     this.#path = join(folder, "content-hashes.json");
+    this.#kept = kept;
   }
 
   /**
-   * The content hash of a file, an index of shards or a folder with one model; progress while it is computed.
+   * The content hash of a file, an index of shards or a folder with one model; progress while it is computed. `anew`
+   * reads the files whatever is remembered. What was learnt of small files in the last seconds is kept by `save`.
    * Throws `io.*` and `shards.*`.
    */
-  async *hash(path: string): AsyncGenerator<HashProgress, ContentHash> {
+  async *hash(path: string, how?: "anew"): AsyncGenerator<HashProgress, ContentHash> {
     const files = await filesOf(path);
     const sizes = await Promise.all(files.map(async (file) => (await stat(file)).size));
     const bytesTotal = sizes.reduce((sum, size) => sum + size, 0);
     const hashes: ContentHash[] = [];
     let before = 0;
     for (const [i, file] of files.entries()) {
-      for await (const step of this.#hashFile(file)) {
+      for await (const step of this.#hashFile(file, how)) {
         if (typeof step === "string") hashes.push(step);
         else yield { path, bytesDone: before + step.done, bytesTotal };
       }
@@ -102,7 +116,8 @@ export class HashCache {
       places[whole] = place;
       this.#changed = true;
     }
-    await this.#save();
+    const { milliseconds, bytes } = SAVE_EVERY;
+    if (performance.now() - this.#saved > milliseconds || this.#hashedSince > bytes) await this.save();
     return whole;
   }
 
@@ -118,13 +133,15 @@ export class HashCache {
     }
   }
 
-  async *#hashFile(file: string): AsyncGenerator<{ done: number } | ContentHash> {
+  async *#hashFile(file: string, how: "anew" | undefined): AsyncGenerator<{ done: number } | ContentHash> {
     const { files } = await this.#load();
     const real = await realpath(file);
-    const { size, mtimeNs } = await stat(real, { bigint: true });
-    const modified = String(mtimeNs);
-    const known = files[real];
-    if (known && known.size === Number(size) && known.modified === modified) {
+    const found = await stat(real, { bigint: true });
+    // Reading a pipe would wait for its writer for ever.
+    if (!found.isFile()) throw new KinoraError("io.not-a-file", `${file} is no plain file`);
+    const [size, modified, inode] = [Number(found.size), String(found.mtimeNs), String(found.ino)];
+    const known = how === "anew" ? undefined : files[real];
+    if (known && known.size === size && known.modified === modified && known.inode === inode) {
       yield known.hash;
       return;
     }
@@ -144,40 +161,36 @@ export class HashCache {
     }
     const hash = sum.digest("hex") as ContentHash;
     delete files[real];
-    files[real] = { size: Number(size), modified, hash };
+    files[real] = { size, modified, inode, hash };
+    this.#hashedSince += size;
     this.#changed = true;
     yield hash;
   }
 
-  async #load(): Promise<Remembered> {
-    if (this.#remembered) return this.#remembered;
-    let found: Partial<Remembered> = {};
-    try {
-      found = JSON.parse(await readFile(this.#path, "utf8")) as Partial<Remembered>;
-    } catch {
-      // None yet, or unreadable: everything in it can be computed again.
-    }
-    const usable = found?.version === 1;
-    this.#remembered = {
-      version: 1,
-      files: usable ? (found.files ?? {}) : {},
-      places: usable ? (found.places ?? {}) : {},
-    };
+  #load(): Promise<Remembered> {
+    this.#remembered ??= readBack(this.#path, rememberedSchema).then(
+      // None yet, or damaged: everything in it can be computed again.
+      (found) => (found.state === "read" ? found.value : { version: 2, files: {}, places: {} }),
+      () => ({ version: 2, files: {}, places: {} }),
+    );
     return this.#remembered;
   }
 
-  async #save(): Promise<void> {
+  /** Keeps what was learnt. */
+  async save(): Promise<void> {
     if (!this.#changed || !this.#remembered) return;
-    const { files, places } = this.#remembered;
-    const newest = <T>(all: Record<string, T>) => Object.fromEntries(Object.entries(all).slice(-KEPT));
-    const kept: Remembered = { version: 1, files: newest(files), places: newest(places) };
+    this.#changed = false;
+    const { files, places } = await this.#remembered;
+    const newest = <T>(all: Record<string, T>) => Object.fromEntries(Object.entries(all).slice(-this.#kept));
+    const kept: Remembered = { version: 2, files: newest(files), places: newest(places) };
     try {
       await makeFolder(dirname(this.#path));
       await writeFileAtomic(this.#path, JSON.stringify(kept));
-      this.#changed = false;
     } catch {
       // A home that cannot be written to costs time at the next run, nothing else.
     }
+    this.#saved = performance.now();
+    this.#hashedSince = 0;
   }
 }
 

@@ -1,6 +1,6 @@
 // A file that only one process at a time holds. A lock whose process is gone is taken over.
 import { randomBytes } from "node:crypto";
-import { constants, copyFileSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, linkSync, lstatSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { KinoraError } from "../base/errors.ts";
 import { isRunning, refusesLinks } from "../base/platform.ts";
@@ -25,9 +25,24 @@ export interface LockedWords {
 /** Locks that this process holds. */
 const held = new Set<string>();
 
+/** A lock is a few words. */
+const MOST_BYTES = 4096;
+
+/** Undefined for one that is missing, half written or not a lock of ours. Throws `io.not-a-file` for what is no file. */
 function readHolder(path: string): Holder | undefined {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (!found) return undefined;
+  // Reading a pipe would wait for its writer for ever.
+  if (!found.isFile())
+    throw new KinoraError("io.not-a-file", `${path} is no plain file, so that it cannot serve as a lock`, {
+      hint: "remove it",
+    });
+  if (found.size > MOST_BYTES) return undefined;
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as Holder;
+    const holder = JSON.parse(readFileSync(path, "utf8")) as Partial<Holder> | null;
+    const { pid, host, token, since } = holder ?? {};
+    if (!Number.isSafeInteger(pid) || pid! <= 0) return undefined;
+    return [host, token, since].every((text) => typeof text === "string") ? (holder as Holder) : undefined;
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
 // Opens files so that whatever is wrong with one reads the same everywhere: coded, and naming the file.
-import { statSync } from "node:fs";
+import { constants, statSync } from "node:fs";
+import { open } from "node:fs/promises";
 import { KinoraError } from "../base/errors.ts";
 import { FileMap } from "../ffi/host-memory.ts";
 
@@ -9,6 +10,8 @@ const codes: Record<string, readonly [code: string, what: string, hint: string]>
   ENOTDIR: ["io.not-found", "there is no such file or folder", "check the path"],
   EACCES: ["io.no-permission", "permission was denied", "this user may not read it"],
   EPERM: ["io.no-permission", "permission was denied", "this user may not read it"],
+  // A socket.
+  ENXIO: ["io.not-a-file", "it is no plain file", "name a file"],
 };
 
 /** The coded error for a failure of the file system; other errors come back as they are. */
@@ -59,5 +62,27 @@ export function naming<T>(path: string, work: () => T): T {
     return work();
   } catch (error) {
     throw inFile(error, path);
+  }
+}
+
+/**
+ * A whole file, at most `limit` bytes of it. A pipe or device is refused without waiting for its other end.
+ * Throws `io.not-found`, `io.no-permission`, `io.not-a-file`, `io.too-large`.
+ */
+export async function readPlainFile(path: string, limit: number): Promise<Buffer> {
+  try {
+    // Windows has no such flag, and no pipes among its files.
+    await using file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    const found = await file.stat();
+    if (!found.isFile())
+      throw new KinoraError("io.not-a-file", `${path} is ${found.isDirectory() ? "a folder" : "a pipe or a device"}`);
+    if (found.size > limit)
+      throw new KinoraError("io.too-large", `${path} is too large`, {
+        expected: `at most ${limit} bytes`,
+        actual: `${found.size}`,
+      });
+    return await file.readFile();
+  } catch (error) {
+    throw fileError(error, path);
   }
 }

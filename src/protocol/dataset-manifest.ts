@@ -6,8 +6,17 @@ import { measureNames } from "./prepare-config.ts";
 /** Raised when a reader of the old form would misunderstand the new one. */
 export const manifestVersion = 1;
 
-const rect = z.strictObject({ x: z.number(), y: z.number(), width: z.number(), height: z.number() });
-const size = z.strictObject({ width: z.int(), height: z.int() });
+/** Pixels of a side, seconds of a film, frames of an item: beyond these it is no picture or film of this world. */
+const mostPixels = 1_000_000;
+const seconds = z.number().min(0).max(1e9);
+const frames = z.int().min(0).max(1e7);
+const side = z.int().min(1).max(mostPixels);
+
+/** May lie on fractions of pixels, and by rounding a little outside. */
+const offset = z.number().min(-1).max(mostPixels);
+const extent = z.number().positive().max(mostPixels);
+const rect = z.strictObject({ x: offset, y: offset, width: extent, height: extent });
+const size = z.strictObject({ width: side, height: side });
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** Relative to the manifest's folder with forward slashes, or absolute where there is no relative way. */
 const path = z.string().min(1);
@@ -32,18 +41,18 @@ export type Reason = z.infer<typeof reasonSchema>;
 export const sourceSchema = z.strictObject({
   path,
   kind: z.enum(["video", "image"]),
-  bytes: z.int(),
+  bytes: z.int().min(0),
   /** Of the whole file's content; absent where it could not be read. */
   sha256: sha256.optional(),
-  width: z.int().optional(),
-  height: z.int().optional(),
+  width: side.optional(),
+  height: side.optional(),
   /** Films only: frames a second as the header tells, seconds, codec, colour. */
-  fps: z.number().optional(),
-  duration: z.number().optional(),
+  fps: z.number().min(0).optional(),
+  duration: seconds.optional(),
   codec: z.string().optional(),
   color: z.string().optional(),
   /** Decoding errors that were survived. */
-  damage: z.int().optional(),
+  damage: z.int().min(0).optional(),
   /** Why nothing was taken from it. */
   problem: reasonSchema.optional(),
 });
@@ -51,17 +60,17 @@ export type ManifestSource = z.infer<typeof sourceSchema>;
 
 export const itemSchema = z.strictObject({
   /** Stable name: the file's name without ending. */
-  id: z.string(),
+  id: z.string().min(1),
   kind: z.enum(["video", "image"]),
   /** Index into `sources`. */
-  source: z.int(),
+  source: z.int().min(0),
   /** Seconds in the source; 0 and 0 for pictures. `out` is the end of the last frame. */
-  in: z.number(),
-  out: z.number(),
+  in: seconds,
+  out: seconds,
   /** Frames at the set's rate; 1 for pictures. */
-  frames: z.int(),
+  frames,
   /** Counts the scenes of a film, from 0. */
-  scene: z.int().optional(),
+  scene: z.int().min(0).optional(),
   /** The part of the source that was kept, in its pixels as shown (upright, square pixels). */
   crop: rect.optional(),
   /** The picture without black bars, in the same pixels; absent where there are none. */
@@ -77,7 +86,7 @@ export const itemSchema = z.strictObject({
   reasons: z.array(reasonSchema),
   /** The written file; absent for dropped items and with `in_place`. */
   file: path.optional(),
-  bytes: z.int().optional(),
+  bytes: z.int().min(0).optional(),
   sha256: sha256.optional(),
   /** The caption found beside the source. */
   caption: path.optional(),
@@ -88,8 +97,8 @@ export const datasetManifestSchema = z.strictObject({
   kind: z.literal("kinora.dataset"),
   version: z.literal(manifestVersion),
   model: modelNameSchema,
-  fps: z.number(),
-  sizeMultiple: z.int(),
+  fps: z.number().positive().max(1000),
+  sizeMultiple: z.int().min(1).max(1024),
   /** True where the items' frames are still in the sources. */
   inPlace: z.boolean(),
   /** The settings as they were used, defaults filled in. */

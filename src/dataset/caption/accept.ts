@@ -44,7 +44,7 @@ async function exists(path: string): Promise<boolean> {
 export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<AcceptEvent> {
   const { folder, overwrite } = settings;
   const { items } = await readCaptionFolder(folder, settings);
-  const triggers = triggersOf(readJournal(folder));
+  const triggers = triggersOf(await readJournal(folder));
   const journal = new Journal(folder);
   let accepted = 0;
   let kept = 0;

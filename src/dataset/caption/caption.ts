@@ -85,7 +85,7 @@ async function prepare(settings: CaptionSettings): Promise<Work> {
   const { items, left } = await readCaptionFolder(folder, settings);
   const unfinished =
     mode === "rewrite" && !settings.restart
-      ? unfinishedRewrite(readJournal(folder), settingsHash(settings))
+      ? unfinishedRewrite(await readJournal(folder), settingsHash(settings))
       : undefined;
   const kept: KeptItem[] = [...left];
   let todo: CaptionItem[] = [];

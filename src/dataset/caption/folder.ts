@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import { basename, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
+import { insideFolder } from "../../io/inside.ts";
 import type { DatasetManifest } from "../../protocol/dataset-manifest.ts";
 import { readManifest } from "../manifest.ts";
 import { listFolder, mediaKind, withoutExtension } from "../media-files.ts";
@@ -56,9 +57,15 @@ function itemsInPlace(folder: string, { sources, items }: DatasetManifest): Foun
       const clip = item.kind === "video";
       const name = `${clip ? "videos" : "images"}/${item.id}`;
       const path = resolve(folder, sources[item.source]!.path);
+      // A caption is written there: no link may lead it elsewhere.
+      const stem = insideFolder(folder, name, {
+        code: "caption.link-out",
+        file: "the set",
+        hint: "captions of a set in place are written into its own folder only: remove the link",
+      });
       const range = clip ? { start: item.in, end: item.out } : {};
       const crop = item.crop ? { crop: item.crop } : {};
-      return { name, media: { path, medium: clip ? "clip" : "picture", ...range, ...crop }, stem: join(folder, name) };
+      return { name, media: { path, medium: clip ? "clip" : "picture", ...range, ...crop }, stem };
     });
 }
 

@@ -4,7 +4,11 @@ import { createHash } from "node:crypto";
 import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
+import { isKinoraError } from "../../base/errors.ts";
 import { writeError } from "../../io/atomic.ts";
+import { readPlainFile } from "../../io/files.ts";
+import { insideFolder } from "../../io/inside.ts";
+import { workFolderName } from "../manifest.ts";
 
 const recordSchema = z.discriminatedUnion("event", [
   z.object({
@@ -39,17 +43,24 @@ type JournalCaption = Extract<JournalRecord, { event: "caption" }>;
 
 export const textHash = (text: string): string => createHash("sha256").update(text).digest("hex");
 
+/** @throws KinoraError `caption.link-out` where a link would have it lie outside the folder. */
 export function journalPath(folder: string): string {
-  return join(folder, ".kinora", "captions.jsonl");
+  return insideFolder(folder, `${workFolderName}/captions.jsonl`, {
+    code: "caption.link-out",
+    file: "the journal of captions",
+    hint: `remove the link ${join(folder, workFolderName)}`,
+  });
 }
 
-/** The records of a folder, in order; lines cut by a kill are passed over. */
-export function readJournal(folder: string): JournalRecord[] {
+const mostBytes = 512 * 2 ** 20;
+
+/** The records of a folder, in order; lines cut by a kill are passed over. @throws KinoraError `io.*`. */
+export async function readJournal(folder: string): Promise<JournalRecord[]> {
   let text: string;
   try {
-    text = readFileSync(journalPath(folder), "utf8");
+    text = (await readPlainFile(journalPath(folder), mostBytes)).toString("utf8");
   } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return [];
+    if (isKinoraError(error, "io.not-found")) return [];
     throw error;
   }
   return text.split("\n").flatMap((line) => {

@@ -11,6 +11,7 @@ import { analyseSegment, type FilmHooks, type Segment, type SegmentRecord } from
 import { tooSmall } from "./geometry.ts";
 import { judge } from "./judge.ts";
 import { analysePicture } from "./picture.ts";
+import { pictureRecordSchema, segmentRecordSchema } from "./records.ts";
 import { renderKey } from "./render.ts";
 import type { PrepareSettings } from "./settings.ts";
 import { accessProblem, type SourceFile } from "./sources.ts";
@@ -72,6 +73,15 @@ export function isOutputError(error: unknown): boolean {
 function reasonOf({ code, message }: KinoraError, path: string): Reason {
   const name = JSON.stringify(path);
   return { code, message: message.replace(`${name} `, "").replace(` ${name}`, "") };
+}
+
+/** The content of a source. What is wrong with reading it comes as the system says it: codes `io.*` are the output's. */
+async function hashOfSource(path: string, store: WorkStore): Promise<string> {
+  try {
+    return await store.contentHash(path);
+  } catch (error) {
+    throw isKinoraError(error) && error.cause !== undefined ? error.cause : error;
+  }
 }
 
 /** What a damaged film gave all the same. `seconds`: of it that could be read. */
@@ -146,7 +156,13 @@ class Analysis {
     const source = this.sources[index]!;
     const { path, kind } = source.file;
     try {
-      source.facts.bytes = (await stat(path)).size;
+      const info = await stat(path);
+      // Hashing a pipe would wait for its writer for ever, a device may never end.
+      if (!info.isFile()) {
+        this.#problem(index, { code: "media.not-a-file", message: "is a pipe, a socket or a device" });
+        return [];
+      }
+      source.facts.bytes = info.size;
       if (kind === "image") return [{ source: index, seconds: pictureSeconds }];
       const media = await probe(path);
       Object.assign(source.facts, filmFacts(media));
@@ -190,7 +206,7 @@ class Analysis {
     this.#advance(0, source);
     try {
       const { store, settings } = this.#options;
-      this.#hashes[index] ??= store.contentHash(source.file.path);
+      this.#hashes[index] ??= hashOfSource(source.file.path, store);
       const sha256 = await this.#hashes[index]!;
       source.facts.sha256 = sha256;
       const wishes = analysisSettings(settings, source.file.kind);
@@ -216,13 +232,14 @@ class Analysis {
     const { store, settings, decoderThreads, signal } = this.#options;
     const source = this.sources[index]!;
     source.units.push(unit);
-    const known = await store.result<SegmentRecord>(unit);
+    const known = await store.result(unit, segmentRecordSchema);
     if (known) {
       this.#records[index]!.push({ ...known, unit });
       this.#advance(seconds, source);
       return;
     }
     let passed = 0;
+    const strips: string[] = [];
     const record = await analyseSegment(segment, settings, {
       decoderThreads,
       ...(signal ? { signal } : {}),
@@ -232,10 +249,14 @@ class Analysis {
         this.#fresh += step;
         this.#advance(step, source);
       },
-      stripPath: (clip) => store.stripPath(keyOf("strip", unit, clip.first)),
+      stripPath: (clip) => {
+        const key = keyOf("strip", unit, clip.first);
+        strips.push(key);
+        return store.stripPath(key);
+      },
       ...(this.#rendersOnTheWay() ? { rendering: this.#rendering(unit) } : {}),
     });
-    await store.saveResult(unit, record);
+    await store.saveResult(unit, record, strips);
     this.#options.onAnalysed();
     this.#records[index]!.push({ ...record, unit });
     this.#advance(seconds - passed, source);
@@ -263,25 +284,21 @@ class Analysis {
   async #picture(index: number, unit: string): Promise<void> {
     const { store, settings } = this.#options;
     const source = this.sources[index]!;
-    interface PictureRecord {
-      width: number;
-      height: number;
-      clip: ClipRecord | null;
-    }
+    const strip = keyOf("strip", unit, 0);
     source.units.push(unit);
-    let record = await store.result<PictureRecord>(unit);
+    let record = await store.result(unit, pictureRecordSchema);
     if (!record) {
-      const clip = await analysePicture(source.file.path, settings, store.stripPath(keyOf("strip", unit, 0)));
+      const clip = await analysePicture(source.file.path, settings, store.stripPath(strip));
       using reader = await ImageReader.open(source.file.path);
       const { width, height } = reader.info;
       record = { width, height, clip: clip ?? null };
-      await store.saveResult(unit, record);
+      await store.saveResult(unit, record, [strip]);
       this.#options.onAnalysed();
       this.#fresh += pictureSeconds;
     }
     const { width, height, clip } = record;
     Object.assign(source.facts, { width, height });
-    if (clip) source.clips.push({ record: clip, unit, strip: keyOf("strip", unit, 0) });
+    if (clip) source.clips.push({ record: clip, unit, strip });
     else await this.#fail(index, tooSmall({ width, height }, settings));
     this.#advance(pictureSeconds, source);
   }

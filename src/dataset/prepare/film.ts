@@ -27,9 +27,13 @@ export interface SegmentRecord {
   clips: ClipRecord[];
   /** Slots that showed a frame. */
   slots: number;
+  /** Of those, the ones in no clip: frames of one colour, of a transition, with decoding errors. */
+  left: Record<LeftOut, number>;
   /** Decoding errors that were survived. */
   errors: number;
 }
+
+export type LeftOut = Extract<SceneDecision, { kind: "between" }>["why"];
 
 /** What the pass asks of its surroundings. */
 export interface FilmHooks {
@@ -134,6 +138,7 @@ class ClipCutter implements AsyncDisposable {
   readonly clips: ClipRecord[] = [];
   /** Clips that showed another picture between bars than guessed: to be read again with it. */
   readonly again: { first: number; frames: number; scene: number; content: Rect }[] = [];
+  readonly left: Record<LeftOut, number> = { blank: 0, fade: 0, damaged: 0 };
   readonly #reader: VideoReader;
   readonly #geometry: Geometry;
   readonly #settings: PrepareSettings;
@@ -164,6 +169,7 @@ class ClipCutter implements AsyncDisposable {
   async take(sample: Sample, decision: SceneDecision): Promise<void> {
     if (decision.kind === "between") {
       sample.working.free();
+      this.left[decision.why]++;
       await this.close();
       return;
     }
@@ -297,7 +303,7 @@ export async function analyseSegment(
   const clips = [...cutter.clips];
   for (const part of cutter.again) clips.push(await analyseAgain(reader, look, part, settings, hooks));
   clips.sort((a, b) => a.first - b.first);
-  return { clips, slots, errors: reader.errors };
+  return { clips, slots, left: cutter.left, errors: reader.errors };
 }
 
 /** A clip read a second time with its own picture between the bars. Its frames are known, so scenes are not looked for. */

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { nameKey } from "../../base/platform.ts";
 import {
   type DatasetManifest,
   type ManifestItem,
@@ -11,6 +12,7 @@ import {
 } from "../../protocol/dataset-manifest.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
 import { readCaption } from "../caption/store.ts";
+import { findManifest, itemFile, manifestName } from "../manifest.ts";
 import { withoutExtension } from "../media-files.ts";
 import { type AnalysedClip, type AnalysedSource, analyseSources, isOutputError } from "./analyse.ts";
 import { Channel, inParallel } from "./channel.ts";
@@ -20,18 +22,7 @@ import { windowInSource } from "./geometry.ts";
 import { findDuplicates, judge, withFilmOverlays } from "./judge.ts";
 import { toneShifts } from "./normalize.ts";
 import { renderPicture } from "./picture.ts";
-import {
-  checkFolders,
-  earlierManifest,
-  itemFile,
-  type Laid,
-  layOut,
-  manifestName,
-  manifestPath,
-  reportName,
-  type Wanted,
-  writeIfChanged,
-} from "./publish.ts";
+import { checkFolders, type Laid, layOut, manifestPath, reportName, type Wanted, writeIfChanged } from "./publish.ts";
 import { renderKey, type ToneShift } from "./render.ts";
 import { reportHtml } from "./report.ts";
 import { type PrepareSettings, settlePrepareConfig } from "./settings.ts";
@@ -362,13 +353,16 @@ class Preparation {
         ...(caption === undefined ? {} : { caption }),
       });
     }
+    const earlier = await findManifest(this.#out);
     const laid = await layOut(this.#out, wanted, {
       journal: join(store.folder, "laid.json"),
-      earlier: await earlierManifest(this.#out),
+      earlier: earlier.state === "read" ? earlier.value : undefined,
       captionsFolder: this.#settings.captions_folder,
-      hash: (path) => store.contentHash(path),
+      hash: (path, how) => store.contentHash(path, how),
     });
     this.#work.written += laid.placed;
+    if (earlier.state === "damaged") laid.notes.push(`${manifestName} was damaged and is written anew: ${earlier.why}`);
+    for (const path of store.damaged) laid.notes.push(`${path} was not as it was written: it was made anew`);
     return laid;
   }
 
@@ -402,8 +396,8 @@ class Preparation {
 function unique(id: string, taken: Set<string>): string {
   let free = id;
   // Some file systems tell no case apart.
-  for (let i = 2; taken.has(free.toLowerCase()); i++) free = `${id}-${i}`;
-  taken.add(free.toLowerCase());
+  for (let i = 2; taken.has(nameKey(free)); i++) free = `${id}-${i}`;
+  taken.add(nameKey(free));
   return free;
 }
 

@@ -1,14 +1,18 @@
 // Laying the finished set out: files under their names, captions beside them, what an earlier run left put away.
-import { copyFile, link, readdir, readFile, rm, stat } from "node:fs/promises";
+import { copyFile, link, rm, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
+import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
-import { isPartial, makeFolder, partialPath, replaceFile, writeError, writeFileAtomic } from "../../io/atomic.ts";
-import { type DatasetManifest, datasetManifestSchema, type ManifestItem } from "../../protocol/dataset-manifest.ts";
+import { makeFolder, partialPath, replaceFile, sweepPartials, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { readPlainFile } from "../../io/files.ts";
+import { insideFolder, relativePathFault } from "../../io/inside.ts";
+import { readBack } from "../../io/read-back.ts";
+import type { DatasetManifest } from "../../protocol/dataset-manifest.ts";
 import { readCaption, writeNewCaption } from "../caption/store.ts";
+import { itemFile } from "../manifest.ts";
 import { withoutExtension } from "../media-files.ts";
 import { setFolders } from "./sources.ts";
 
-export const manifestName = "manifest.json";
 export const reportName = "report.html";
 
 /** `path` as the manifest in `directory` writes it: relative where that works, with forward slashes. */
@@ -17,15 +21,13 @@ export function manifestPath(directory: string, path: string): string {
   return isAbsolute(way) ? way : way.split(sep).join("/");
 }
 
-/** The file of an item in its set; that of an item in place is not there, but its caption goes by it. */
-export function itemFile({ kind, id }: Pick<ManifestItem, "kind" | "id">): string {
-  return kind === "video" ? `videos/${id}.mp4` : `images/${id}.png`;
-}
-
-/** Says before the work what would stop it at its end. @throws KinoraError `io.not-a-folder`. */
+/**
+ * Says before the work what would stop it at its end, or would have it write elsewhere.
+ * @throws KinoraError `io.not-a-folder`, `prepare.link-out`.
+ */
 export async function checkFolders(directory: string): Promise<void> {
   for (const name of setFolders) {
-    const path = join(directory, name);
+    const path = insideSet(directory, name);
     const info = await stat(path).catch(() => undefined);
     if (info && !info.isDirectory())
       throw new KinoraError("io.not-a-folder", `${JSON.stringify(path)} is a file`, {
@@ -35,13 +37,13 @@ export async function checkFolders(directory: string): Promise<void> {
   }
 }
 
-/** The manifest of an earlier run, if there is a whole and readable one. */
-export async function earlierManifest(directory: string): Promise<DatasetManifest | undefined> {
-  try {
-    return datasetManifestSchema.parse(JSON.parse(await readFile(join(directory, manifestName), "utf8")));
-  } catch {
-    return undefined;
-  }
+/** A place in the set. @throws KinoraError `prepare.link-out` where a link would have it lie elsewhere. */
+export function insideSet(directory: string, path: string): string {
+  return insideFolder(directory, path, {
+    code: "prepare.link-out",
+    file: "the set",
+    hint: "a set is written into its own folder only: remove the link, or choose another folder with --out",
+  });
 }
 
 async function bytesOf(path: string): Promise<number | undefined> {
@@ -83,9 +85,10 @@ export interface Laid {
   captioned: Set<string>;
 }
 
-/** Contents (SHA-256) this tool has given each file of the set: what is ours to replace, also after a kill half-way. */
-type Journal = Record<string, string[]>;
+/** A file's SHA-256, as remembered while the file does not change, or read anew before something irrevocable. */
+export type FileHash = (path: string, how?: "anew") => Promise<string>;
 
+/** Contents (SHA-256) this tool has given each file of the set: what is ours to replace, also after a kill half-way. */
 function captionFile(file: string): string {
   return `${withoutExtension(file)}.txt`;
 }
@@ -114,16 +117,27 @@ async function layCaptions(
   return { placed, captioned: (text ?? copied) !== undefined };
 }
 
-async function readJournal(path: string, earlier: DatasetManifest | undefined): Promise<Map<string, Set<string>>> {
+const journalSchema = z.record(z.string(), z.array(z.string().regex(/^[0-9a-f]{64}$/)));
+
+async function readJournal(
+  path: string,
+  earlier: DatasetManifest | undefined,
+): Promise<{ journal: Map<string, Set<string>>; damage?: string }> {
   const journal = new Map<string, Set<string>>();
-  for (const item of earlier?.items ?? []) if (item.file && item.sha256) journal.set(item.file, new Set([item.sha256]));
-  const kept = await readFile(path, "utf8").then(
-    (text) => JSON.parse(text) as Journal,
-    () => ({}) as Journal,
-  );
-  for (const [file, hashes] of Object.entries(kept))
+  for (const { file, sha256 } of earlier?.items ?? [])
+    if (file && sha256 && isItemFile(file)) journal.set(file, new Set([sha256]));
+  const kept = await readBack(path, journalSchema);
+  if (kept.state === "damaged") return { journal, damage: kept.why };
+  for (const [file, hashes] of kept.state === "read" ? Object.entries(kept.value) : []) {
+    // Whoever wrote it, nothing but the set's own items is ours to replace.
+    if (!isItemFile(file)) return { journal, damage: `names ${JSON.stringify(file)}, which is no item of a set` };
     journal.set(file, new Set([...(journal.get(file) ?? []), ...hashes]));
-  return journal;
+  }
+  return { journal };
+}
+
+function isItemFile(file: string): boolean {
+  return relativePathFault(file) === undefined && /^(videos|images)\/[^/]+$/.test(file);
 }
 
 async function saveJournal(path: string, journal: ReadonlyMap<string, ReadonlySet<string>>): Promise<void> {
@@ -142,12 +156,14 @@ export async function layOut(
     journal: string;
     earlier: DatasetManifest | undefined;
     captionsFolder: boolean;
-    hash(path: string): Promise<string>;
+    hash: FileHash;
   },
 ): Promise<Laid> {
   const { captionsFolder, hash } = options;
   const laid: Laid = { placed: 0, notes: [], captioned: new Set() };
-  const ours = await readJournal(options.journal, options.earlier);
+  const { journal: ours, damage } = await readJournal(options.journal, options.earlier);
+  if (damage !== undefined)
+    laid.notes.push(`${options.journal} ${damage}: files of earlier runs that are no longer in the set stay`);
   const planned = new Map([...ours].map(([file, hashes]) => [file, new Set(hashes)]));
   for (const { file, made } of wanted)
     if (made) planned.set(file, new Set([...(planned.get(file) ?? []), made.sha256]));
@@ -157,7 +173,7 @@ export async function layOut(
   for (const [file, hashes] of ours) {
     const path = join(directory, file);
     if (names.has(file) || (await bytesOf(path)) === undefined) continue;
-    if (!hashes.has(await hash(path))) {
+    if (!hashes.has(await hash(path, "anew"))) {
       laid.notes.push(`${file} is no longer in the set but was changed since it was written: it stays`);
       continue;
     }
@@ -178,7 +194,7 @@ export async function layOut(
     const path = join(directory, folder);
     try {
       await makeFolder(path);
-      for (const name of await readdir(path)) if (isPartial(name)) await rm(join(path, name), { force: true });
+      await sweepPartials(path, "all");
     } catch (error) {
       throw error instanceof KinoraError ? error : writeError(error, path);
     }
@@ -204,14 +220,13 @@ async function putInPlace(
   { from, bytes, sha256 }: NonNullable<Wanted["made"]>,
   path: string,
   ours: ReadonlySet<string> | undefined,
-  hash: (path: string) => Promise<string>,
+  hash: FileHash,
 ): Promise<"placed" | "there" | "not ours"> {
   const now = await bytesOf(path);
   if (now !== undefined) {
     if (now === bytes && (await sameFile(from, path))) return "there";
-    const content = await hash(path);
-    if (content === sha256) return "there";
-    if (!ours?.has(content)) return "not ours";
+    if ((await hash(path)) === sha256) return "there";
+    if (!ours?.has(await hash(path, "anew"))) return "not ours";
   }
   await place(from, path);
   return "placed";
@@ -225,8 +240,8 @@ async function sameFile(a: string, b: string): Promise<boolean> {
 
 /** Writes a text file where its content is new; true where it was. */
 export async function writeIfChanged(path: string, text: string): Promise<boolean> {
-  const now = await readFile(path, "utf8").catch(() => undefined);
-  if (now === text) return false;
+  const now = await readPlainFile(path, Buffer.byteLength(text)).catch(() => undefined);
+  if (now?.equals(Buffer.from(text))) return false;
   await writeFileAtomic(path, text);
   return true;
 }

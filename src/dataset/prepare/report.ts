@@ -1,11 +1,11 @@
 // report.html: the whole preparation on one page that opens from disk, with every picture and graph inside it.
-import { readFile } from "node:fs/promises";
 import { Html, html, page, table } from "../../base/html.ts";
+import { readPlainFile } from "../../io/files.ts";
 import type { DatasetManifest, ManifestItem, ManifestSource } from "../../protocol/dataset-manifest.ts";
 import { type MeasureName, measureNames } from "../../protocol/prepare-config.ts";
+import { itemFile } from "../manifest.ts";
 import { histogram } from "./histogram.ts";
 import { measures } from "./measures/table.ts";
-import { itemFile } from "./publish.ts";
 
 export interface ReportContext {
   /** Contact strips by item. */
@@ -19,6 +19,7 @@ export interface ReportContext {
 
 /** Strips in one page; beyond, a browser has its trouble. */
 const mostStrips = 3000;
+const mostStripBytes = 2 ** 20;
 
 function short(value: number): string {
   return Number(value.toPrecision(3)).toString();
@@ -30,7 +31,7 @@ function seconds(value: number): string {
 }
 
 async function strip(path: string | undefined): Promise<Html | undefined> {
-  const bytes = path === undefined ? undefined : await readFile(path).catch(() => undefined);
+  const bytes = path === undefined ? undefined : await readPlainFile(path, mostStripBytes).catch(() => undefined);
   return bytes && html`<img loading="lazy" alt="" src="data:image/jpeg;base64,${bytes.toString("base64")}">`;
 }
 

@@ -1,8 +1,9 @@
 // Which files a preparation reads: folders walked in a steady order, links in a circle cut, our own output left out.
-import { lstat, open, readdir, realpath, stat } from "node:fs/promises";
+import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { imageKind } from "../../io/image/kind.ts";
+import { nameKey, nameProblem } from "../../base/platform.ts";
+import { kindOfPicture } from "../../io/image/read.ts";
 import { byCodePoint, type MediaKind, mediaKind } from "../media-files.ts";
 
 export interface SourceFile {
@@ -55,14 +56,7 @@ export async function accessProblem(path: string, error: unknown): Promise<{ cod
 async function kindOfFile(path: string): Promise<MediaKind> {
   const byName = kindByName(path);
   if (byName) return byName;
-  try {
-    await using file = await open(path);
-    const head = new Uint8Array(64);
-    await file.read(head, 0, head.length, 0);
-    return imageKind(head) ? "image" : "video";
-  } catch {
-    return "video";
-  }
+  return (await kindOfPicture(path).catch(() => undefined)) ? "image" : "video";
 }
 
 /** Letters of any language stay; what some file system forbids becomes `_`. At most 150 bytes. */
@@ -73,7 +67,9 @@ export function slugOf(name: string): string {
     .replace(/[\u0000-\u001f\u007f<>:"'`/\\|?*\s]+/g, "_")
     .replace(/^[._]+|[._]+$/g, "");
   while (Buffer.byteLength(slug) > 150) slug = [...slug].slice(0, -1).join("");
-  return slug || "item";
+  if (slug === "") return "item";
+  // `con`, `aux` and their like are devices on Windows.
+  return nameProblem(slug) === undefined ? slug : `_${slug}`;
 }
 
 /** @throws KinoraError `prepare.source-in-set` where a source lies in a folder that the set is written to. */
@@ -150,15 +146,14 @@ function stem(name: string): string {
 /** Files of one name (a.mov and a.mp4, or the same name in two sources) get their ending, then a number. */
 function makeUnique(files: SourceFile[]): void {
   const count = new Map<string, number>();
-  const key = (slug: string) => slug.toLowerCase();
-  for (const { slug } of files) count.set(key(slug), (count.get(key(slug)) ?? 0) + 1);
+  for (const { slug } of files) count.set(nameKey(slug), (count.get(nameKey(slug)) ?? 0) + 1);
   const taken = new Set<string>();
   for (const file of files) {
     let slug = file.slug;
-    if (count.get(key(slug))! > 1) slug = `${slug}-${extname(file.path).slice(1).toLowerCase() || "file"}`;
+    if (count.get(nameKey(slug))! > 1) slug = `${slug}-${extname(file.path).slice(1).toLowerCase() || "file"}`;
     const base = slug;
-    for (let i = 2; taken.has(key(slug)); i++) slug = `${base}-${i}`;
-    taken.add(key(slug));
+    for (let i = 2; taken.has(nameKey(slug)); i++) slug = `${base}-${i}`;
+    taken.add(nameKey(slug));
     file.slug = slug;
   }
 }

@@ -1,16 +1,20 @@
-// The hidden work folder of a preparation (DIR/.kinora): finished analyses and rendered files, by content and settings.
+// The hidden work folder of a preparation (DIR/.kinora): finished analyses, rendered files and contact strips, by content
+// and settings. Everything in it can be made again, and is where it is not as it was written.
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { open, readdir, readFile, rename, rm, stat, unlink, utimes } from "node:fs/promises";
+import { readdir, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { KinoraError } from "../../base/errors.ts";
-import { isPartial, makeFolder, partialPath, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { type ZodType, z } from "zod";
+import { finished } from "../../base/generators.ts";
+import { makeFolder, replaceFile, sweepPartials, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { HashCache } from "../../io/content-hash.ts";
+import { FileLock } from "../../io/file-lock.ts";
+import { readBack, readBackText } from "../../io/read-back.ts";
+import { sizeOf } from "../listing.ts";
+import { workFolderName } from "../manifest.ts";
+import { insideSet } from "./publish.ts";
 
 /** Raised with every change that makes old analyses or renderings wrong. */
-const formatVersion = 1;
-
-/** Milliseconds between two signs of life on the lock. */
-const heartbeat = 10_000;
+const formatVersion = 2;
 
 /** A name for a result: the same for the same content and settings, nowhere else. */
 export function keyOf(...parts: readonly unknown[]): string {
@@ -20,97 +24,119 @@ export function keyOf(...parts: readonly unknown[]): string {
     .slice(0, 32);
 }
 
-export async function hashFile(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  return hash.digest("hex");
-}
+const textHash = (text: string): string => createHash("sha256").update(text).digest("hex");
 
 export interface RenderedFile {
   bytes: number;
   sha256: string;
 }
 
-interface KnownHash {
-  size: number;
-  modified: number;
-  inode: number;
-  sha256: string;
-}
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const storeKey = z.string().regex(/^[0-9a-f]{32}$/);
+const renderedFile = z.strictObject({ bytes: z.int().min(0), sha256 });
+/** Results are kept as text beside its hash, and contact strips by theirs. */
+const sealed = z.strictObject({ sha256, strips: z.record(storeKey, sha256), text: z.string() });
+
+/** Files whose hashes are remembered: the sources and the files of a set. */
+const mostHashes = 200_000;
+
+const folders = ["results", "rendered", "strips"] as const;
+
+/** What the store itself writes; nothing else in its folders is ever removed. */
+const ownName = /^[0-9a-f]{32}\.(json|mp4|png|jpg)$/;
 
 export class WorkStore implements AsyncDisposable {
   readonly folder: string;
-  readonly #hashes: Map<string, KnownHash>;
-  #hashesChanged = false;
-  readonly #heartbeat: NodeJS.Timeout;
+  readonly #lock: FileLock;
+  readonly #hashes: HashCache;
+  /** Results and files that were there and not as they were written: each is made anew. */
+  readonly damaged: string[] = [];
 
-  private constructor(folder: string, hashes: Map<string, KnownHash>) {
+  private constructor(folder: string, lock: FileLock) {
     this.folder = folder;
-    this.#hashes = hashes;
-    this.#heartbeat = setInterval(() => {
-      const now = new Date();
-      utimes(join(folder, "lock"), now, now).catch(() => {});
-    }, heartbeat);
-    this.#heartbeat.unref();
+    this.#lock = lock;
+    this.#hashes = new HashCache(folder, { kept: mostHashes });
   }
 
   /**
    * Opens the work folder of `directory`, making both where they are missing, and takes its lock.
-   * @throws KinoraError `prepare.busy` where another preparation runs there, `io.*` where it cannot be written.
+   * @throws KinoraError `prepare.busy` where another preparation runs there, in this process too; `prepare.link-out`;
+   *   `io.*` where it cannot be written.
    */
   static async open(directory: string): Promise<WorkStore> {
-    const folder = join(directory, ".kinora");
+    const folder = join(directory, workFolderName);
     await makeFolder(directory);
-    for (const name of ["results", "rendered", "strips"]) await makeFolder(join(folder, name));
-    try {
-      await takeLock(join(folder, "lock"), directory);
-    } catch (error) {
-      throw error instanceof KinoraError ? error : writeError(error, directory);
+    for (const name of folders) await makeFolder(insideSet(directory, `${workFolderName}/${name}`));
+    const lock = FileLock.take(join(folder, "lock"), {
+      code: "prepare.busy",
+      message: `another preparation writes to ${JSON.stringify(directory)}`,
+      instead: "choose another folder with --out",
+    });
+    for (const name of ["", ...folders]) await sweepPartials(join(folder, name), "all");
+    return new WorkStore(folder, lock);
+  }
+
+  /** SHA-256 of a file, remembered for as long as the file does not change; `anew` reads it whatever is remembered. */
+  async contentHash(path: string, how?: "anew"): Promise<string> {
+    return await finished(this.#hashes.hash(path, how));
+  }
+
+  /** An analysis with its contact strips, whole; undefined where something of it is missing or damaged. */
+  async result<T>(key: string, schema: ZodType<T>): Promise<T | undefined> {
+    const path = join(this.folder, "results", `${key}.json`);
+    const found = await readBack(path, sealed);
+    if (found.state === "missing") return undefined;
+    if (found.state === "read" && textHash(found.value.text) === found.value.sha256) {
+      const result = readBackText(found.value.text, schema);
+      if (result.state === "read" && (await this.#hasStrips(found.value.strips))) return result.value;
     }
-    const store = new WorkStore(folder, new Map(Object.entries((await readJson(join(folder, "hashes.json"))) ?? {})));
-    await store.#sweep();
-    return store;
+    this.damaged.push(path);
+    return undefined;
   }
 
-  /** SHA-256 of a file, remembered for as long as its size, time and inode stay. */
-  async contentHash(path: string): Promise<string> {
-    const { size, mtimeMs: modified, ino: inode } = await stat(path);
-    const known = this.#hashes.get(path);
-    if (known && known.size === size && known.modified === modified && known.inode === inode) return known.sha256;
-    const sha256 = await hashFile(path);
-    this.#hashes.set(path, { size, modified, inode, sha256 });
-    this.#hashesChanged = true;
-    return sha256;
+  async #hasStrips(strips: Readonly<Record<string, string>>): Promise<boolean> {
+    for (const [key, hash] of Object.entries(strips))
+      if ((await this.contentHash(this.stripPath(key)).catch(() => undefined)) !== hash) return false;
+    return true;
   }
 
-  async result<T>(key: string): Promise<T | undefined> {
-    return await readJson<T>(join(this.folder, "results", `${key}.json`));
-  }
-
-  async saveResult(key: string, value: unknown): Promise<void> {
-    await writeFileAtomic(join(this.folder, "results", `${key}.json`), JSON.stringify(value));
+  /** `strips`: the keys of those that belong to it and were written. */
+  async saveResult(key: string, value: unknown, strips: readonly string[]): Promise<void> {
+    const text = JSON.stringify(value);
+    const hashes: Record<string, string> = {};
+    for (const strip of strips) {
+      const path = this.stripPath(strip);
+      // A clip may have had no frame to show.
+      if ((await sizeOf(path)) !== undefined) hashes[strip] = await this.contentHash(path);
+    }
+    const whole: z.infer<typeof sealed> = { sha256: textHash(text), strips: hashes, text };
+    await writeFileAtomic(join(this.folder, "results", `${key}.json`), JSON.stringify(whole));
   }
 
   renderedPath(key: string, ending: string): string {
     return join(this.folder, "rendered", `${key}${ending}`);
   }
 
-  /** What is known of a rendered file, if it was finished. */
+  /** What is known of a rendered file, if it was finished and still is what was written. */
   async rendered(key: string, ending: string): Promise<RenderedFile | undefined> {
-    const note = await readJson<RenderedFile>(this.renderedPath(key, ".json"));
-    if (!note) return undefined;
-    const size = await stat(this.renderedPath(key, ending)).then(
-      (info) => info.size,
-      () => -1,
-    );
-    return size === note.bytes ? note : undefined;
+    const path = this.renderedPath(key, ending);
+    const note = await readBack(this.renderedPath(key, ".json"), renderedFile);
+    if (note.state === "missing") return undefined;
+    if (note.state === "read") {
+      const { bytes, sha256: hash } = note.value;
+      const size = await sizeOf(path);
+      if (size === undefined) return undefined;
+      if (size === bytes && (await this.contentHash(path)) === hash) return note.value;
+    }
+    this.damaged.push(path);
+    return undefined;
   }
 
   /** Gives a finished film its name in the store. */
   async keepRendered(path: string, key: string, ending: string): Promise<RenderedFile> {
     const target = this.renderedPath(key, ending);
     try {
-      await rename(path, target);
+      await replaceFile(path, target);
     } catch (error) {
       throw writeError(error, target);
     }
@@ -120,7 +146,7 @@ export class WorkStore implements AsyncDisposable {
   /** Notes a file that was just written under `renderedPath`. */
   async noteRendered(key: string, ending: string): Promise<RenderedFile> {
     const path = this.renderedPath(key, ending);
-    const note = { bytes: (await stat(path)).size, sha256: await hashFile(path) };
+    const note = { bytes: (await stat(path)).size, sha256: await this.contentHash(path) };
     await writeFileAtomic(this.renderedPath(key, ".json"), JSON.stringify(note));
     return note;
   }
@@ -130,72 +156,19 @@ export class WorkStore implements AsyncDisposable {
   }
 
   async saveHashes(): Promise<void> {
-    if (!this.#hashesChanged) return;
-    await writeFileAtomic(join(this.folder, "hashes.json"), JSON.stringify(Object.fromEntries(this.#hashes)));
-    this.#hashesChanged = false;
+    await this.#hashes.save();
   }
 
   /** Removes results that no item of the finished set needs. */
   async collect(needed: ReadonlySet<string>): Promise<void> {
-    for (const name of ["results", "rendered", "strips"])
+    for (const name of folders)
       for (const file of await readdir(join(this.folder, name)))
-        if (!needed.has(file.replace(/\.[^.]*$/, ""))) await unlink(join(this.folder, name, file)).catch(() => {});
+        if (ownName.test(file) && !needed.has(file.slice(0, 32)))
+          await rm(join(this.folder, name, file)).catch(() => {});
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.#heartbeat);
-    await this.saveHashes().catch(() => {});
-    await rm(join(this.folder, "lock"), { force: true });
+    await this.saveHashes();
+    this.#lock[Symbol.dispose]();
   }
-
-  /** What a killed run left half written. */
-  async #sweep(): Promise<void> {
-    for (const name of ["", "results", "rendered", "strips"])
-      for (const file of await readdir(join(this.folder, name)))
-        if (isPartial(file)) await rm(join(this.folder, name, file), { force: true });
-  }
-}
-
-/** The content of a JSON file; undefined where it is missing or was cut off. */
-async function readJson<T>(path: string): Promise<T | undefined> {
-  try {
-    return JSON.parse(await readFile(path, "utf8")) as T;
-  } catch {
-    return undefined;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-}
-
-/** A file with our process id. One whose process is gone, or shows no life, was left by a kill and is taken over. */
-async function takeLock(path: string, directory: string): Promise<void> {
-  const owner = Number(await readFile(path, "utf8").catch(() => ""));
-  const touched = await stat(path).then(
-    (info) => info.mtimeMs,
-    () => 0,
-  );
-  const fresh = Date.now() - touched < 6 * heartbeat;
-  if (owner > 0 && owner !== process.pid && fresh && isAlive(owner))
-    throw new KinoraError(
-      "prepare.busy",
-      `another preparation (process ${owner}) writes to ${JSON.stringify(directory)}`,
-      {
-        hint: "wait for it, or choose another folder with --out",
-      },
-    );
-  const own = partialPath(path);
-  const file = await open(own, "wx");
-  try {
-    await file.writeFile(String(process.pid));
-  } finally {
-    await file.close();
-  }
-  await rename(own, path);
 }

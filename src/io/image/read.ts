@@ -1,4 +1,5 @@
 // Reading pictures: any common format to upright RGB, alpha laid over a background, cropped and scaled on the way.
+import { constants } from "node:fs";
 import { open, readFile, stat } from "node:fs/promises";
 import {
   AV_CODEC_ID_BMP,
@@ -60,17 +61,29 @@ function unreadable(path: string, why: string): KinoraError {
   });
 }
 
-async function kindOf(path: string): Promise<ImageKind | undefined> {
+/** The first bytes of a file, enough for `imageKind`. @throws KinoraError `media.not-found`, `media.no-permission`, … */
+async function headOf(path: string): Promise<Uint8Array> {
   try {
-    await using file = await open(path);
+    // A pipe is opened without waiting for its writer, and then refused.
+    await using file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+    if (!(await file.stat()).isFile())
+      throw new KinoraError("media.not-a-file", `${JSON.stringify(path)} is no plain file`, {
+        hint: "name a plain file",
+      });
     const head = new Uint8Array(64);
     const { bytesRead } = await file.read(head, 0, head.length, 0);
-    return imageKind(head.subarray(0, bytesRead));
+    return head.subarray(0, bytesRead);
   } catch (error) {
+    if (error instanceof KinoraError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     const name = code === "ENOENT" ? "not-found" : code === "EACCES" ? "no-permission" : "io-error";
     throw new KinoraError(`media.${name}`, `opening ${JSON.stringify(path)}: ${message}`, { cause: error });
   }
+}
+
+/** What picture a file is by its content; undefined where it is none. @throws as opening it does. */
+export async function kindOfPicture(path: string): Promise<ImageKind | undefined> {
+  return imageKind(await headOf(path));
 }
 
 /** FFmpeg's bound on the pixels of one picture. */
@@ -181,7 +194,7 @@ export class ImageReader implements Disposable {
 
   /** @throws KinoraError `media.not-found`, `media.no-permission`, `image.unknown-format`, `image.unreadable`. */
   static async open(path: string): Promise<ImageReader> {
-    const kind = await kindOf(path);
+    const kind = await kindOfPicture(path);
     if (!kind) {
       const { size } = await stat(path);
       throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is no picture of a known format`, {

@@ -100,6 +100,11 @@ export async function openInput(path: string): Promise<FormatContext> {
     const found = await stat(path);
     if (found.isDirectory())
       throw new KinoraError("media.is-folder", `${JSON.stringify(path)} is a folder`, { hint: "name a file" });
+    // Opening a pipe would wait for its writer, a device may never end.
+    if (!found.isFile())
+      throw new KinoraError("media.not-a-file", `${JSON.stringify(path)} is a pipe, a socket or a device`, {
+        hint: "name a plain file",
+      });
     bytes = found.size;
   } catch (error) {
     if (error instanceof KinoraError) throw error;
@@ -147,7 +152,7 @@ export function mediaInfo(context: FormatContext, path: string, bytes: number): 
 
 /**
  * Reads the headers of a media file.
- * @throws KinoraError `media.not-found`, `media.no-permission`, `media.is-folder`, `media.empty`, `media.unreadable`.
+ * @throws KinoraError `media.not-found`, `media.no-permission`, `media.is-folder`, `media.not-a-file`, `media.empty`, `media.unreadable`.
  */
 export async function probe(path: string): Promise<MediaInfo> {
   const context = await openInput(path);
