@@ -198,7 +198,9 @@ describe("stopping", () => {
     });
     const second = await run("way", "stopped");
     expect(second.code).toBe(1);
-    expect(second.stderr).toMatch(/error prepare\.busy: another preparation writes to .*got process \d+.*hint: wait for it/s);
+    expect(second.stderr).toMatch(
+      /error prepare\.busy: another preparation writes to .*got process \d+.*hint: wait for it/s,
+    );
     child.kill("SIGINT");
     const { code, stderr } = await end;
     expect(stderr).toContain("stopped; what is done stays, and the same command goes on");
