@@ -11,7 +11,7 @@ import { bundledFolder } from "../../models/wan/bundled.ts";
 import { type FileChoices, settledBoundary } from "../../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import type { DeviceChoice } from "../../protocol/devices.ts";
-import { findModel, modelMedia } from "../../protocol/model-media.ts";
+import { findModel, mediaOf } from "../../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema } from "../../protocol/train-config.ts";
 import { checkKeys, refuseValues } from "./mistakes.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
@@ -230,16 +230,11 @@ export async function settleTrainConfig(
   };
 }
 
-/** Models that Kinora can run but not yet train. */
 function checkTrainable(model: WanModel): void {
-  if (!model.dit.imageBranch) return;
-  throw new KinoraError(
-    "train.unsupported-model",
-    `${model.name} needs CLIP features of every clip and cannot be trained yet`,
-    {
-      hint: "i2v-A14B trains on pictures without CLIP",
-    },
-  );
+  if (model.lacking === undefined) return;
+  throw new KinoraError("train.unsupported-model", `${model.name} cannot be trained yet: it needs ${model.lacking}`, {
+    hint: "i2v-A14B trains on pictures without CLIP",
+  });
 }
 
 function findPath(path: string, base: string): string {
@@ -286,7 +281,7 @@ function explainFolder(s: Settler, given: FolderSettings, section: DatasetSectio
     s.take<unknown, unknown>(`dataset.${key}`, given[key] === undefined ? undefined : value, value, { idle });
   const only = (extraction: typeof video.extraction) =>
     video.extraction !== extraction && `only with frame_extraction ${extraction}`;
-  const [width, height] = modelMedia[findModel(model.name)].defaultSize;
+  const [width, height] = mediaOf(model).defaultSize;
   row("resolution", section.resolution ?? `as it was prepared, else ${width}x${height}`);
   row("media", given.media ?? "all");
   row("enable_bucket", section.enableBucket);
