@@ -101,7 +101,7 @@ describe("dropout of adapters", () => {
     expect(mask([4, 4], "f32")).toBeUndefined();
   });
 
-  it("gives one gradient with and without checkpointing", async () => {
+  it("gives one gradient whether blocks are kept or computed again", async () => {
     const { model } = tinyDit(device);
     using _model = model;
     const { list, free } = samples(2);
