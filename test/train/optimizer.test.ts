@@ -59,6 +59,27 @@ describe("the global norm", () => {
   });
 });
 
+describe("a parameter's own factor", () => {
+  it("multiplies its learning rate alone", async () => {
+    const [plain, grouped] = [parameters(), parameters()];
+    const start = await read(plain);
+    using one = createAdamW({ device, parameters: plain }, settings);
+    using two = createAdamW(
+      { device, parameters: grouped, rateOf: (name) => (name === "small" ? 16 : 1) },
+      { ...settings, weightDecay: 0 },
+    );
+    await step(one, 1, 1e-3);
+    await step(two, 1, 1e-3);
+    const [a, b] = [await read(plain), await read(grouped)];
+    const way = (values: Float32Array, name: string) =>
+      Math.hypot(...values.map((value, i) => value - start.get(name)![i]!));
+    expect(way(b.get("large")!, "large") / way(a.get("large")!, "large")).toBeCloseTo(1, 1);
+    expect(way(b.get("small")!, "small") / way(a.get("small")!, "small")).toBeCloseTo(16, 0);
+    free(plain);
+    free(grouped);
+  });
+});
+
 describe("AdamW in 8 bits", () => {
   it("follows AdamW closely on large parameters and exactly on small ones", async () => {
     const [wide, narrow] = [parameters(), parameters()];

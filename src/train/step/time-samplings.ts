@@ -51,7 +51,7 @@ const sigmoid: TimeSamplingRow<typeof scaled> = {
 };
 
 const scaledAndShifted = z.strictObject({
-  shift: shift.describe("flow shift s; the model's own unless given"),
+  shift: shift.describe("flow shift s"),
   ...scaled.shape,
 });
 const shifted: TimeSamplingRow<typeof scaledAndShifted> = {
