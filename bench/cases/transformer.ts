@@ -69,7 +69,7 @@ export async function loraStep(device: Device, bench: TransformerBench): Promise
     shape: (name) => record.shape(prefix + name),
     values: (name) => record.values(prefix + name),
   });
-  using lora = attachLora(model.linears(), start);
+  using lora = attachLora(model, start);
   const parameters = lora.parameters();
   for (const parameter of parameters.values()) parameter.requireGradient();
   using optimizer = createAdamW({ device, parameters }, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });

@@ -14,7 +14,7 @@ import {
   rmsNormGrad,
   ropeGrad,
 } from "./kinds/kernels.ts";
-import { dit, loraApply, type Precision, umt5 } from "./kinds/networks.ts";
+import { dit, loraApply, loraApplyWild, type Precision, umt5 } from "./kinds/networks.ts";
 import { i2vMoe, t2vMoe, ti2v } from "./kinds/pipelines.ts";
 import { scheduler } from "./kinds/schedulers.ts";
 import { fullTrain, loraTrain } from "./kinds/training.ts";
@@ -46,6 +46,7 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "dit-i2v": { run: dit, half: true },
   "dit-ti2v": { run: dit, half: true },
   "lora-apply": { run: loraApply, half: true },
+  "lora-apply-wild": { run: loraApplyWild },
   umt5: { run: umt5, half: true },
   vae21: { run: vae21 },
   vae22: { run: vae22 },
@@ -100,12 +101,15 @@ export async function* runGolden(
     .filter((file) => /\.(safetensors|json|pth|model)$/.test(file))
     .sort();
   const entries = files.flatMap((file) => describe(folder, file) ?? []);
-  const explained = new Set(entries.flatMap(({ file, companions }) => [file, ...companions]));
+  const named = new Set(entries.flatMap(({ file, companions }) => [file, ...companions]));
+  // An input of a fixture may also begin with its name.
+  const stems = entries.map(({ file }) => `${file.slice(0, file.lastIndexOf("."))}.`);
+  const explained = (file: string) => named.has(file) || stems.some((stem) => file.startsWith(stem));
   for (const file of files) {
     if (!options.only?.(file) && options.only) continue;
     const entry = entries.find((candidate) => candidate.file === file);
     if (entry) yield await runEntry(folder, entry, device, options.dtype);
-    else if (!explained.has(file)) {
+    else if (!explained(file)) {
       yield { file, kind: "?", status: "failed", checks: [], problem: "no kind, and no fixture names it", seconds: 0 };
     }
   }

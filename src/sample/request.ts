@@ -18,6 +18,8 @@ export interface LoraChoice {
   strength: number;
   /** Absent: told from the file's metadata or name, both where these do not tell. */
   expert?: LoraExpert | undefined;
+  /** Patterns of official module names (regular expressions) that are left out. */
+  exclude?: readonly string[] | undefined;
 }
 
 /** As asked; whatever is absent comes from the model. */

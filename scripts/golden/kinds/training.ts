@@ -79,7 +79,7 @@ export async function loraTrain(fixture: Fixture, device: Device): Promise<void>
     values: (name) => fixture.values(prefix + name),
     alpha: fixture.config.alpha,
   });
-  using lora = attachLora(model.linears(), start);
+  using lora = attachLora(model, start);
   const parameters = lora.parameters();
   for (const parameter of parameters.values()) parameter.requireGradient();
   const nameOf = (name: string) => {

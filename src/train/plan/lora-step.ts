@@ -41,7 +41,7 @@ export async function planLoraStep(model: WanModel, size: VideoSize, options: St
   using transformer = new WanDit(weights, model.dit, { dtype: options.dtype });
   using lora = freshLora(
     transformer.linears(),
-    { rank: options.rank, select: selectsLinear(undefined), seed: 0n },
+    { rank: options.rank, select: selectsLinear(undefined) },
     (count) => new Float32Array(count),
   );
   const parameters = lora.parameters();

@@ -93,7 +93,7 @@ function freshAdapters(
   expert: Expert,
   dropout: LoraDropout | undefined,
 ): AttachedLora {
-  const options = { rank, alpha, select: selectsLinear(targets), seed };
+  const options = { rank, alpha, select: selectsLinear(targets) };
   const uniform = (count: number, module: number) =>
     drawUniforms(seed, "initialization", count, module, experts[expert]);
   return freshLora(
