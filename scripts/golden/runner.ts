@@ -6,6 +6,7 @@ import type { Device } from "../../src/device/device.ts";
 import { type Check, Fixture, passes } from "./fixture.ts";
 import { vae21, vae22, vaeTrain } from "./kinds/autoencoders.ts";
 import { geometry, textClean, tokenizer, torchZip } from "./kinds/files.ts";
+import { gguf } from "./kinds/gguf.ts";
 import {
   attentionGrad,
   conv3dGrad,
@@ -58,6 +59,7 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "pipeline-t2v-moe": { run: t2vMoe, half: true },
   "pipeline-i2v-moe": { run: i2vMoe, half: true },
   "pipeline-ti2v-i2v": { run: ti2v, half: true },
+  gguf: { run: gguf },
 };
 
 const jsonKinds: Readonly<Record<string, (path: string) => Promise<Check[]>>> = {
