@@ -9,14 +9,18 @@ import { choosing } from "../src/train/config/choices.ts";
 const page = fileURLToPath(new URL("../docs/training.md", import.meta.url));
 
 /** A default as TOML has it; that of the model where the row has none of its own. */
-function presetOf(schema: z.ZodType): string {
+function presetOf(schema: z.ZodType, words = "the model's own"): string {
   const preset = schema.safeParse(undefined);
-  return preset.success ? `\`${JSON.stringify(preset.data).replaceAll(",", ", ")}\`` : "the model's own";
+  return preset.success ? `\`${JSON.stringify(preset.data).replaceAll(",", ", ")}\`` : words;
 }
 
-function settingsOf({ settings }: ChoiceRow): string {
+function settingsOf({ settings, presets }: ChoiceRow): string {
   const rows = Object.entries(settings.shape) as [string, z.ZodType][];
-  return rows.map(([name, schema]) => `\`${name}\` (${presetOf(schema)}): ${schema.description}`).join("; ") || "–";
+  return (
+    rows
+      .map(([name, schema]) => `\`${name}\` (${presetOf(schema, presets?.[name])}): ${schema.description}`)
+      .join("; ") || "–"
+  );
 }
 
 /** The Markdown table of a choice. */

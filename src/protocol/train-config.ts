@@ -41,10 +41,9 @@ export const trainTables = {
     recompute: z.boolean().optional(),
   }),
   dataset: z.strictObject({ path: text, ...folderKeys }),
-  lora: z.strictObject({
-    rank: count.optional(),
-    alpha: positive.optional(),
-    dropout: z.number().min(0).lt(1).optional(),
+  lora: z.looseObject({
+    /** Of lora/adapters/table.ts. */
+    kind: text.optional(),
     /** Patterns of official Linear names, e.g. `blocks\.\d+\.self_attn`. */
     targets: z.union([text, z.array(text).min(1)]).optional(),
   }),

@@ -7,6 +7,8 @@ export interface ChoiceRow<S extends z.ZodObject = z.ZodObject> {
   readonly help: string;
   /** By the configuration's own keys, each with `.default()` (unless `defaults` has it) and `.describe()`. */
   readonly settings: S;
+  /** In words, defaults that the shape does not have; else they are the model's own. */
+  readonly presets?: Readonly<Record<string, string>>;
 }
 
 export type ChoiceTable<R extends ChoiceRow = ChoiceRow> = Readonly<Record<string, R>>;

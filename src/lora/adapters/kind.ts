@@ -47,9 +47,13 @@ export interface AdapterKind<V> {
 }
 
 /** A kind that trains: fresh adapters from settings, and values from the parameters that a run saved. */
-export interface TrainableKind<V, S extends z.ZodType> extends AdapterKind<V> {
-  /** What a training configuration may say of it. */
+export interface TrainableKind<V, S extends z.ZodObject> extends AdapterKind<V> {
+  /** In a line. */
+  readonly help: string;
+  /** What a training configuration says of it; `alpha` defaults to the rank. */
   readonly settings: S;
+  /** In words, defaults that the shape does not have. */
+  readonly presets: Readonly<Record<string, string>>;
   /** As training starts: it changes nothing yet. `uniform` draws the module's numbers in 0…1. */
   fresh(linear: Linear, settings: FreshAdapter, uniform: (count: number) => Float32Array): Adapter;
   /** Names of the trained parts; `<module>.<part>` in a run's state. */

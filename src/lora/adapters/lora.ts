@@ -108,11 +108,13 @@ export const lora = {
     [/\.(?:lora_B(?:\.\w+)??|lora_up)\.bias$/, "up_bias"],
     [/\.alpha$/, "alpha"],
   ],
+  help: "a low-rank change beside each weight",
   settings: z.strictObject({
-    rank: z.int().min(1).optional(),
-    alpha: z.number().positive().optional(),
-    dropout: z.number().min(0).lt(1).optional(),
+    rank: z.int().min(1).default(32).describe("width of the two matrices"),
+    alpha: z.number().positive().describe("the change is scaled by alpha/rank"),
+    dropout: z.number().min(0).lt(1).default(0).describe("share of the hidden values that a step leaves out"),
   }),
+  presets: { alpha: "the rank" },
   find(module): Found<LoraValues | DifferenceValues>[] {
     if (!module.has("down", "up")) return [];
     const down = module.take("down");
@@ -201,4 +203,4 @@ export const lora = {
       },
     };
   },
-} satisfies TrainableKind<LoraValues, z.ZodType>;
+} satisfies TrainableKind<LoraValues, z.ZodObject>;

@@ -2,22 +2,25 @@
 // is wrong with the values of the chosen row, and the choice settled.
 import { z } from "zod";
 import type { Row } from "../../base/rows.ts";
+import { trainableKinds } from "../../lora/adapters/table.ts";
 import { type Choice, type ChoiceRow, type ChoiceTable, settingNames } from "../choices.ts";
 import { optimizers } from "../optimizers/index.ts";
 import { schedules } from "../optimizers/schedules/index.ts";
 import { losses, weightings } from "../step/losses.ts";
 import { timeSamplings } from "../step/time-samplings.ts";
+import type { Origin } from "./settings.ts";
 import type { Settler } from "./settler.ts";
 
 /** Where a choice stands in the configuration: `[table] key = "…"`. */
 interface Choosing<R extends ChoiceRow> {
-  table: "optimizer" | "schedule" | "time" | "loss";
+  table: "lora" | "optimizer" | "schedule" | "time" | "loss";
   key: "kind" | "sampling" | "weighting";
   rows: ChoiceTable<R>;
   fallback: string;
 }
 
 export const choosing = {
+  adapter: { table: "lora", key: "kind", rows: trainableKinds, fallback: "lora" },
   optimizer: { table: "optimizer", key: "kind", rows: optimizers, fallback: "adamw" },
   schedule: { table: "schedule", key: "kind", rows: schedules, fallback: "constant" },
   time: { table: "time", key: "sampling", rows: timeSamplings, fallback: "shift" },
@@ -63,7 +66,19 @@ export function settleChoice<R extends ChoiceRow>(
   s: Settler,
   { table, key, rows, fallback }: Choosing<R>,
   given: Row,
-  { defaults, idle }: { defaults?: (row: R) => Row | undefined; idle?: string | undefined } = {},
+  {
+    defaults,
+    from: origin = "model",
+    idle,
+    notes = {},
+  }: {
+    defaults?: (row: R) => Row | undefined;
+    /** Where `defaults` come from. */
+    from?: Origin;
+    idle?: string | undefined;
+    /** What a setting's value implies, by its name. */
+    notes?: Readonly<Record<string, (value: unknown) => string | undefined>>;
+  } = {},
 ): { row: R; choice: Choice } {
   const kind = s.take(`${table}.${key}`, given[key] as string | undefined, fallback, {
     note: (value) => rows[value]!.help,
@@ -73,10 +88,14 @@ export function settleChoice<R extends ChoiceRow>(
   const special = defaults?.(row) ?? {};
   const settings: Row = {};
   for (const [name, schema] of Object.entries(row.settings.shape) as [string, z.ZodType][]) {
-    const from = name in special ? ("model" as const) : ("default" as const);
+    const from = name in special ? origin : ("default" as const);
     const value = given[name] === undefined ? undefined : schema.parse(given[name]);
     const preset = value ?? (name in special ? special[name] : schema.parse(undefined));
-    settings[name] = s.take(`${table}.${name}`, value, preset, { from, idle });
+    settings[name] = s.take(`${table}.${name}`, value, preset, {
+      from,
+      idle,
+      ...(notes[name] ? { note: notes[name] } : {}),
+    });
   }
   for (const name of Object.keys(given)) {
     const kinds = owners(rows, name);

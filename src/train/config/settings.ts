@@ -1,5 +1,6 @@
 // Everything a training run was told, with nothing left open; and where each of it came from.
 import type { DatasetConfig } from "../../dataset/config.ts";
+import type { TrainableKindName } from "../../lora/adapters/table.ts";
 import type { FileChoices } from "../../models/wan/checkpoint-files.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
@@ -10,6 +11,7 @@ import type { TimeDistribution } from "../step/timesteps.ts";
 import type { SamplePrompt } from "./prompt-file.ts";
 
 export interface LoraSettings {
+  kind: TrainableKindName;
   rank: number;
   alpha: number;
   dropout: number;

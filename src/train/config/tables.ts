@@ -2,6 +2,7 @@
 // effect in a combination. The file as a whole: config.ts.
 import { KinoraError } from "../../base/errors.ts";
 import { formatPercent, plural } from "../../base/units.ts";
+import { type TrainableKindName, trainableKinds } from "../../lora/adapters/table.ts";
 import { countTargets } from "../../lora/targets.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { TrainConfig } from "../../protocol/train-config.ts";
@@ -11,7 +12,7 @@ import { expertRange, shareOf, type TimeDistribution } from "../step/timesteps.t
 import { choosing, settleChoice } from "./choices.ts";
 import { nameOf, previewSize } from "./preview-size.ts";
 import { type PromptFile, readPromptFile, type SamplePrompt } from "./prompt-file.ts";
-import type { TrainSettings } from "./settings.ts";
+import type { LoraSettings, TrainSettings } from "./settings.ts";
 import type { Settler } from "./settler.ts";
 
 export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, model: WanModel): TimeDistribution {
@@ -80,14 +81,14 @@ export function settleLora(
   full: boolean,
   model: WanModel,
 ): TrainSettings["lora"] {
-  const idle = full && 'only with train = "lora"';
-  const rank = full && given.rank === undefined ? 32 : s.take("lora.rank", given.rank, 32, { idle });
-  if (full && Object.keys(given).length === 0) return { rank, alpha: rank, dropout: 0, targets: undefined };
-  const alpha = s.take("lora.alpha", given.alpha, rank, {
+  const idle = full ? 'only with train = "lora"' : undefined;
+  const rank = trainableKinds.lora.settings.shape.rank.parse(given.rank);
+  const { choice } = settleChoice(s, choosing.adapter, given, {
     idle,
-    note: (value) => `the scale alpha/rank is ${Number((value / rank).toPrecision(6))}`,
+    defaults: () => ({ alpha: rank }),
+    from: "default",
+    notes: { alpha: (value) => `the scale alpha/rank is ${Number(((value as number) / rank).toPrecision(6))}` },
   });
-  const dropout = s.take("lora.dropout", given.dropout, 0, { idle });
   const targets = typeof given.targets === "string" ? [given.targets] : given.targets;
   for (const pattern of targets ?? []) {
     try {
@@ -105,7 +106,11 @@ export function settleLora(
     idle,
     ...(full ? {} : { note: `${plural(all, "layer")}${counts}` }),
   });
-  return { rank, alpha, dropout, targets };
+  return {
+    kind: choice.kind as TrainableKindName,
+    ...(choice.settings as Omit<LoraSettings, "kind" | "targets">),
+    targets,
+  };
 }
 
 /** With the row, which says whether a schedule has a say. */

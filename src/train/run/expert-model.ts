@@ -88,12 +88,12 @@ export function openExpert(
 
 function freshAdapters(
   dit: WanDit,
-  { rank, alpha, targets, dropout: rate }: TrainSettings["lora"],
+  { kind, rank, alpha, targets, dropout: rate }: TrainSettings["lora"],
   seed: bigint,
   expert: Expert,
   dropout: LoraDropout | undefined,
 ): AttachedLora {
-  const options = { rank, alpha, select: selectsLinear(targets) };
+  const options = { kind, rank, alpha, select: selectsLinear(targets) };
   const uniform = (count: number, module: number) =>
     drawUniforms(seed, "initialization", count, module, experts[expert]);
   return freshLora(

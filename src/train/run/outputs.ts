@@ -124,12 +124,12 @@ function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): R
 }
 
 /** Adapters from their saved parameters, e.g. `<module>.down`, which are read each time they are asked for. */
-function adaptersOf(saved: SavedParameters, alpha: number): AdapterValues[] {
-  const kind = trainableKinds.lora;
+function adaptersOf(saved: SavedParameters, lora: TrainSettings["lora"]): AdapterValues[] {
+  const kind = trainableKinds[lora.kind];
   const first = `.${kind.trained[0]}`;
   const modules = saved.names.filter((name) => name.endsWith(first)).map((name) => name.slice(0, -first.length));
   return modules.map((module) =>
-    kind.fromTrained(module, alpha, (part) => {
+    kind.fromTrained(module, lora.alpha, (part) => {
       const name = `${module}.${part}`;
       return { shape: saved.shape(name), values: () => saved.values(name) };
     }),
@@ -153,7 +153,7 @@ export async function writeOutputs(
     using parameters = new SavedParameters(settings.output, saved);
     if (settings.kind === "lora") {
       const { keys, dtype } = settings.save;
-      const adapters = adaptersOf(parameters, settings.lora.alpha);
+      const adapters = adaptersOf(parameters, settings.lora);
       await writeLora(path, adapters, { format: keyFormats[keys], dtype, metadata, expert });
     } else await writeTransformer(path, parameters, settings.save.dtype, metadata);
     written.push(file);
