@@ -148,16 +148,14 @@ dataset = { path = "clips", resolution = [${size.width}, ${size.height}], target
 name = "${model.name}"
 checkpoint = "checkpoint"
 base = "bf16"
-recompute = true
+checkpointing = true
 [lora]
 rank = 32
 `,
   );
   const { stdout } = await promisify(execFile)(process.execPath, [kinoraBinary, "plan", config, "--json"]);
   const plan = JSON.parse(stdout) as RunPlan & { seconds: { step: number } };
-  console.log(
-    `kinora train: ${model.name}, rank 32, recomputed blocks, ${size.width}×${size.height}×${frames}, one step`,
-  );
+  console.log(`kinora train: ${model.name}, rank 32, checkpointing, ${size.width}×${size.height}×${frames}, one step`);
   const run = await watchKinora(
     ["train", config],
     (event) => {

@@ -1,6 +1,7 @@
 // The control picture or clip of each picture or clip: found by name in a folder, or asked for where one is missing.
-import { basename, join } from "node:path";
+import { basename } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import { spellingKey } from "../io/disk-names.ts";
 import type { SourceEntry } from "./listing.ts";
 import { byCodePoint, type FolderEntry, listFolder, mediaKind, withoutExtension } from "./media-files.ts";
 
@@ -10,17 +11,20 @@ import { byCodePoint, type FolderEntry, listFolder, mediaKind, withoutExtension 
  * `a_1` is not taken for the second control of `a`.
  */
 export async function addControls(entries: readonly SourceEntry[], folder: string): Promise<void> {
-  const free = new Map<string, FolderEntry>((await listFolder(folder)).map((entry) => [basename(entry.path), entry]));
+  // By keys: a name's two spellings are one.
+  const free = new Map<string, FolderEntry>(
+    (await listFolder(folder)).map((entry) => [spellingKey(basename(entry.path)), entry]),
+  );
   const longestFirst = [...entries].sort((a, b) => basename(b.file).length - basename(a.file).length);
   for (const entry of longestFirst) {
-    const stem = withoutExtension(basename(entry.file));
+    const stem = spellingKey(withoutExtension(basename(entry.file)));
     if (entry.kind === "video") {
       const names = [...free.keys()].filter((name) => mediaKind(name) === "video" && withoutExtension(name) === stem);
-      const name = [basename(entry.file), stem, ...names.sort(byCodePoint)].find((candidate) => {
+      const name = [spellingKey(basename(entry.file)), stem, ...names.sort(byCodePoint)].find((candidate) => {
         const found = free.get(candidate);
         return found !== undefined && (candidate !== stem || found.folder);
       });
-      if (name !== undefined) entry.control = join(folder, name);
+      if (name !== undefined) entry.control = free.get(name)!.path;
       continue;
     }
     const numbered = [...free.keys()].flatMap((name) => {
@@ -30,8 +34,8 @@ export async function addControls(entries: readonly SourceEntry[], folder: strin
       return Number.isNaN(number) ? [] : [{ name, number }];
     });
     numbered.sort((a, b) => a.number - b.number || byCodePoint(a.name, b.name));
+    if (numbered[0]) entry.control = free.get(numbered[0].name)!.path;
     for (const { name } of numbered) free.delete(name);
-    if (numbered[0]) entry.control = join(folder, numbered[0].name);
   }
   requireControls(entries, folder);
 }

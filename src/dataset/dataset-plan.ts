@@ -2,8 +2,7 @@
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { plural } from "../base/units.ts";
-import { findModel, type ModelName, mediaOf } from "../protocol/model-media.ts";
-import { wanModels } from "../protocol/models.ts";
+import { findModel, type ModelName, modelMedia } from "../protocol/model-media.ts";
 import { bucketsOf, epochBatches } from "./batches.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
 import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile, type SettledSection } from "./items.ts";
@@ -29,6 +28,7 @@ export interface PlannedDataset {
   frames: number;
   buckets: { width: number; height: number; frames: number; items: number; batches: number }[];
   orphanCaptions: string[];
+  notices: SourceListing["notices"];
 }
 
 export interface DatasetPlan {
@@ -91,7 +91,7 @@ export async function* planDataset(
 function emptyDataset(section: DatasetSection, { place, ignored }: SourceListing): KinoraError {
   const kind = section.media.images ? (section.media.videos ? "pictures or clips" : "pictures") : "clips";
   // The most telling of them: a picture without a caption before a file of another kind before anything else.
-  const telling = ["no-caption", "other-kind"].map((code) => ignored.find((file) => file.code === code));
+  const telling = ["bad-caption", "no-caption", "other-kind"].map((code) => ignored.find((file) => file.code === code));
   const first = telling.find(Boolean) ?? ignored[0];
   return new KinoraError("dataset.empty", `${JSON.stringify(place)} holds no ${kind} that this dataset reads`, {
     actual: plural(ignored.length, "other file"),
@@ -137,7 +137,7 @@ function layOut(
   listings: readonly SourceListing[],
   found: ReadonlyMap<string, MediaFacts | KinoraError>,
 ): DatasetPlan {
-  const { fps, sizeMultiple } = mediaOf(wanModels[model]);
+  const { fps, sizeMultiple } = modelMedia[model];
   const rules: ModelRules = { fps, sizeMultiple };
   const items: DatasetItem[] = [];
   const drops: Drop[] = [];
@@ -179,7 +179,7 @@ function layOut(
 
 /** What Kinora's form leaves open: size as the folder was prepared or else the model's usual one, length the model's. */
 function settleSection(section: DatasetSection, { prepared }: SourceListing, model: ModelName): SettledSection {
-  const { defaultSize, defaultFrames } = mediaOf(wanModels[model]);
+  const { defaultSize, defaultFrames } = modelMedia[model];
   const { resolution = prepared?.resolution ?? [...defaultSize], video } = section;
   return { ...section, resolution, video: { ...video, maxFrames: video.maxFrames ?? defaultFrames } };
 }
@@ -205,7 +205,7 @@ function unique(id: string, taken: Map<string, number>): string {
 
 function plannedDataset(
   section: SettledSection,
-  { place, entries, ignored, orphanCaptions }: SourceListing,
+  { place, entries, ignored, orphanCaptions, notices }: SourceListing,
   all: readonly DatasetItem[],
 ): PlannedDataset {
   const items = all.filter((item) => item.dataset === section.index);
@@ -226,5 +226,6 @@ function plannedDataset(
     frames: items.reduce((total, item) => total + item.repeats * item.frames, 0),
     buckets,
     orphanCaptions,
+    notices,
   };
 }

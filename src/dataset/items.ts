@@ -62,6 +62,7 @@ export type DropCode =
   | "changed"
   | "unreadable"
   | "no-caption"
+  | "bad-caption"
   | "other-kind"
   | "folder"
   | "not-media";

@@ -1,9 +1,11 @@
 // What a dataset's place holds, before any picture or clip is opened: the files it names, captions, what it leaves out.
 // Types and the few steps all kinds of place share; the kinds are in sources.ts and prepared.ts.
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { relative, sep } from "node:path";
+import { isKinoraError } from "../base/errors.ts";
 import type { Rect } from "../io/video/conversion.ts";
 import type { ModelName } from "../protocol/model-media.ts";
+import { readCaptionFile } from "./caption-file.ts";
 import type { MediaKind } from "./media-files.ts";
 import type { MediaFacts } from "./probe.ts";
 
@@ -46,7 +48,7 @@ export interface SourceEntry {
 export interface IgnoredFile {
   name: string;
   file: string;
-  code: "not-media" | "other-kind" | "no-caption" | "folder" | "missing" | "changed";
+  code: "not-media" | "other-kind" | "no-caption" | "bad-caption" | "folder" | "missing" | "changed";
   reason: string;
   /** The kind of item it was to give; undefined where the dataset asks nothing of such a file. */
   asked: MediaKind | undefined;
@@ -59,6 +61,8 @@ export interface SourceListing {
   ignored: IgnoredFile[];
   /** Caption files that belong to no picture or clip, by their paths within the dataset. */
   orphanCaptions: string[];
+  /** What whoever wrote its texts should hear, by the paths of these within the dataset. */
+  notices: { name: string; notice: string }[];
   /** What the folder was prepared for. */
   prepared: { model: ModelName; resolution: [number, number] | undefined } | undefined;
 }
@@ -68,6 +72,7 @@ export const emptyListing = (place: string, prepared?: SourceListing["prepared"]
   entries: [],
   ignored: [],
   orphanCaptions: [],
+  notices: [],
   prepared,
 });
 
@@ -87,7 +92,23 @@ export function nameIn(root: string, file: string): string {
 
 export const noCaption: Caption = { path: undefined, text: undefined };
 
-/** A caption file, trimmed; a byte order mark and bytes that are not UTF-8 do no harm (the latter show as U+FFFD). */
-export async function readCaption(path: string): Promise<Caption> {
-  return { path, text: new TextDecoder().decode(await readFile(path)).trim() };
+/**
+ * The caption of a file, from `path`. Undefined where it cannot be read: then the file is passed over with the reason,
+ * because nobody means it to train without its words.
+ */
+export async function readCaption(
+  listing: SourceListing,
+  path: string,
+  of: Pick<IgnoredFile, "name" | "file"> & { asked: MediaKind },
+): Promise<Caption | undefined> {
+  try {
+    const { text, notice } = (await readCaptionFile(path)) ?? { text: "" };
+    if (notice !== undefined) listing.notices.push({ name: nameIn(listing.place, path), notice });
+    return { path, text };
+  } catch (error) {
+    if (!isKinoraError(error)) throw error;
+    const reason = `its caption cannot be read: ${error.message}${error.hint ? ` (${error.hint})` : ""}`;
+    listing.ignored.push({ ...of, code: "bad-caption", reason });
+    return undefined;
+  }
 }

@@ -1,9 +1,10 @@
 // The items of a folder that `kinora dataset prepare` wrote, from its manifest: what need not be looked into again.
 import { join, resolve } from "node:path";
+import { DiskNames, spellingKey } from "../io/disk-names.ts";
 import type { DatasetManifest } from "../protocol/dataset-manifest.ts";
 import type { Size } from "./buckets.ts";
 import type { DatasetSection } from "./config.ts";
-import { emptyListing, exists, noCaption, readCaption, type SourceListing, sizeOf } from "./listing.ts";
+import { emptyListing, noCaption, readCaption, type SourceListing, sizeOf } from "./listing.ts";
 import type { MediaFacts } from "./probe.ts";
 
 /** What the folder was prepared for. */
@@ -28,12 +29,15 @@ const factsOf = (size: Size, frames: number, fps: number | undefined): MediaFact
   damaged: false,
 });
 
-/** What the manifest tells of the files it wrote, by absolute path. */
+/** What the manifest tells of the files it wrote, by the keys (`spellingKey`) of their absolute paths. */
 export function knownFacts(place: string, { items, fps }: DatasetManifest): Map<string, Known> {
   const known = new Map<string, Known>();
   for (const { kind, file, size, bytes, frames } of items) {
     if (file === undefined || size === undefined || bytes === undefined) continue;
-    known.set(resolve(place, file), { bytes, facts: factsOf(size, frames, kind === "video" ? fps : undefined) });
+    known.set(spellingKey(resolve(place, file)), {
+      bytes,
+      facts: factsOf(size, frames, kind === "video" ? fps : undefined),
+    });
   }
   return known;
 }
@@ -45,13 +49,14 @@ export async function listInPlace(
   manifest: DatasetManifest,
 ): Promise<SourceListing> {
   const listing = emptyListing(place, preparedFor(manifest));
+  const names = new DiskNames();
   for (const item of manifest.items) {
     if (item.verdict !== "keep" || !media[item.kind === "image" ? "images" : "videos"]) continue;
     const source = manifest.sources[item.source];
     const shown = item.crop ?? source;
     if (source === undefined || shown?.width === undefined || shown.height === undefined) continue;
     const name = `${item.kind === "video" ? "videos" : "images"}/${item.id}`;
-    const file = resolve(place, source.path);
+    const file = await names.spelled(resolve(place, source.path));
     const bytes = await sizeOf(file);
     if (bytes !== source.bytes) {
       const missing = bytes === undefined;
@@ -62,7 +67,10 @@ export async function listInPlace(
     const paths = [`${name}${captionExtension}`, `captions/${item.id}${captionExtension}`].map((path) =>
       join(place, path),
     );
-    const captionPath = (await exists(paths[0]!)) ? paths[0] : (await exists(paths[1]!)) ? paths[1] : undefined;
+    const captionPath = (await names.find(paths[0]!)) ?? (await names.find(paths[1]!));
+    const caption =
+      captionPath === undefined ? noCaption : await readCaption(listing, captionPath, { name, file, asked: item.kind });
+    if (caption === undefined) continue;
     const size = { width: Math.round(shown.width), height: Math.round(shown.height) };
     listing.entries.push({
       name,
@@ -71,7 +79,7 @@ export async function listInPlace(
       frameFolder: false,
       cut: { in: item.in, out: item.out, fps: manifest.fps, crop: item.crop },
       known: factsOf(size, item.frames, item.kind === "video" ? manifest.fps : undefined),
-      caption: captionPath === undefined ? noCaption : await readCaption(captionPath),
+      caption,
       control: undefined,
     });
   }

@@ -1,15 +1,16 @@
 // From a settled dataset to the files it names, with their captions and controls, and the files it leaves out.
 // Looks at names and caption files; pictures and clips are opened by the probe (probe.ts), not here.
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
+import { DiskNames, spellingKey } from "../io/disk-names.ts";
+import { readText, type Text } from "../io/text/read.ts";
 import { imageLine, videoLine } from "../protocol/dataset-config.ts";
 import type { DatasetManifest } from "../protocol/dataset-manifest.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
 import { addControls, requireControls } from "./controls.ts";
 import {
   emptyListing,
-  exists,
   type IgnoredFile,
   nameIn,
   noCaption,
@@ -22,11 +23,11 @@ import { byCodePoint, listFolder, type MediaKind, mediaKind, withoutExtension } 
 import { knownFacts, listInPlace, preparedFor } from "./prepared.ts";
 
 /** A path as musubi takes it, from the working folder; where nothing is there, from the configuration's own folder. */
-async function settlePath(path: string, base: string | undefined): Promise<string> {
+async function settlePath(path: string, base: string | undefined, names: DiskNames): Promise<string> {
   const here = resolve(path);
-  if (isAbsolute(path) || base === undefined || (await exists(here))) return here;
-  const beside = resolve(base, path);
-  return (await exists(beside)) ? beside : here;
+  const found = await names.find(here);
+  if (found !== undefined || isAbsolute(path) || base === undefined) return found ?? here;
+  return (await names.find(resolve(base, path))) ?? here;
 }
 
 /**
@@ -35,14 +36,15 @@ async function settlePath(path: string, base: string | undefined): Promise<strin
  */
 export async function listSource(section: DatasetSection, config: DatasetConfig): Promise<SourceListing> {
   const base = config.file === undefined ? undefined : dirname(config.file);
-  const place = await settlePath(section.path, base);
-  if (section.type === "image-jsonl" || section.type === "video-jsonl") return listJsonl(section, place);
+  const names = new DiskNames();
+  const place = await settlePath(section.path, base, names);
+  if (section.type === "image-jsonl" || section.type === "video-jsonl") return listJsonl(section, place, names);
   const manifest = section.type === "folder" ? await readManifest(place) : undefined;
   const listing = manifest?.inPlace
     ? await listInPlace(section, place, manifest)
     : await listMedia(section, place, manifest);
   if (section.controlDirectory !== undefined)
-    await addControls(listing.entries, await settlePath(section.controlDirectory, base));
+    await addControls(listing.entries, await settlePath(section.controlDirectory, base, names));
   return listing;
 }
 
@@ -57,13 +59,15 @@ async function listMedia(
   const found = await listFolder(place, { deep: section.type === "folder" });
   const listing = emptyListing(place, manifest && preparedFor(manifest));
   const { captionExtension, captionRequired, media } = section;
-  const captions = new Set(found.filter((entry) => entry.path.endsWith(captionExtension)).map((entry) => entry.path));
+  const captions = new Map(
+    found.filter(({ path }) => path.endsWith(captionExtension)).map(({ path }) => [spellingKey(path), path]),
+  );
   const known = manifest && knownFacts(place, manifest);
   const used = new Set<string>();
   const ignore = (file: string, code: IgnoredFile["code"], reason: string, asked?: MediaKind) =>
     listing.ignored.push({ name: nameIn(place, file), file, code, reason, asked });
   for (const { path, folder } of found) {
-    if (captions.has(path)) continue;
+    if (path.endsWith(captionExtension)) continue;
     const kind = mediaKind(path);
     if (folder) {
       ignore(path, "folder", "a folder; only the files directly in the dataset's folder are read");
@@ -74,21 +78,27 @@ async function listMedia(
       continue;
     }
     const beside = withoutExtension(path) + captionExtension;
-    const captionPath = [beside, join(place, "captions", basename(beside))].find((candidate) =>
-      captions.has(candidate),
-    );
-    for (const candidate of [beside, join(place, "captions", basename(beside))]) used.add(candidate);
+    const candidates = [beside, join(place, "captions", basename(beside))].map(spellingKey);
+    const captionPath = candidates
+      .map((candidate) => captions.get(candidate))
+      .find((candidate) => candidate !== undefined);
+    for (const candidate of candidates) used.add(candidate);
     if (!media[kind === "image" ? "images" : "videos"]) {
       const asked = media.images ? "pictures" : "clips";
       ignore(path, "other-kind", `a ${kind === "image" ? "picture" : "clip"}; this dataset reads ${asked} only`);
     } else if (captionPath === undefined && captionRequired) {
       ignore(path, "no-caption", `no caption file ${basename(beside)} beside it`, kind);
     } else {
-      const caption = captionPath === undefined ? noCaption : await readCaption(captionPath);
+      const name = nameIn(place, path);
+      const caption =
+        captionPath === undefined
+          ? noCaption
+          : await readCaption(listing, captionPath, { name, file: path, asked: kind });
+      if (caption === undefined) continue;
       // The manifest's word holds while the file still has the size it was written with.
-      const told = known?.get(path);
+      const told = known?.get(spellingKey(path));
       listing.entries.push({
-        name: nameIn(place, path),
+        name,
         file: path,
         kind,
         frameFolder: false,
@@ -100,28 +110,33 @@ async function listMedia(
     }
   }
   const isDraft = (path: string) => path.endsWith(`.draft${captionExtension}`);
-  const orphans = [...captions].filter((path) => !used.has(path) && !isDraft(path));
-  listing.orphanCaptions = orphans.map((path) => nameIn(place, path)).sort(byCodePoint);
+  const orphans = [...captions].filter(([key, path]) => !used.has(key) && !isDraft(path));
+  listing.orphanCaptions = orphans.map(([, path]) => nameIn(place, path)).sort(byCodePoint);
   return listing;
 }
 
+/** Some millions of lines; more than twice this is no string in Node. */
+const MOST_JSONL_BYTES = 256 << 20;
+
 /** Reads a JSONL file; all broken lines are named at once. Empty lines are passed over. */
-async function listJsonl(section: DatasetSection, place: string): Promise<SourceListing> {
+async function listJsonl(section: DatasetSection, place: string, names: DiskNames): Promise<SourceListing> {
   const kind: MediaKind = section.type === "image-jsonl" ? "image" : "video";
   const schema = kind === "image" ? imageLine : videoLine;
-  let content: string;
+  let content: Text;
   try {
-    content = new TextDecoder().decode(await readFile(place));
+    content = await readText(place, MOST_JSONL_BYTES);
   } catch (cause) {
+    const { message, hint } = cause as KinoraError;
     throw new KinoraError("dataset.no-file", `the JSONL file ${JSON.stringify(place)} cannot be read`, {
-      actual: (cause as Error).message,
-      hint: "check the path in the configuration",
+      actual: message,
+      hint: hint ?? "check the path in the configuration",
       cause,
     });
   }
   const listing = emptyListing(place);
+  if (content.notice !== undefined) listing.notices.push({ name: basename(place), notice: content.notice });
   const broken: string[] = [];
-  for (const [i, line] of content.split(/\r?\n/).entries()) {
+  for (const [i, line] of content.text.split("\n").entries()) {
     if (line.trim() === "") continue;
     let value: unknown;
     try {
@@ -137,9 +152,9 @@ async function listJsonl(section: DatasetSection, place: string): Promise<Source
       );
       continue;
     }
-    const file = await settlePath(parsed.data.path, dirname(place));
+    const file = await settlePath(parsed.data.path, dirname(place), names);
     const control =
-      parsed.data.control === undefined ? undefined : await settlePath(parsed.data.control, dirname(place));
+      parsed.data.control === undefined ? undefined : await settlePath(parsed.data.control, dirname(place), names);
     const isFolder = kind === "video" && (await isDirectory(file));
     const caption = { path: place, text: parsed.data.caption?.trim() };
     listing.entries.push({

@@ -1,10 +1,7 @@
 // What a plan does that people find out too late: wrong rates, captions that are missing or too long, lonely buckets,
 // sets too small for their goal. Each finding says what to do. Nothing here stops anything.
-
 import { plural } from "../base/units.ts";
 import type { DatasetGoal } from "../protocol/dataset-config.ts";
-import { mediaOf } from "../protocol/model-media.ts";
-import { wanModels } from "../protocol/models.ts";
 import { bucketsOf } from "./batches.ts";
 import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
 import type { DatasetSection } from "./config.ts";
@@ -43,7 +40,7 @@ const LARGE_SCALE = 1.05;
 
 export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): DatasetWarning[] {
   const warnings: DatasetWarning[] = plan.config.notes.map((note) => ({ ...note, files: [] }));
-  for (const { section, orphanCaptions } of plan.datasets) {
+  for (const { section, orphanCaptions, notices } of plan.datasets) {
     const items = plan.items.filter((item) => item.dataset === section.index);
     const warn = (code: string, files: readonly string[], message: string, hint?: string) => {
       if (files.length > 0)
@@ -63,11 +60,25 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
       });
     }
     captionWarnings(section, items, options, warn);
+    const unreadable = plan.drops.filter(({ dataset, code }) => dataset === section.index && code === "bad-caption");
+    const lost = unreadable.map(({ name }) => name);
+    warn(
+      "caption.unreadable",
+      lost,
+      `${some(lost, "file")} left out for a caption that cannot be read`,
+      unreadable[0] && `${unreadable[0].name}: ${unreadable[0].reason}`,
+    );
     warn(
       "caption.orphan",
       orphanCaptions,
       `${some(orphanCaptions, "caption file")} without a picture or clip of the same name`,
       "check the names",
+    );
+    const shown = notices.slice(0, 3).map(({ name, notice }) => `${name} ${notice}`);
+    warn(
+      "text.encoding",
+      notices.map(({ name }) => name),
+      `${shown.join("; ")}${notices.length > shown.length ? `; and ${plural(notices.length - shown.length, "more file")} alike` : ""}`,
     );
     rateWarnings(plan, section, items, warn);
     pictureWarnings(plan, section, items, warn);
@@ -190,7 +201,7 @@ const rateText = (rate: number): string => String(Math.round(rate * 1000) / 1000
 const tomlFloat = (rate: number): string => rateText(rate).replace(/^\d+$/, "$&.0");
 
 function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: readonly DatasetItem[], warn: Warn): void {
-  if (mediaOf(wanModels[plan.model]).needsImage) {
+  if (/^(i2v|flf2v)/.test(plan.model)) {
     const still = filesOf(items.filter((item) => item.frames === 1));
     warn(
       "i2v.still",

@@ -58,8 +58,7 @@ export class Experts implements Disposable {
     for (const lora of loras) {
       // A strength of 0 must leave every bit as it is.
       if (lora.strength === 0 || (lora.expert !== "both" && lora.expert !== which)) continue;
-      const adapters = readLora(lora.path, { expert: which, exclude: lora.exclude });
-      entry.loras.push(attachLora(model, adapters, lora.strength));
+      entry.loras.push(attachLora(model.linears(), readLora(lora.path), lora.strength));
     }
     return model;
   }

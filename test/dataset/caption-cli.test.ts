@@ -124,7 +124,7 @@ describe("kinora dataset caption", () => {
     [["set", "--endpoint", "ollama", "--model", "m", "--frames", "many"], "cli.bad-number"],
     [["set", "--endpoint", "ollama", "--model", "m", "--send", "sound"], "cli.bad-value"],
     [["set", "--endpoint", "ollama", "--model", "m", "--template", "sceen"], "caption.unknown-template"],
-    [["set", "--endpoint", "ollama", "--model", "m", "--template-file", "nowhere.txt"], "caption.bad-template"],
+    [["set", "--endpoint", "ollama", "--model", "m", "--template-file", "nowhere.txt"], "io.not-found"],
     [["set", "--endpoint", "ollama", "--model", "m", "--body", "[1]"], "cli.bad-value"],
     [["set", "--missing", "--rewrite"], "cli.bad-arguments"],
     [["set", "--accept", "--dry-run"], "cli.bad-arguments"],

@@ -1,5 +1,4 @@
 // `kinora dataset caption DIR`: reads the options, runs the captioning or accepts drafts, prints what happens.
-import { readFile } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
 import { plural } from "../../base/units.ts";
 import { type AcceptEvent, acceptDrafts } from "../../dataset/caption/accept.ts";
@@ -8,9 +7,9 @@ import { type CaptionSettings, captionDefaults } from "../../dataset/caption/set
 import {
   defaultTemplate,
   type PromptTemplate,
-  parseTemplate,
   promptTemplate,
   promptTemplates,
+  readTemplate,
 } from "../../dataset/caption/templates.ts";
 import { knownEndpoints, resolveEndpoint } from "../../io/chat/endpoint.ts";
 import { type ChatProtocol, chatProtocols } from "../../io/chat/wire.ts";
@@ -114,22 +113,16 @@ function extraFields(text: string | undefined): Record<string, unknown> | undefi
   throw new KinoraError("cli.bad-value", "--body takes a JSON object", { hint: `e.g. --body '{"top_p":0.8}'` });
 }
 
-async function templateOf(given: Given): Promise<PromptTemplate> {
+async function templateOf(given: Given, out: Output): Promise<PromptTemplate> {
   const file = given["template-file"];
   if (file === undefined) return promptTemplate(given.template);
-  try {
-    return parseTemplate(await readFile(file, "utf8"), file);
-  } catch (error) {
-    if (error instanceof KinoraError) throw error;
-    throw new KinoraError("caption.bad-template", `the template ${file} cannot be read: ${(error as Error).message}`, {
-      hint: "check the path of --template-file",
-      cause: error,
-    });
-  }
+  const { template, notices } = await readTemplate(file);
+  for (const notice of notices) out.note(`note: ${notice}`);
+  return template;
 }
 
 /** `dry`: nothing will be sent, so neither endpoint, model nor key need be there. */
-async function settingsOf(folder: string, given: Given, dry: boolean): Promise<CaptionSettings> {
+async function settingsOf(folder: string, given: Given, dry: boolean, out: Output): Promise<CaptionSettings> {
   if (given.endpoint === undefined && !dry)
     throw new KinoraError("cli.missing-option", "which endpoint?", {
       hint: "e.g. --endpoint ollama, or --endpoint http://127.0.0.1:8000/v1",
@@ -158,7 +151,7 @@ async function settingsOf(folder: string, given: Given, dry: boolean): Promise<C
     folder,
     endpoint,
     model: given.model ?? "a model",
-    template: await templateOf(given),
+    template: await templateOf(given, out),
     trigger: given.trigger?.trim() ?? captionDefaults.trigger,
     note: given.note ?? captionDefaults.note,
     mode: given.rewrite ? "rewrite" : "missing",
@@ -198,6 +191,7 @@ const warningWords = {
 function tell(event: CaptionEvent, out: Output): void {
   switch (event.type) {
     case "plan":
+      for (const notice of event.notices) out.note(`note: ${notice}`);
       out.note(
         `${plural(event.todo.length, "item")} to caption, ${event.kept.length} left as they are${event.resumes ? " (going on after an interruption)" : ""}`,
       );
@@ -226,7 +220,8 @@ function tell(event: CaptionEvent, out: Output): void {
 }
 
 async function dryRun(settings: CaptionSettings, json: boolean, out: Output): Promise<void> {
-  const plan = await planCaptions(settings);
+  const { notices, ...plan } = await planCaptions(settings);
+  for (const notice of notices) out.note(`note: ${notice}`);
   const requests = plan.todo.length;
   if (json) {
     out.data(JSON.stringify({ ...plan, requests }, null, 2));
@@ -297,7 +292,7 @@ async function accept(folder: string, given: Given, json: boolean, out: Output):
     } else if (event.type === "kept") {
       kept.push(event);
       out.note(`${event.name}: ${event.reason}`);
-    }
+    } else if (event.type === "notice") out.note(`note: ${event.message}`);
   }
   if (json)
     out.data(
@@ -337,7 +332,7 @@ export const datasetCaption = command({
       await accept(folder, given, json, out);
       return 0;
     }
-    const settings = await settingsOf(folder, given, given["dry-run"]);
+    const settings = await settingsOf(folder, given, given["dry-run"], out);
     if (given["dry-run"]) {
       await dryRun(settings, json, out);
       return 0;

@@ -27,6 +27,8 @@ export type AcceptEvent =
       backup?: string;
     }
   | { type: "kept"; name: string; reason: string }
+  /** What whoever wrote the texts should hear. */
+  | { type: "notice"; message: string }
   | { type: "finished"; accepted: number; kept: number };
 
 async function exists(path: string): Promise<boolean> {
@@ -43,7 +45,8 @@ async function exists(path: string): Promise<boolean> {
  */
 export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<AcceptEvent> {
   const { folder, overwrite } = settings;
-  const { items } = await readCaptionFolder(folder, settings);
+  const { items, left, notices } = await readCaptionFolder(folder, settings);
+  for (const message of notices) yield { type: "notice", message };
   const triggers = triggersOf(await readJournal(folder));
   const journal = new Journal(folder);
   let accepted = 0;
@@ -80,6 +83,11 @@ export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<Ac
     };
   };
 
+  for (const { name, reason, unreadable } of left) {
+    if (!unreadable) continue;
+    kept++;
+    yield { type: "kept", name, reason };
+  }
   for (const item of items) {
     let event: AcceptEvent;
     if (item.draft !== undefined) event = await accept(item, item.draft);

@@ -29,6 +29,8 @@ export interface CaptionPlan {
   prompts: { clip?: string; picture?: string };
   /** True where an interrupted rewrite goes on. */
   resumes: boolean;
+  /** What whoever wrote the texts that are there should hear. */
+  notices: string[];
 }
 
 export type CaptionWarning = "too-long" | "cut";
@@ -82,12 +84,12 @@ function isDone(item: CaptionItem, draft: boolean, record: Extract<JournalRecord
 async function prepare(settings: CaptionSettings): Promise<Work> {
   checkSettings(settings);
   const { folder, mode, draft } = settings;
-  const { items, left } = await readCaptionFolder(folder, settings);
+  const { items, left, notices } = await readCaptionFolder(folder, settings);
   const unfinished =
     mode === "rewrite" && !settings.restart
       ? unfinishedRewrite(await readJournal(folder), settingsHash(settings))
       : undefined;
-  const kept: KeptItem[] = [...left];
+  const kept: KeptItem[] = left.map(({ name, reason }) => ({ name, reason }));
   let todo: CaptionItem[] = [];
   for (const item of items) {
     const { name } = item;
@@ -109,6 +111,7 @@ async function prepare(settings: CaptionSettings): Promise<Work> {
     kept,
     prompts: await examplePrompts(todo, settings),
     resumes: unfinished !== undefined && unfinished.done.size > 0,
+    notices,
   };
   return { todo, plan, run: unfinished?.run ?? randomUUID() };
 }

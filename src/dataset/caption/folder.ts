@@ -2,13 +2,15 @@
 // Only names, captions and the manifest are read here, no media.
 import { stat } from "node:fs/promises";
 import { basename, join, relative, resolve, sep } from "node:path";
-import { KinoraError } from "../../base/errors.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { DiskNames } from "../../io/disk-names.ts";
 import { insideFolder } from "../../io/inside.ts";
 import type { DatasetManifest } from "../../protocol/dataset-manifest.ts";
+import { readCaptionFile } from "../caption-file.ts";
 import { readManifest } from "../manifest.ts";
 import { listFolder, mediaKind, withoutExtension } from "../media-files.ts";
 import type { Media } from "./media.ts";
-import { draftPathOf, readCaption } from "./store.ts";
+import { draftPathOf } from "./store.ts";
 
 export interface CaptionItem {
   /** Path in the folder, with forward slashes. */
@@ -24,8 +26,10 @@ export interface CaptionItem {
 
 export interface CaptionFolder {
   items: CaptionItem[];
-  /** Media that get no caption of their own, and why. */
-  left: { name: string; reason: string }[];
+  /** Media that get no caption of their own, and why; `unreadable`: because of what their text file holds. */
+  left: { name: string; reason: string; unreadable: boolean }[];
+  /** What whoever wrote the texts should hear. */
+  notices: string[];
 }
 
 export interface FolderOptions {
@@ -42,6 +46,14 @@ async function isFolder(path: string): Promise<boolean> {
   );
 }
 
+/** A text file as found. */
+interface Held {
+  path: string;
+  /** Undefined where it is missing, blank or cannot be read. */
+  text: string | undefined;
+  problem?: string;
+}
+
 /** An item before its captions are looked for. `stem` is the path of its caption without the ending. */
 interface Found {
   name: string;
@@ -50,23 +62,25 @@ interface Found {
 }
 
 /** Items whose frames are still in the sources: their captions lie where the files themselves would be. */
-function itemsInPlace(folder: string, { sources, items }: DatasetManifest): Found[] {
-  return items
-    .filter((item) => item.verdict === "keep")
-    .map((item) => {
-      const clip = item.kind === "video";
-      const name = `${clip ? "videos" : "images"}/${item.id}`;
-      const path = resolve(folder, sources[item.source]!.path);
-      // A caption is written there: no link may lead it elsewhere.
-      const stem = insideFolder(folder, name, {
-        code: "caption.link-out",
-        file: "the set",
-        hint: "captions of a set in place are written into its own folder only: remove the link",
-      });
-      const range = clip ? { start: item.in, end: item.out } : {};
-      const crop = item.crop ? { crop: item.crop } : {};
-      return { name, media: { path, medium: clip ? "clip" : "picture", ...range, ...crop }, stem };
+async function itemsInPlace(folder: string, { sources, items }: DatasetManifest, names: DiskNames): Promise<Found[]> {
+  const found: Found[] = [];
+  for (const item of items) {
+    if (item.verdict !== "keep") continue;
+    const clip = item.kind === "video";
+    const name = `${clip ? "videos" : "images"}/${item.id}`;
+    const path = await names.spelled(resolve(folder, sources[item.source]!.path));
+    const range = clip ? { start: item.in, end: item.out } : {};
+    const crop = item.crop ? { crop: item.crop } : {};
+    const media: Media = { path, medium: clip ? "clip" : "picture", ...range, ...crop };
+    // A caption is written there: no link may lead it elsewhere.
+    const stem = insideFolder(folder, name, {
+      code: "caption.link-out",
+      file: "the set",
+      hint: "captions of a set in place are written into its own folder only: remove the link",
     });
+    found.push({ name, media, stem });
+  }
+  return found;
 }
 
 async function itemsOnDisk(folder: string): Promise<Found[]> {
@@ -87,7 +101,8 @@ async function itemsOnDisk(folder: string): Promise<Found[]> {
  */
 export async function readCaptionFolder(folder: string, { extension }: FolderOptions): Promise<CaptionFolder> {
   const manifest = await readManifest(folder);
-  const found = manifest?.inPlace ? itemsInPlace(folder, manifest) : await itemsOnDisk(folder);
+  const names = new DiskNames();
+  const found = manifest?.inPlace ? await itemsInPlace(folder, manifest, names) : await itemsOnDisk(folder);
   if (found.length === 0)
     throw new KinoraError("caption.no-media", `there are no clips or pictures in ${JSON.stringify(folder)}`, {
       hint: manifest
@@ -95,34 +110,54 @@ export async function readCaptionFolder(folder: string, { extension }: FolderOpt
         : "looked for .mp4, .webm, .jpg, .png and the like, sub-folders included",
     });
 
-  const beside = await Promise.all(found.map(({ stem }) => readCaption(stem + extension)));
+  const notices: string[] = [];
+  const nameOf = (path: string) => relative(folder, path).split(sep).join("/");
+  const read = async (path: string): Promise<Held> => {
+    const spelled = await names.spelled(path);
+    try {
+      const { text, notice } = (await readCaptionFile(spelled)) ?? {};
+      if (notice !== undefined) notices.push(`${nameOf(spelled)} ${notice}`);
+      return { path: spelled, text: text || undefined };
+    } catch (error) {
+      if (!isKinoraError(error)) throw error;
+      return { path: spelled, text: undefined, problem: error.message };
+    }
+  };
+  const beside: Held[] = [];
+  for (const { stem } of found) beside.push(await read(stem + extension));
   const hasCopies = await isFolder(join(folder, captionsFolder));
-  const onlyCopies = hasCopies && !manifest && beside.every((caption) => caption === undefined);
-  const copyOf = (stem: string) => join(folder, captionsFolder, basename(stem)) + extension;
+  const onlyCopies = hasCopies && !manifest && beside.every(({ text, problem }) => text === undefined && !problem);
 
   const items: CaptionItem[] = [];
   const left: CaptionFolder["left"] = [];
+  const leave = (name: string, reason: string, unreadable = false) => left.push({ name, reason, unreadable });
   const owners = new Map<string, string>();
   for (const [i, { name, media, stem }] of found.entries()) {
-    const captionPath = onlyCopies ? copyOf(stem) : stem + extension;
-    const copyPath = hasCopies && !onlyCopies ? copyOf(stem) : undefined;
-    const owner = owners.get(captionPath) ?? (copyPath && owners.get(copyPath));
+    const copy = hasCopies ? await read(join(folder, captionsFolder, basename(stem)) + extension) : undefined;
+    const held = onlyCopies ? [copy!] : copy ? [beside[i]!, copy] : [beside[i]!];
+    const owner = held.map(({ path }) => owners.get(path)).find((other) => other !== undefined);
     if (owner !== undefined) {
-      left.push({ name, reason: `its caption file is the one of ${owner}` });
+      leave(name, `its caption file is the one of ${owner}`);
       continue;
     }
-    owners.set(captionPath, name);
-    if (copyPath) owners.set(copyPath, name);
-    const caption = onlyCopies
-      ? await readCaption(captionPath)
-      : (beside[i] ?? (copyPath && (await readCaption(copyPath))));
+    for (const { path } of held) owners.set(path, name);
+    const { problem } = held.find((one) => one.problem !== undefined) ?? {};
+    if (problem !== undefined) {
+      leave(name, `its caption cannot be read: ${problem}`, true);
+      continue;
+    }
+    const [{ path: captionPath }, { path: copyPath } = {}] = held as [Held, Held?];
+    const caption = held.find(({ text }) => text !== undefined)?.text;
     items.push({ name, media, captionPath, copyPath, draftPath: "", caption, draft: undefined });
   }
+  const readable = [];
   for (const item of items) {
     // A clip called `a.draft.mp4` has its caption where the draft of `a.mp4` would be.
     do item.draftPath = draftPathOf(item.draftPath || item.captionPath, extension);
     while (owners.has(item.draftPath));
-    item.draft = await readCaption(item.draftPath);
+    const draft = await read(item.draftPath);
+    if (draft.problem !== undefined) leave(item.name, `its draft cannot be read: ${draft.problem}`, true);
+    else readable.push({ ...item, draftPath: draft.path, draft: draft.text });
   }
-  return { items, left };
+  return { items: readable, left, notices };
 }

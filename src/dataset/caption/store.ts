@@ -1,21 +1,15 @@
 // Caption files on disk: read, written whole or not at all, never over an existing one unless told to, and then with
 // the previous text kept beside it. Knows nothing of models.
-import { link, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, link, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isKinoraError } from "../../base/errors.ts";
 import { refusesLinks } from "../../base/platform.ts";
 import { partialPath, replaceFile, writeError, writeFileAtomic } from "../../io/atomic.ts";
-import { fileError } from "../../io/files.ts";
+import { readCaptionFile } from "../caption-file.ts";
 
-/** The text of a caption file; undefined where there is none or it is blank. */
+/** The text of a caption file; undefined where there is none or it is blank. Throws `io.*`, `text.*`. */
 export async function readCaption(path: string): Promise<string | undefined> {
-  let text: string;
-  try {
-    text = await readFile(path, "utf8");
-  } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) return undefined;
-    throw fileError(error, path);
-  }
-  return text.replace(/^\uFEFF/, "").trim() || undefined;
+  return (await readCaptionFile(path))?.text || undefined;
 }
 
 const withNewline = (text: string): string => `${text.trim()}\n`;
@@ -34,12 +28,19 @@ async function backups(path: string): Promise<number[]> {
   return numbers.sort((a, b) => a - b);
 }
 
-/** Keeps the text at `path` under the next backup name, unless the latest backup holds it already. */
+/** Keeps the file at `path`, byte by byte, under the next backup name, unless the latest backup holds its text already. */
 async function keep(path: string, text: string): Promise<string> {
   const last = (await backups(path)).at(-1) ?? 0;
   if (last > 0 && (await readCaption(backupPath(path, last))) === text) return backupPath(path, last);
   const kept = backupPath(path, last + 1);
-  await writeFileAtomic(kept, withNewline(text));
+  const partial = partialPath(kept);
+  try {
+    await copyFile(path, partial);
+    await replaceFile(partial, kept);
+  } catch (error) {
+    await rm(partial, { force: true }).catch(() => {});
+    throw writeError(error, kept);
+  }
   return kept;
 }
 
@@ -77,7 +78,7 @@ export async function writeNewCaption(path: string, text: string): Promise<boole
     await replaceFile(partial, path);
     return true;
   } catch (error) {
-    throw writeError(error, path);
+    throw isKinoraError(error) ? error : writeError(error, path);
   } finally {
     await rm(partial, { force: true }).catch(() => {});
   }

@@ -1,6 +1,7 @@
 // What a vision-language model is asked for, per goal of the training: the instruction texts and how they are filled.
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
+import { noticeOf, readText } from "../../io/text/read.ts";
 
 export interface PromptTemplate {
   name: string;
@@ -107,7 +108,7 @@ const placeholders = ["trigger", "note", "view"];
 export function parseTemplate(text: string, name: string): PromptTemplate {
   const sections: Record<string, string[]> = {};
   let current = "both";
-  for (const line of text.replace(/^\uFEFF/, "").split(/\r?\n/)) {
+  for (const line of text.split(/\r\n?|\n/)) {
     const heading = /^\s*\[(clip|picture)\]\s*$/.exec(line)?.[1];
     if (heading) current = heading;
     else {
@@ -135,6 +136,12 @@ export function parseTemplate(text: string, name: string): PromptTemplate {
     });
   }
   return { name, summary: "from a file", clip, picture, separator: ". " };
+}
+
+/** Reads a template from a file. Throws `io.*`, `text.*`, `caption.bad-template`. */
+export async function readTemplate(file: string): Promise<{ template: PromptTemplate; notices: string[] }> {
+  const read = await readText(file);
+  return { template: parseTemplate(read.text, file), notices: noticeOf(file, read) };
 }
 
 /** Tells the model that several pictures are one clip, and how long it is. */

@@ -3,6 +3,8 @@ import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { nameKey } from "../../base/platform.ts";
+import { DiskNames } from "../../io/disk-names.ts";
+import { noticeOf } from "../../io/text/read.ts";
 import {
   type DatasetManifest,
   type ManifestItem,
@@ -11,7 +13,7 @@ import {
   type Reason,
 } from "../../protocol/dataset-manifest.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
-import { readCaption } from "../caption/store.ts";
+import { readCaptionFile } from "../caption-file.ts";
 import { findManifest, itemFile, manifestName } from "../manifest.ts";
 import { withoutExtension } from "../media-files.ts";
 import { type AnalysedClip, type AnalysedSource, analyseSources, isOutputError } from "./analyse.ts";
@@ -141,8 +143,9 @@ class Preparation {
     const candidates = this.#judge(sources);
     const rendered = await this.#render(candidates, store);
     const manifest = this.#manifest(sources, candidates);
-    const captions = await this.#captions(sources, candidates);
-    const { notes, captioned } = await this.#layOut(candidates, rendered, captions, store);
+    const { captions, notices } = await this.#captions(sources, candidates);
+    const { notes: laid, captioned } = await this.#layOut(candidates, rendered, captions, store);
+    const notes = [...notices, ...laid];
     const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
     if (await writeIfChanged(join(this.#out, manifestName), text)) this.#work.written++;
     const strips = new Map(candidates.map(({ item, clip }) => [item.id, store.stripPath(clip.strip)]));
@@ -314,24 +317,30 @@ class Preparation {
   }
 
   /** Captions found beside the sources of kept items, by source. */
-  async #captions(sources: readonly AnalysedSource[], candidates: readonly Candidate[]): Promise<Map<number, string>> {
+  async #captions(
+    sources: readonly AnalysedSource[],
+    candidates: readonly Candidate[],
+  ): Promise<{ captions: Map<number, string>; notices: string[] }> {
     const captions = new Map<number, string>();
+    const notices: string[] = [];
+    const names = new DiskNames();
     const paths = new Map<number, string>();
     for (const { source, item } of candidates) {
       if (item.verdict !== "keep" || paths.has(source)) continue;
-      const path = `${withoutExtension(sources[source]!.file.path)}.txt`;
+      const path = await names.spelled(`${withoutExtension(sources[source]!.file.path)}.txt`);
       paths.set(source, path);
       try {
-        const text = await readCaption(path);
-        if (text !== undefined) captions.set(source, text);
+        const found = await readCaptionFile(path);
+        if (found?.text) captions.set(source, found.text);
+        if (found) notices.push(...noticeOf(path, found));
       } catch (error) {
         if (!isKinoraError(error)) throw error;
-        this.#problem(path, error);
+        this.#problem(path, { code: error.code, message: error.message.replace(`${path}: `, "") }, error.hint);
       }
     }
     for (const { source, item } of candidates)
       if (captions.has(source)) item.caption = manifestPath(this.#out, paths.get(source)!);
-    return captions;
+    return { captions, notices };
   }
 
   async #layOut(

@@ -2,13 +2,16 @@
 import { copyFile, link, rm, stat } from "node:fs/promises";
 import { basename, dirname, isAbsolute, join, relative, sep } from "node:path";
 import { z } from "zod";
-import { KinoraError } from "../../base/errors.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { makeFolder, partialPath, replaceFile, sweepPartials, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { DiskNames } from "../../io/disk-names.ts";
 import { readPlainFile } from "../../io/files.ts";
 import { insideFolder, relativePathFault } from "../../io/inside.ts";
 import { readBack } from "../../io/read-back.ts";
+import { noticeOf } from "../../io/text/read.ts";
 import type { DatasetManifest } from "../../protocol/dataset-manifest.ts";
-import { readCaption, writeNewCaption } from "../caption/store.ts";
+import { writeNewCaption } from "../caption/store.ts";
+import { readCaptionFile } from "../caption-file.ts";
 import { itemFile } from "../manifest.ts";
 import { withoutExtension } from "../media-files.ts";
 import { setFolders } from "./sources.ts";
@@ -101,11 +104,26 @@ async function layCaptions(
   directory: string,
   { file, caption }: Wanted,
   captionsFolder: boolean,
-): Promise<{ placed: number; captioned: boolean }> {
-  const beside = join(directory, captionFile(file));
-  const copy = join(directory, "captions", basename(captionFile(file)));
+  names: DiskNames,
+): Promise<{ placed: number; captioned: boolean; notices: string[] }> {
+  const beside = await names.spelled(join(directory, captionFile(file)));
+  const copy = await names.spelled(join(directory, "captions", basename(captionFile(file))));
+  const notices: string[] = [];
+  const read = async (path: string): Promise<string | undefined> => {
+    const found = await readCaptionFile(path);
+    if (found) notices.push(...noticeOf(manifestPath(directory, path), found));
+    return found?.text || undefined;
+  };
   let placed = 0;
-  let [text, copied] = [await readCaption(beside), await readCaption(copy)];
+  let text: string | undefined;
+  let copied: string | undefined;
+  try {
+    [text, copied] = [await read(beside), await read(copy)];
+  } catch (error) {
+    // A text that cannot be read is a person's all the same.
+    if (!isKinoraError(error)) throw error;
+    return { placed, captioned: true, notices: [`${error.message}: it stays as it is`] };
+  }
   if (text === undefined && copied === undefined && caption !== undefined) {
     if (await writeNewCaption(beside, caption)) placed++;
     text = caption;
@@ -114,7 +132,7 @@ async function layCaptions(
     if (await writeNewCaption(copy, text)) placed++;
     copied = text;
   }
-  return { placed, captioned: (text ?? copied) !== undefined };
+  return { placed, captioned: (text ?? copied) !== undefined, notices };
 }
 
 const journalSchema = z.record(z.string(), z.array(z.string().regex(/^[0-9a-f]{64}$/)));
@@ -199,6 +217,7 @@ export async function layOut(
       throw error instanceof KinoraError ? error : writeError(error, path);
     }
   }
+  const captionNames = new DiskNames();
   for (const entry of wanted) {
     const { file, made } = entry;
     if (made) {
@@ -206,7 +225,8 @@ export async function layOut(
       if (outcome === "placed") laid.placed++;
       if (outcome === "not ours") laid.notes.push(`${file} was there before or was changed since: it stays as it is`);
     }
-    const { placed, captioned } = await layCaptions(directory, entry, captionsFolder);
+    const { placed, captioned, notices } = await layCaptions(directory, entry, captionsFolder, captionNames);
+    laid.notes.push(...notices);
     laid.placed += placed;
     if (captioned) laid.captioned.add(file);
   }

@@ -1,9 +1,9 @@
 // Preview prompts in musubi's text form: one a line, `#` for comments, options after ` --`.
 // https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/training/sampling_prompts.py
-import { readFile } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { fileError } from "../../io/files.ts";
+import { DiskNames } from "../../io/disk-names.ts";
+import { noticeOf, readText } from "../../io/text/read.ts";
 
 /** One line; what is absent comes from the model. */
 export interface SamplePrompt {
@@ -33,6 +33,8 @@ interface ValueKind {
   pattern: RegExp;
   /** In words. */
   needs: string;
+  /** What an option without a value means, where musubi takes it for none at all. */
+  withoutValue?: string;
 }
 
 const whole: ValueKind = { pattern: /^\d+$/, needs: "a whole number" };
@@ -73,7 +75,7 @@ const options: Readonly<Record<string, PromptOption>> = {
   s: { ...whole, read: (value) => ({ steps: Math.max(1, Math.min(1000, Number(value))) }) },
   l: { ...decimal, read: (value) => ({ guidance: Number(value) }) },
   fs: { ...decimal, read: (value) => ({ shift: Number(value) }) },
-  n: { ...words, read: (value) => ({ negative: value }) },
+  n: { ...words, withoutValue: "the negative prompt is the usual one", read: (value) => ({ negative: value }) },
   i: { ...file, read: (value, { base }) => ({ image: resolve(base, value) }) },
   ei: unused(file, "--ei (an end picture) is for FLF2V and is not used"),
   g: unused(decimal, "--g (embedded guidance) has no effect on Wan; CFG is --l"),
@@ -83,10 +85,7 @@ const options: Readonly<Record<string, PromptOption>> = {
 export function parsePrompts(content: string, where: string, base: string): PromptFile {
   const notes: string[] = [];
   const prompts: SamplePrompt[] = [];
-  for (const [index, raw] of content
-    .replace(/^\uFEFF/, "")
-    .split(/\r?\n/)
-    .entries()) {
+  for (const [index, raw] of content.split("\n").entries()) {
     const line = raw.trim();
     if (line === "" || line.startsWith("#")) continue;
     const place = `${where}, line ${index + 1}`;
@@ -94,7 +93,12 @@ export function parsePrompts(content: string, where: string, base: string): Prom
     const prompt: SamplePrompt = { prompt: text!.trim() };
     for (const part of parts) {
       const [, name = "", value = ""] = /^(\w+)\s+(.+)$/s.exec(part.trim()) ?? [undefined, part.trim()];
-      const option = options[name.toLowerCase()];
+      const option = Object.hasOwn(options, name.toLowerCase()) ? options[name.toLowerCase()] : undefined;
+      const note = (word: string) => void notes.push(`${place}: ${word}`);
+      if (option?.withoutValue !== undefined && value === "") {
+        note(`--${name} has no value: ${option.withoutValue}`);
+        continue;
+      }
       if (!option?.pattern.test(value.trim())) {
         throw new KinoraError("prompts.bad-option", `${place}: --${part.trim()} is not understood`, {
           expected: Object.entries(options)
@@ -105,7 +109,6 @@ export function parsePrompts(content: string, where: string, base: string): Prom
             : "what follows a space and two dashes is an option; in a prompt's words, write one dash",
         });
       }
-      const note = (word: string) => void notes.push(`${place}: ${word}`);
       Object.assign(prompt, option.read(value.trim(), { note, base }));
     }
     prompts.push(prompt);
@@ -117,7 +120,7 @@ export function parsePrompts(content: string, where: string, base: string): Prom
   return { prompts, notes };
 }
 
-/** Throws `io.*`, `prompts.*`. */
+/** Throws `io.*`, `text.*`, `prompts.*`. */
 export async function readPromptFile(path: string): Promise<PromptFile> {
   const ending = extname(path).toLowerCase();
   if (ending === ".toml" || ending === ".json") {
@@ -125,11 +128,9 @@ export async function readPromptFile(path: string): Promise<PromptFile> {
       hint: "write a .txt with one prompt a line and its options behind it, e.g. a cat --w 832 --h 480 --d 42",
     });
   }
-  let content: string;
-  try {
-    content = await readFile(path, "utf8");
-  } catch (error) {
-    throw fileError(error, path);
-  }
-  return parsePrompts(content, path, dirname(path));
+  const read = await readText(path);
+  const { prompts, notes } = parsePrompts(read.text, path, dirname(path));
+  const names = new DiskNames();
+  for (const prompt of prompts) if (prompt.image !== undefined) prompt.image = await names.spelled(prompt.image);
+  return { prompts, notes: [...noticeOf(path, read), ...notes] };
 }

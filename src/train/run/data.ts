@@ -11,6 +11,7 @@ import type { DatasetItem, Drop } from "../../dataset/items.ts";
 import { probeMedia } from "../../dataset/probe.ts";
 import type { Device } from "../../device/device.ts";
 import type { ContentHash, HashCache, HashProgress } from "../../io/content-hash.ts";
+import { spellingKey } from "../../io/disk-names.ts";
 import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import { loadTextEncoder, loadVae } from "../../models/wan/load.ts";
 import { openTokenizer, tokenizerFile } from "../../models/wan/prompt.ts";
@@ -69,7 +70,8 @@ export async function* planItems(
 
 /** Holds out whole files, so that no part of a held-out clip trains; which ones follows from the seed and their names. */
 export function splitItems(items: readonly DatasetItem[], holdOut: number, seed: bigint): SplitItems {
-  const files = [...new Set(items.map(({ file }) => file))].sort();
+  // A set that moved between systems may have its names spelled otherwise: the same files are held out.
+  const files = [...new Set(items.map(({ file }) => file))].sort((a, b) => (spellingKey(a) < spellingKey(b) ? -1 : 1));
   const count = holdOut < 1 ? Math.ceil(files.length * holdOut) : holdOut;
   if (count === 0) return { train: [...items], heldOut: [] };
   if (count >= files.length) {
