@@ -148,14 +148,16 @@ dataset = { path = "clips", resolution = [${size.width}, ${size.height}], target
 name = "${model.name}"
 checkpoint = "checkpoint"
 base = "bf16"
-checkpointing = true
+recompute = true
 [lora]
 rank = 32
 `,
   );
   const { stdout } = await promisify(execFile)(process.execPath, [kinoraBinary, "plan", config, "--json"]);
   const plan = JSON.parse(stdout) as RunPlan & { seconds: { step: number } };
-  console.log(`kinora train: ${model.name}, rank 32, checkpointing, ${size.width}×${size.height}×${frames}, one step`);
+  console.log(
+    `kinora train: ${model.name}, rank 32, recomputed blocks, ${size.width}×${size.height}×${frames}, one step`,
+  );
   const run = await watchKinora(
     ["train", config],
     (event) => {

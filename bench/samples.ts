@@ -1,7 +1,6 @@
 // npm run bench:samples [-- --rounds N]: what making a training sample costs the host, in plain loops (as it was done
 // once) and by kernels; on the cpu device, where the kernels run on the same cores, and on the null device, which shows
 // what is left for the host beside a device of its own.
-
 import { parseArgs } from "node:util";
 import { philoxNormals } from "../src/base/rng/philox-rng.ts";
 import { elementCount } from "../src/base/shape.ts";

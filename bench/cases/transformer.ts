@@ -9,7 +9,8 @@ import { loadDit } from "../../src/models/wan/load.ts";
 import { type WanModel, wanModels } from "../../src/models/wan/params.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { createAdamW } from "../../src/train/optimizers/adamw.ts";
+import { globalNorm } from "../../src/train/optimizers/optimizer.ts";
 import { planLoraStep } from "../../src/train/plan/lora-step.ts";
 import { gatherGradients } from "../../src/train/step/gradients.ts";
 import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
@@ -68,10 +69,10 @@ export async function loraStep(device: Device, bench: TransformerBench): Promise
     shape: (name) => record.shape(prefix + name),
     values: (name) => record.values(prefix + name),
   });
-  using lora = attachLora(model.linears(), start);
+  using lora = attachLora(model, start);
   const parameters = lora.parameters();
   for (const parameter of parameters.values()) parameter.requireGradient();
-  using optimizer = new AdamW(device, parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+  using optimizer = createAdamW({ device, parameters }, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
   using _scope = openScope(device);
   const sample = {
     clean: fromValues(device, record.values("clean"), record.shape("clean")),
@@ -83,8 +84,8 @@ export async function loraStep(device: Device, bench: TransformerBench): Promise
   const norms: number[] = [];
   const seconds = await timed(repeat, async () => {
     losses.push(await gatherGradients(model, sample, { recompute: true }));
-    norms.push(await optimizer.gradientNorm());
-    optimizer.update(1e-4);
+    norms.push(await globalNorm(device, parameters));
+    await optimizer.update(1e-4);
   });
   const plan = await planLoraStep(planned, clip, { dtype: "bf16", rank: 32, recompute: true });
   const numbers = (values: readonly number[]) => values.map((value) => value.toPrecision(5)).join(", ");

@@ -6,6 +6,7 @@ import type { Device } from "../../src/device/device.ts";
 import { type Check, Fixture, passes } from "./fixture.ts";
 import { vae21, vae22, vaeTrain } from "./kinds/autoencoders.ts";
 import { geometry, textClean, tokenizer, torchZip } from "./kinds/files.ts";
+import { gguf } from "./kinds/gguf.ts";
 import {
   attentionGrad,
   conv3dGrad,
@@ -14,7 +15,7 @@ import {
   rmsNormGrad,
   ropeGrad,
 } from "./kinds/kernels.ts";
-import { dit, loraApply, type Precision, umt5 } from "./kinds/networks.ts";
+import { dit, loraApply, loraApplyWild, type Precision, umt5 } from "./kinds/networks.ts";
 import { i2vMoe, t2vMoe, ti2v } from "./kinds/pipelines.ts";
 import { scheduler } from "./kinds/schedulers.ts";
 import { fullTrain, loraTrain } from "./kinds/training.ts";
@@ -46,6 +47,7 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "dit-i2v": { run: dit, half: true },
   "dit-ti2v": { run: dit, half: true },
   "lora-apply": { run: loraApply, half: true },
+  "lora-apply-wild": { run: loraApplyWild },
   umt5: { run: umt5, half: true },
   vae21: { run: vae21 },
   vae22: { run: vae22 },
@@ -57,6 +59,7 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "pipeline-t2v-moe": { run: t2vMoe, half: true },
   "pipeline-i2v-moe": { run: i2vMoe, half: true },
   "pipeline-ti2v-i2v": { run: ti2v, half: true },
+  gguf: { run: gguf },
 };
 
 const jsonKinds: Readonly<Record<string, (path: string) => Promise<Check[]>>> = {
@@ -100,12 +103,15 @@ export async function* runGolden(
     .filter((file) => /\.(safetensors|json|pth|model)$/.test(file))
     .sort();
   const entries = files.flatMap((file) => describe(folder, file) ?? []);
-  const explained = new Set(entries.flatMap(({ file, companions }) => [file, ...companions]));
+  const named = new Set(entries.flatMap(({ file, companions }) => [file, ...companions]));
+  // An input of a fixture may also begin with its name.
+  const stems = entries.map(({ file }) => `${file.slice(0, file.lastIndexOf("."))}.`);
+  const explained = (file: string) => named.has(file) || stems.some((stem) => file.startsWith(stem));
   for (const file of files) {
     if (!options.only?.(file) && options.only) continue;
     const entry = entries.find((candidate) => candidate.file === file);
     if (entry) yield await runEntry(folder, entry, device, options.dtype);
-    else if (!explained.has(file)) {
+    else if (!explained(file)) {
       yield { file, kind: "?", status: "failed", checks: [], problem: "no kind, and no fixture names it", seconds: 0 };
     }
   }

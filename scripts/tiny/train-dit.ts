@@ -20,7 +20,7 @@ import type { TrainingSample } from "../../src/train/step/model-input.ts";
 import { drawSigma, expertRange, type TimeDistribution } from "../../src/train/step/timesteps.ts";
 import { growFrom } from "./grow.ts";
 import { LatentPool, type PooledScene } from "./latent-pool.ts";
-import { Muon } from "./muon.ts";
+import { createMuon } from "./muon.ts";
 import { trainingText } from "./prompts.ts";
 import { trainRun } from "./training-run.ts";
 import { objectColorNames } from "./world/color.ts";
@@ -66,7 +66,10 @@ const [CAPTION_DROPOUT, IDLE] = [0.1, 0.15];
 /** Of image-to-video: clips whose first frame is given. It makes the rest easy, so few are enough. */
 const firstFrames = Number(flags["first-frames"]);
 /** A shift of 2 leads away from the least noisy levels, which say little while scenes are still learnt; 0.9 back to them. */
-const time: TimeDistribution = { sampling: "shift", shift: Number(flags.shift), scale: 1.4, mean: 0, std: 1 };
+const time: TimeDistribution = {
+  kind: "shift",
+  settings: { shift: Number(flags.shift), scale: 1.4 },
+};
 const product = (factors: readonly number[]) => factors.reduce((all, factor) => all * factor, 1);
 /** How many times as often as others a scene is drawn, by its object's colour, shape and motion. */
 const favoured = new Map(
@@ -106,12 +109,15 @@ for (const [key, parameter] of parameters) {
   device.kernels.affine(parameter, 1, undefined, 0, average);
   averages.set(key, average);
 }
-using optimizer = new Muon(device, parameters, {
-  momentum: 0.95,
-  exclude: /^patch_embedding|^head\.|modulation$|^time_embedding\.0/,
-  betas: [0.9, 0.99],
-  weightDecay: 0.02,
-});
+using optimizer = createMuon(
+  { device, parameters },
+  {
+    momentum: 0.95,
+    exclude: /^patch_embedding|^head\.|modulation$|^time_embedding\.0/,
+    betas: [0.9, 0.99],
+    weightDecay: 0.02,
+  },
+);
 const { width, height, frames } = model.defaults;
 using pool = new LatentPool(device, vae, { width, height, frames }, seed, join(out, `latents-${name}.f32`));
 const range = expert === "high" || expert === "low" ? expertRange(expert, model.boundary) : { from: 0, to: 1 };
@@ -129,6 +135,7 @@ console.log(`${name}: ${pool.length} scenes, latents ${pool.shape.join("Ã—")}, Ï
 
 await trainRun(
   {
+    device,
     folder: out,
     name: flags.name,
     steps,

@@ -15,7 +15,7 @@ import { meanSquaredError } from "../../src/tensor/ops/index.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { Tape } from "../../src/tensor/tape.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { createAdamW } from "../../src/train/optimizers/adamw.ts";
 import { tinyTextEncoder } from "./networks.ts";
 import { trainingText } from "./prompts.ts";
 import { tinyTokenizerJson } from "./tokenizer.ts";
@@ -70,13 +70,17 @@ for (const [name, parameter] of weights.parameters) {
   const headDim = tinyTextEncoder.attentionDim / tinyTextEncoder.heads;
   if (/attn\.q\.weight$/.test(name)) device.kernels.affine(parameter, headDim ** -0.5, undefined, 0, parameter);
 }
-using optimizer = new AdamW(device, weights.parameters, { betas: [0.9, 0.99], eps: 1e-8, weightDecay: 0 });
+using optimizer = createAdamW(
+  { device, parameters: weights.parameters },
+  { betas: [0.9, 0.99], eps: 1e-8, weightDecay: 0 },
+);
 
 /** Half of the texts begin with idle words, which then change nothing of what is read. */
 const IDLE = 0.5;
 
 await trainRun(
   {
+    device,
     folder: flags.out,
     name: "text-encoder",
     steps: Number(flags.steps),

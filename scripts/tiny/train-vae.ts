@@ -15,7 +15,7 @@ import { openScope } from "../../src/tensor/scope.ts";
 import { Tape } from "../../src/tensor/tape.ts";
 import { fromValues, zeros } from "../../src/tensor/tensor.ts";
 import { planes } from "./latent-pool.ts";
-import { Muon } from "./muon.ts";
+import { createMuon } from "./muon.ts";
 import { tinyVaes } from "./networks.ts";
 import { trainRun } from "./training-run.ts";
 import { screenPath } from "./world/motion.ts";
@@ -127,12 +127,15 @@ if (packaged) {
     await parameter.write(toFloat32(file.bytes(name), file.info(name).dtype));
   }
 }
-using optimizer = new Muon(device, weights.parameters, {
-  momentum: 0.95,
-  exclude: /^(?:encoder\.conv1|decoder\.head\.2)\./,
-  betas: [0.9, 0.99],
-  weightDecay: 0,
-});
+using optimizer = createMuon(
+  { device, parameters: weights.parameters },
+  {
+    momentum: 0.95,
+    exclude: /^(?:encoder\.conv1|decoder\.head\.2)\./,
+    betas: [0.9, 0.99],
+    weightDecay: 0,
+  },
+);
 
 /** One clip forward and backward; the reconstruction's mean squared error. */
 async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
@@ -156,6 +159,7 @@ async function learn(clip: Clip, noise: PhiloxRng): Promise<number> {
 
 await trainRun(
   {
+    device,
     folder: out,
     name: packaged ? `${kind}-decoder` : kind,
     steps,

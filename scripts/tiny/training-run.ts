@@ -4,12 +4,14 @@ import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { formatSeconds } from "../../src/base/units.ts";
+import type { Device } from "../../src/device/device.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import type { Tensor } from "../../src/tensor/tensor.ts";
-import type { Optimizer } from "../../src/train/optimizers/optimizer.ts";
+import { globalNorm, type Optimizer } from "../../src/train/optimizers/optimizer.ts";
 
 export interface RunOptions {
+  device: Device;
   folder: string;
   name: string;
   steps: number;
@@ -39,19 +41,19 @@ export async function trainRun(
   step: (index: number) => Promise<StepReport>,
   afterUpdate: (index: number) => void = () => {},
 ): Promise<void> {
-  const { folder, name, steps, optimizer } = options;
+  const { device, folder, name, steps, optimizer } = options;
   mkdirSync(folder, { recursive: true });
   const state = join(folder, `${name}.safetensors`);
   const log = join(folder, `${name}.jsonl`);
   const tensors = new Map<string, Tensor>([
     ...options.parameters,
     ...prefixed("average", options.averages ?? new Map()),
-    ...prefixed("optimizer", optimizer.state()),
+    ...prefixed("optimizer", optimizer.state().tensors),
   ]);
   if (existsSync(state)) {
     using file = SafetensorsFile.open(state);
     for (const [key, tensor] of tensors) tensor.writeBytes(file.bytes(key));
-    optimizer.step = Number(file.metadata.step);
+    optimizer.restore({ step: Number(file.metadata.step) });
   }
   const save = async () => {
     const entries = [];
@@ -76,10 +78,10 @@ export async function trainRun(
     await nextTurn();
     const index = optimizer.step;
     const report = await step(index);
-    const norm = await optimizer.gradientNorm();
+    const norm = await globalNorm(device, options.parameters);
     const cosine = 0.05 + 0.475 * (1 + Math.cos((Math.PI * index) / steps));
     const rate = options.rate * Math.min(1, (index + 1) / WARM_UP) * cosine;
-    optimizer.update(rate, Math.min(1, 1 / norm));
+    await optimizer.update(rate, Math.min(1, 1 / norm));
     afterUpdate(index);
     smoothed = smoothed === undefined ? report.loss : 0.98 * smoothed + 0.02 * report.loss;
     if (index % 20 === 0) {

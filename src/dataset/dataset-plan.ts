@@ -2,7 +2,8 @@
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { plural } from "../base/units.ts";
-import { findModel, type ModelName, modelMedia } from "../protocol/model-media.ts";
+import { findModel, type ModelName, mediaOf } from "../protocol/model-media.ts";
+import { wanModels } from "../protocol/models.ts";
 import { bucketsOf, epochBatches } from "./batches.ts";
 import type { DatasetConfig, DatasetSection } from "./config.ts";
 import { type DatasetItem, type Drop, itemsAsked, type ModelRules, planFile, type SettledSection } from "./items.ts";
@@ -137,7 +138,7 @@ function layOut(
   listings: readonly SourceListing[],
   found: ReadonlyMap<string, MediaFacts | KinoraError>,
 ): DatasetPlan {
-  const { fps, sizeMultiple } = modelMedia[model];
+  const { fps, sizeMultiple } = mediaOf(wanModels[model]);
   const rules: ModelRules = { fps, sizeMultiple };
   const items: DatasetItem[] = [];
   const drops: Drop[] = [];
@@ -179,7 +180,7 @@ function layOut(
 
 /** What Kinora's form leaves open: size as the folder was prepared or else the model's usual one, length the model's. */
 function settleSection(section: DatasetSection, { prepared }: SourceListing, model: ModelName): SettledSection {
-  const { defaultSize, defaultFrames } = modelMedia[model];
+  const { defaultSize, defaultFrames } = mediaOf(wanModels[model]);
   const { resolution = prepared?.resolution ?? [...defaultSize], video } = section;
   return { ...section, resolution, video: { ...video, maxFrames: video.maxFrames ?? defaultFrames } };
 }

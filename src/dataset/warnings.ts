@@ -1,7 +1,10 @@
 // What a plan does that people find out too late: wrong rates, captions that are missing or too long, lonely buckets,
 // sets too small for their goal. Each finding says what to do. Nothing here stops anything.
+
 import { plural } from "../base/units.ts";
 import type { DatasetGoal } from "../protocol/dataset-config.ts";
+import { mediaOf } from "../protocol/model-media.ts";
+import { wanModels } from "../protocol/models.ts";
 import { bucketsOf } from "./batches.ts";
 import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
 import type { DatasetSection } from "./config.ts";
@@ -201,7 +204,7 @@ const rateText = (rate: number): string => String(Math.round(rate * 1000) / 1000
 const tomlFloat = (rate: number): string => rateText(rate).replace(/^\d+$/, "$&.0");
 
 function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: readonly DatasetItem[], warn: Warn): void {
-  if (/^(i2v|flf2v)/.test(plan.model)) {
+  if (mediaOf(wanModels[plan.model]).needsImage) {
     const still = filesOf(items.filter((item) => item.frames === 1));
     warn(
       "i2v.still",

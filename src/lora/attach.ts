@@ -1,103 +1,111 @@
-// Adapters on a model's Linear layers: loaded ones at a strength, fresh ones to train. Not files: see key-formats.ts.
+// Adapters on a model: loaded ones at a strength, fresh ones to train. Not files: see read.ts; not kinds: see adapters/.
 import { KinoraError } from "../base/errors.ts";
-import type { Adapter, Linear } from "../nn/linear.ts";
-import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";
+import type { Adapter } from "../nn/adapter.ts";
+import type { Linear } from "../nn/linear.ts";
+import type { Parameter } from "../nn/parameter.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Dropout } from "./adapters/kind.ts";
+import {
+  type AdapterValues,
+  attachValues,
+  placeOfValues,
+  type TrainableKindName,
+  trainableKinds,
+} from "./adapters/table.ts";
 import { checkFit } from "./fit.ts";
 
-/** One adapter as values: y += strength·(alpha/rank)·up(down(x)). */
-export interface AdapterValues {
-  /** The Linear's official name, e.g. `blocks.0.self_attn.q`. */
-  module: string;
-  rank: number;
-  inputs: number;
-  outputs: number;
-  alpha: number;
-  /** [rank, inputs] */
-  down: Float32Array;
-  /** [outputs, rank] */
-  up: Float32Array;
+/** A model that adapters stand on. */
+export interface AdapterHost {
+  /** By official name, e.g. `blocks.0.self_attn.q`. */
+  linears(): ReadonlyMap<string, Linear>;
+  /** What is no Linear's weight, by official name, e.g. `blocks.0.norm3.weight`. */
+  parameters(): ReadonlyMap<string, Parameter>;
 }
 
 /** Adapters standing on a model; disposing takes them off and frees them. */
 export class AttachedLora implements Disposable {
-  readonly modules = new Map<string, { linear: Linear; adapter: Adapter; alpha: number }>();
+  readonly adapters: { readonly seam: Linear | Parameter; readonly adapter: Adapter }[] = [];
 
-  set(linear: Linear, adapter: Adapter, alpha: number): void {
-    linear.adapters.push(adapter);
-    this.modules.set(linear.name, { linear, adapter, alpha });
+  add(seam: Linear | Parameter, adapter: Adapter): void {
+    seam.adapters.push(adapter);
+    this.adapters.push({ seam, adapter });
   }
 
-  /** The trained tensors by name: `<module>.down`, `<module>.up`. */
+  /** The tensors by name: `<module>.down`, `<module>.up`. */
   parameters(): Map<string, Tensor> {
-    const entries = [...this.modules].flatMap(
-      ([name, { adapter }]) =>
-        [
-          [`${name}.down`, adapter.down],
-          [`${name}.up`, adapter.up],
-        ] as const,
+    return new Map(
+      this.adapters.flatMap(({ seam, adapter }) =>
+        [...adapter.parameters()].map(([part, tensor]) => [`${seam.name}.${part}`, tensor] as const),
+      ),
     );
-    return new Map(entries);
   }
 
   [Symbol.dispose](): void {
-    for (const { linear, adapter } of this.modules.values()) {
-      const index = linear.adapters.indexOf(adapter);
-      if (index >= 0) linear.adapters.splice(index, 1);
-      for (const tensor of [adapter.down, adapter.up]) {
-        tensor.clearGradient();
-        tensor[Symbol.dispose]();
-      }
+    for (const { seam, adapter } of this.adapters.splice(0)) {
+      const index = seam.adapters.indexOf(adapter);
+      if (index >= 0) seam.adapters.splice(index, 1);
+      adapter[Symbol.dispose]();
     }
-    this.modules.clear();
   }
 }
 
-/** Puts adapters on `linears` at a strength. Throws `lora.unmatched` with the names where some do not fit. */
-export function attachLora(
-  linears: ReadonlyMap<string, Linear>,
-  values: readonly AdapterValues[],
-  strength = 1,
-): AttachedLora {
-  checkFit(linears, values, {
+/** Every parameter of the model that an adapter may change, by official name. */
+function seamsOf(host: AdapterHost): Map<string, Linear | Parameter> {
+  const seams = new Map<string, Linear | Parameter>(host.parameters());
+  for (const [name, linear] of host.linears()) seams.set(`${name}.weight`, linear);
+  return seams;
+}
+
+const shapeOf = (seam: Linear | Parameter): readonly number[] =>
+  "shape" in seam ? seam.shape : [seam.outputs, seam.inputs];
+
+/**
+ * Puts adapters on a model at a strength, in their order and after those that are there. Throws `lora.unmatched` with the
+ * names where some do not fit.
+ */
+export function attachLora(host: AdapterHost, values: readonly AdapterValues[], strength = 1): AttachedLora {
+  const seams = seamsOf(host);
+  checkFit(new Map([...seams].map(([name, seam]) => [name, shapeOf(seam)])), values.map(placeOfValues), {
     message: "the LoRA does not fit this model",
     hint: "is it a LoRA for another Wan model? kinora models inspect FILE tells",
   });
   const attached = new AttachedLora();
-  for (const { module, rank, alpha, down, up } of values) {
-    const linear = linears.get(module)!;
-    const adapter = { ...adapterTensors(linear, rank), scale: (strength * alpha) / rank };
-    adapter.down.write(down);
-    adapter.up.write(up);
-    attached.set(linear, adapter, alpha);
+  try {
+    for (const each of values) {
+      const seam = seams.get(placeOfValues(each).parameter)!;
+      attached.add(seam, attachValues(seam, each, strength));
+    }
+  } catch (error) {
+    attached[Symbol.dispose]();
+    throw error;
   }
   return attached;
 }
 
 export interface FreshLora {
+  /** Default: `lora`. */
+  kind?: TrainableKindName;
   rank: number;
   /** Default: the rank, so that the scale is 1. */
   alpha?: number;
   /** Which Linears, by official name. */
   select: (name: string) => boolean;
-  seed: bigint;
-  /** The dropout of the n-th adapter; see Adapter. */
-  dropout?: (module: number) => NonNullable<Adapter["dropout"]>;
+  /** The dropout of the n-th adapter. */
+  dropout?: (module: number) => Dropout;
 }
 
 /** The blocks' attention and feed-forward: 10 Linears a block (12 with a CLIP branch). */
 export const defaultTargets = /^blocks\.\d+\.(self_attn|cross_attn)\.(q|k|v|o|k_img|v_img)$|^blocks\.\d+\.ffn\.[02]$/;
 
 /**
- * New adapters to train: down Kaiming-uniform with a = √5, that is U(−1/√inputs, 1/√inputs); up zero, so that training
- * starts from the base model (Hu et al., arXiv 2106.09685; kohya's initialisation). Throws
- * `lora.no-target` where nothing is selected; patterns are told one by one in targets.ts.
+ * New adapters to train; training starts from the base model. `uniform` draws the numbers of the n-th adapter in 0…1.
+ * Throws `lora.no-target` where nothing is selected; patterns are told one by one in targets.ts.
  */
 export function freshLora(
   linears: ReadonlyMap<string, Linear>,
-  options: FreshLora,
+  { kind = "lora", rank, alpha = rank, select, dropout }: FreshLora,
   uniform: (count: number, module: number) => Float32Array,
 ): AttachedLora {
-  const { rank, alpha = rank, select, dropout } = options;
   const chosen = [...linears].filter(([name]) => select(name));
   if (chosen.length === 0) {
     const [example] = linears.keys();
@@ -107,23 +115,11 @@ export function freshLora(
   }
   const attached = new AttachedLora();
   for (const [index, [, linear]] of chosen.entries()) {
-    const tensors = adapterTensors(linear, rank);
-    const bound = 1 / Math.sqrt(linear.inputs);
-    // A device that only counts keeps no values, and a plan of a large model would spend its time drawing them.
-    if (linear.device.computes)
-      tensors.down.write(uniform(rank * linear.inputs, index).map((value) => (2 * value - 1) * bound));
-    linear.device.kernels.fill(tensors.up, 0);
-    tensors.down.requireGradient();
-    tensors.up.requireGradient();
-    attached.set(linear, { ...tensors, scale: alpha / rank, ...(dropout ? { dropout: dropout(index) } : {}) }, alpha);
+    const settings = { rank, alpha, dropout: dropout?.(index) };
+    attached.add(
+      linear,
+      trainableKinds[kind].fresh(linear, settings, (count) => uniform(count, index)),
+    );
   }
   return attached;
-}
-
-function adapterTensors(linear: Linear, rank: number): { down: Tensor; up: Tensor } {
-  const { device } = linear;
-  return {
-    down: ownedEmpty(device, [rank, linear.inputs], "f32", "weights"),
-    up: ownedEmpty(device, [linear.outputs, rank], "f32", "weights"),
-  };
 }

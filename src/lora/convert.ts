@@ -1,13 +1,13 @@
-// A LoRA file in another tool's names, doing exactly what it did; and what there is to say about one.
+// A LoRA file in another tool's names, doing exactly what it did.
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
-import { openTensorSource } from "../io/tensor-source.ts";
+import type { Expert } from "../models/wan/recognize.ts";
+import { TENSOR_TABLE_HASH } from "./checksum.ts";
 import { formatHasAlpha, type LoraFormat } from "./key-formats.ts";
-import { type LoraFile, readLoraFile } from "./read.ts";
+import { openLora, readLoraFile } from "./read.ts";
 import { type RecognizedLora, recognizeLora } from "./recognize.ts";
-import { type LoraDType, writeLora } from "./write.ts";
+import { EXPERT_METADATA, type LoraDType, writeLora } from "./write.ts";
 
 export interface ConvertOptions {
   format: LoraFormat;
@@ -15,23 +15,28 @@ export interface ConvertOptions {
   dtype?: LoraDType;
   /** Replace a file at `out`. */
   overwrite?: boolean;
+  /** Patterns of official module names: what they match is left out. */
+  exclude?: readonly string[];
+  /** Of a file that holds both, the one to write; of another, what it is for. */
+  expert?: Expert;
 }
 
 export interface Converted {
   modules: number;
+  /** How many of the file's were left out. */
+  excluded: number;
   from: readonly LoraFormat[];
   dtype: LoraDType;
   /** The scale α/rank was multiplied into the matrices, because the format has no α. */
   folded: boolean;
+  notes: readonly string[];
 }
 
-/** Metadata that speaks of one file's bytes or of one format's α, and is wrong for another. */
-const ofTheFile = ["sshs_model_hash", "sshs_legacy_hash", "lora_adapter_metadata"];
-
-function ownDtype(recognized: RecognizedLora, dtypes: ReadonlyMap<string, DType>): LoraDType {
-  const dtype = dtypes.get(recognized.modules[0]?.down ?? "");
-  return dtype === "bf16" || dtype === "f16" ? dtype : "f32";
-}
+/** Metadata that speaks of one file's bytes, names or α, and is wrong for another. */
+const ofTheFile = [
+  ...["sshs_model_hash", "sshs_legacy_hash", "lora_adapter_metadata", "lora_alpha", "network_alpha"],
+  ...[TENSOR_TABLE_HASH, EXPERT_METADATA],
+];
 
 /**
  * Writes `path` to `out` in another format. The result acts identically: values stay as they are or are kept in float32
@@ -49,72 +54,39 @@ export async function convertLora(path: string, out: string, options: ConvertOpt
       hint: "choose another --out, or --overwrite it",
     });
   }
-  const { adapters, formats, metadata } = readLoraFile(path);
-  const { recognized, dtypes } = inspectSource(path);
-  const dtype = options.dtype ?? ownDtype(recognized, dtypes);
-  const kept = Object.fromEntries(Object.entries(metadata).filter(([key]) => !ofTheFile.includes(key)));
-  const exact = options.dtype === undefined;
-  await writeLora(out, adapters, { format: options.format, dtype, exact, metadata: kept, expert: recognized.expert });
-  const folded = !formatHasAlpha[options.format] && adapters.some(({ alpha, rank }) => alpha !== rank);
-  return { modules: adapters.length, from: formats, dtype, folded };
-}
-
-function inspectSource(path: string): { recognized: RecognizedLora; dtypes: Map<string, DType> } {
-  using source = openTensorSource(path);
-  return {
-    recognized: recognizeLora(source),
-    dtypes: new Map(source.names.map((name) => [name, source.info(name).dtype])),
-  };
-}
-
-export interface LoraDescription {
-  path: string;
-  recognized: RecognizedLora;
-  dtypes: readonly DType[];
-  bytes: number;
-  /** Modules by what they stand on, e.g. `self_attn`, with how many there are and the mean size of what they add. */
-  groups: readonly { name: string; modules: number; strength: number }[];
-  /** Modules whose up matrix is all zero: they change nothing. */
-  idle: number;
-  /** Modules with values that are not finite. */
-  broken: readonly string[];
-  metadata: Readonly<Record<string, string>>;
-}
-
-/** What a LoRA does, from its values. Throws `lora.*`, `io.*`. */
-export function describeLora(path: string): LoraDescription {
-  const file: LoraFile = readLoraFile(path);
-  const { recognized, dtypes } = inspectSource(path);
-  const groups = new Map<string, { modules: number; sum: number }>();
-  const broken: string[] = [];
-  let idle = 0;
-  let bytes = 0;
-  for (const { module, rank, alpha, down, up } of file.adapters) {
-    bytes += 4 * (down.length + up.length);
-    const [downSize, upSize] = [norm(down), norm(up)];
-    if (!Number.isFinite(downSize + upSize)) broken.push(module);
-    if (upSize === 0) idle++;
-    const name = /^blocks\.\d+\.(self_attn|cross_attn|ffn)\./.exec(module)?.[1] ?? module.split(".")[0]!;
-    const group = groups.get(name) ?? { modules: 0, sum: 0 };
-    group.modules++;
-    // An upper bound of ‖ΔW‖, per element of the matrices: enough to compare files and groups.
-    group.sum += ((alpha / rank) * downSize * upSize) / Math.sqrt(rank);
-    groups.set(name, group);
+  const { recognized, ownDtype } = inspectSource(path);
+  if (recognized.bothExperts && options.expert === undefined) {
+    throw new KinoraError("lora.both-experts", `${path} holds a LoRA for each expert`, {
+      expected: "one of them at a time: other tools load them from two files",
+      hint: "--expert high, and once more with --expert low",
+    });
   }
+  const { format, exclude, expert = recognized.expert } = options;
+  const reading = { exclude, ...(recognized.bothExperts ? { expert } : {}) };
+  const { adapters, formats, metadata, notes } = readLoraFile(path, reading);
+  if (adapters.length === 0)
+    throw new KinoraError("lora.exclude", "nothing is left of the LoRA", { hint: "exclude less" });
+  const dtype = options.dtype ?? ownDtype;
+  const kept = Object.fromEntries(Object.entries(metadata).filter(([key]) => !ofTheFile.includes(key)));
+  await writeLora(out, adapters, { format, dtype, exact: options.dtype === undefined, metadata: kept, expert });
+  const all = recognized.modules.filter(
+    (entry) => entry.expert === undefined || entry.expert === reading.expert || !recognized.bothExperts,
+  );
   return {
-    path,
-    recognized,
-    dtypes: [...new Set(dtypes.values())],
-    bytes,
-    groups: [...groups].map(([name, { modules, sum }]) => ({ name, modules, strength: sum / modules })),
-    idle,
-    broken,
-    metadata: file.metadata,
+    modules: adapters.length,
+    excluded: all.length - adapters.length,
+    from: formats,
+    dtype,
+    folded:
+      !formatHasAlpha[format] && adapters.some((values) => values.kind === "lora" && values.alpha !== values.rank),
+    notes,
   };
 }
 
-function norm(values: Float32Array): number {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]! ** 2;
-  return Math.sqrt(sum);
+function inspectSource(path: string): { recognized: RecognizedLora; ownDtype: LoraDType } {
+  using source = openLora(path);
+  const recognized = recognizeLora(source);
+  const [first] = recognized.modules;
+  const dtype = first && source.info(first.tensors[0]!).dtype;
+  return { recognized, ownDtype: dtype === "bf16" || dtype === "f16" ? dtype : "f32" };
 }

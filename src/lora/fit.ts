@@ -1,8 +1,10 @@
-// Whether a LoRA's modules go on a model's layers, from names and sizes alone. Not values: see read.ts and attach.ts.
+// Whether a LoRA's adapters go on a model's parameters, from names and sizes alone. Not values: see read.ts and attach.ts.
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { elementCount } from "../base/shape.ts";
 import type { Shapes } from "../models/wan/weight-shapes.ts";
+import type { AdapterPlace } from "./adapters/kind.ts";
+import { moduleOf } from "./adapters/table.ts";
 
 export interface LayerSize {
   readonly inputs: number;
@@ -12,10 +14,8 @@ export interface LayerSize {
 /** Layers by name, e.g. `blocks.0.self_attn.q`. */
 export type Layers = ReadonlyMap<string, LayerSize>;
 
-/** A module of a LoRA: what it goes on, and the widths it was made for. */
-export interface SizedModule extends LayerSize {
-  readonly module: string;
-}
+/** The shapes of parameters by name: a model's own, or of one in memory. */
+export type ParameterShapes = ReadonlyMap<string, readonly number[]>;
 
 /** The most names an error lists one by one. */
 const LISTED = 10;
@@ -30,30 +30,42 @@ export function layersOf(shapes: Shapes): Layers {
   return layers;
 }
 
-export function fits(layers: Layers, { module, inputs, outputs }: SizedModule): boolean {
-  const layer = layers.get(module);
-  return layer !== undefined && layer.inputs === inputs && layer.outputs === outputs;
+/** Leading ones off and a kernel flattened into its inputs: what of a shape an adapter has to share. */
+function essence(shape: readonly number[]): string {
+  const start = shape.findIndex((size) => size !== 1);
+  const [rows = 1, ...rest] = start < 0 ? [] : shape.slice(start);
+  return `${rows},${elementCount(rest)}`;
 }
 
-function misfit(layers: Layers, { module, inputs, outputs }: SizedModule): string {
-  const layer = layers.get(module);
-  if (layer) return `${module} (${inputs} → ${outputs}; the layer is ${layer.inputs} → ${layer.outputs})`;
-  const near = nearestName(module, layers.keys());
-  return `${module} (no such layer${near ? `; nearest ${near}` : ""})`;
+export function fits(shapes: ParameterShapes, { parameter, shape }: AdapterPlace): boolean {
+  const actual = shapes.get(parameter);
+  return actual !== undefined && essence(actual) === essence(shape);
 }
 
-/** Throws `lora.unmatched`, under the `message` and `hint` of who knows more, with the modules that do not fit. */
+/** A weight's shape as people think of it: inputs → outputs; other parameters by their sizes. */
+const sizeText = (shape: readonly number[]): string =>
+  shape.length > 1 ? `${elementCount(shape.slice(1))} → ${shape[0]}` : `[${shape}]`;
+
+function misfit(shapes: ParameterShapes, { parameter, shape }: AdapterPlace): string {
+  const name = moduleOf({ parameter, shape });
+  const actual = shapes.get(parameter);
+  if (actual) return `${name} (${sizeText(shape)}; the layer is ${sizeText(actual)})`;
+  const near = nearestName(parameter, shapes.keys());
+  return `${name} (no such layer${near ? `; nearest ${moduleOf({ parameter: near, shape })}` : ""})`;
+}
+
+/** Throws `lora.unmatched`, under the `message` and `hint` of who knows more, with what does not fit. */
 export function checkFit(
-  layers: Layers,
-  modules: readonly SizedModule[],
+  shapes: ParameterShapes,
+  places: readonly AdapterPlace[],
   { message, hint }: { message: string; hint: string },
 ): void {
-  const wrong = modules.filter((module) => !fits(layers, module));
+  const wrong = places.filter((place) => !fits(shapes, place));
   if (wrong.length === 0) return;
-  const listed = wrong.slice(0, LISTED).map((module) => misfit(layers, module));
+  const listed = wrong.slice(0, LISTED).map((place) => misfit(shapes, place));
   const more = wrong.length > LISTED ? ` and ${wrong.length - LISTED} more` : "";
   throw new KinoraError("lora.unmatched", message, {
-    actual: `${wrong.length} of ${modules.length} modules do not fit: ${listed.join(", ")}${more}`,
+    actual: `${wrong.length} of ${places.length} modules do not fit: ${listed.join(", ")}${more}`,
     hint,
   });
 }

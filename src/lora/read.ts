@@ -1,87 +1,143 @@
-// LoRA files as adapter values, whatever tool wrote them. Not names (key-formats.ts), not layers (attach.ts).
+// LoRA files as adapter values, whatever tool wrote them. Not names (parse.ts), not layers (attach.ts).
 import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
 import { openTensorSource, type TensorSource } from "../io/tensor-source.ts";
-import type { AdapterValues } from "./attach.ts";
-import { type LoraFormat, type OtherAdapter, type ParsedLora, parseLoraNames } from "./key-formats.ts";
-import { type AdapterTensors, sizesOf } from "./module-sizes.ts";
+import type { Expert } from "../models/wan/recognize.ts";
+import type { AdapterValues } from "./adapters/table.ts";
+import { checkHash } from "./checksum.ts";
+import type { LoraFormat } from "./key-formats.ts";
+import type { Refused } from "./module-tensors.ts";
+import { type AdapterSource, type ParsedAdapter, type ParsedLora, parseLora } from "./parse.ts";
+import { loraFileOf, peftConfigBeside } from "./peft-config.ts";
 
-export interface AdapterSource extends AdapterTensors {
-  names: Iterable<string>;
-}
+/** An adapter's values, with the expert that its file says it is for where that file holds both. */
+export type ReadAdapter = AdapterValues & { readonly expert?: Expert };
 
 export interface LoraFile {
   formats: readonly LoraFormat[];
-  adapters: AdapterValues[];
+  adapters: ReadAdapter[];
   metadata: Readonly<Record<string, string>>;
+  /** What a user should know: where the scale came from, a hash that is not true. */
+  notes: readonly string[];
 }
 
-/** The tensors of an opened file, widened as they are asked for. */
-export function tensorsOf(source: TensorSource): AdapterTensors {
+export interface ReadOptions {
+  /** Patterns of official module names: what they match is left out. */
+  exclude?: readonly string[] | undefined;
+  /** Only what is for this expert, or for no one alone. */
+  expert?: Expert | undefined;
+}
+
+/** Opens a LoRA: a file, or a PEFT folder. */
+export const openLora = (path: string): TensorSource => openTensorSource(loraFileOf(path));
+
+/** The tensors of an opened file, widened as they are asked for, and what stands beside them of scales. */
+export function sourceOf(source: TensorSource): AdapterSource {
   return {
+    names: source.names,
     shape: (name) => source.info(name).shape,
     values: (name) => toFloat32(source.bytes(name), source.info(name).dtype),
     metadata: source.metadata,
+    peft: peftConfigBeside(source.path),
   };
 }
 
-/** Reads a LoRA file. Throws `lora.*` naming every tensor that is not understood: nothing is skipped in silence. */
-export function readLoraFile(path: string): LoraFile {
-  using source = openTensorSource(path);
-  const parsed = parseLoraNames(source.names);
-  if (parsed.modules.length === 0 && parsed.others.length === 0) {
-    throw new KinoraError("lora.not-a-lora", `${path} holds no LoRA for a Wan transformer`, {
-      expected: "tensors such as diffusion_model.blocks.0.self_attn.q.lora_A.weight",
-      actual: source.names.slice(0, 3).join(", "),
-      hint: "kinora models inspect FILE tells what it is",
-    });
-  }
-  const adapters = adaptersOf(parsed, tensorsOf(source));
-  return { formats: parsed.formats, adapters, metadata: { ...source.metadata } };
+/** Reads a LoRA. Throws `lora.*` naming every tensor that is not understood: nothing is skipped in silence. */
+export function readLoraFile(path: string, options: ReadOptions = {}): LoraFile {
+  using source = openLora(path);
+  const damaged = checkHash(source);
+  const parsed = parseLora(sourceOf(source));
+  refuseWhatIsNotRead(parsed, path, source.names);
+  const notes = [...parsed.notes, ...(damaged ? [damaged] : [])];
+  return { formats: parsed.formats, adapters: load(parsed, options), metadata: { ...source.metadata }, notes };
 }
 
 /** The adapters of a LoRA file alone. */
-export const readLora = (path: string): AdapterValues[] => readLoraFile(path).adapters;
+export const readLora = (path: string, options?: ReadOptions): ReadAdapter[] => readLoraFile(path, options).adapters;
 
-export function adaptersFrom(source: AdapterSource): AdapterValues[] {
-  return adaptersOf(parseLoraNames(source.names), source);
+/** Adapters from tensors in memory. */
+export function adaptersFrom(source: AdapterSource): ReadAdapter[] {
+  const parsed = parseLora(source);
+  refuseWhatIsNotRead(parsed);
+  return load(parsed, {});
 }
 
-function adaptersOf(parsed: ParsedLora, source: AdapterTensors): AdapterValues[] {
-  refuseOthers(parsed);
-  return parsed.modules.map((entry) => {
-    const { module, down, up } = entry;
-    const sizes = sizesOf(entry, source);
-    if (!sizes) {
-      throw new KinoraError("lora.shape", `the matrices of ${module} do not go together`, {
-        expected: "[rank, inputs] and [outputs, rank]",
-        actual: `[${source.shape(down)}] and [${source.shape(up)}]`,
-        hint: "the file is damaged or was merged wrongly: take it again from where it came",
+function load({ adapters }: ParsedLora, { expert, exclude }: ReadOptions): ReadAdapter[] {
+  return keptOf(adapters, exclude)
+    .filter((adapter) => expert === undefined || adapter.expert === undefined || adapter.expert === expert)
+    .map((adapter) => (adapter.expert ? { ...adapter.load(), expert: adapter.expert } : adapter.load()));
+}
+
+/** Without what the patterns match. Throws `lora.exclude` for a pattern that is none, or that matches nothing. */
+export function keptOf(adapters: readonly ParsedAdapter[], exclude: readonly string[] = []): ParsedAdapter[] {
+  const patterns = exclude.map((pattern) => {
+    let expression: RegExp;
+    try {
+      expression = new RegExp(pattern);
+    } catch (cause) {
+      throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} is no pattern`, {
+        cause,
+        hint: "a regular expression of official module names, e.g. ^blocks\\.0\\. or patch_embedding",
       });
     }
-    const { alphaValue, ...rest } = sizes;
-    return { module, ...rest, alpha: alphaValue, down: source.values(down), up: source.values(up) };
+    if (!adapters.some(({ place }) => expression.test(place.parameter))) {
+      throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} matches no module of the LoRA`, {
+        hint: `names look like ${adapters[0]?.place.parameter}`,
+      });
+    }
+    return expression;
   });
+  return adapters.filter(({ place }) => !patterns.some((pattern) => pattern.test(place.parameter)));
 }
 
-const otherHelp: Partial<Record<OtherAdapter, string>> = {
-  diff: "it changes weights outright; merge it with the tool that made it",
-  bias: "it trains biases, which are not read yet",
-};
+/** The most names an error lists one by one. */
+const LISTED = 5;
 
-function refuseOthers({ others, unmatched }: ParsedLora): void {
+const listed = (names: readonly string[]): string =>
+  names.slice(0, LISTED).join("; ") + (names.length > LISTED ? `; and ${names.length - LISTED} more` : "");
+
+/** Throws `lora.not-a-lora`, `lora.unsupported`, `lora.shape`, `lora.unmatched`. */
+export function refuseWhatIsNotRead(
+  {
+    adapters,
+    others,
+    refused,
+    unmatched,
+  }: {
+    readonly adapters: readonly unknown[];
+    readonly others: readonly Pick<ParsedLora["others"][number], "kind" | "name">[];
+    readonly refused: readonly Refused[];
+    readonly unmatched: ParsedLora["unmatched"];
+  },
+  path = "it",
+  names: readonly string[] = [],
+): void {
   if (others.length > 0) {
     const kinds = [...new Set(others.map(({ kind }) => kind))];
-    throw new KinoraError("lora.unsupported", `the file holds ${kinds.join(", ")} beside or instead of plain LoRA`, {
-      actual: `${others.length} tensors, e.g. ${others[0]!.name}`,
-      hint: otherHelp[kinds[0]!] ?? "only plain LoRA is read",
+    throw new KinoraError("lora.unsupported", `the LoRA holds ${kinds.join(", ")}, which Kinora does not apply`, {
+      actual: `${others.length} tensors: ${listed(others.map(({ name }) => name))}`,
+      hint: "merge it into the model with the tool that made it",
+    });
+  }
+  const [first] = refused;
+  if (first) {
+    throw new KinoraError("lora.shape", first.why, {
+      expected: first.expected,
+      actual: first.actual ?? listed(first.names),
+      hint: "the file is damaged or was merged wrongly: take it again from where it came",
+    });
+  }
+  if (adapters.length === 0) {
+    throw new KinoraError("lora.not-a-lora", `${path} holds no LoRA for a Wan transformer`, {
+      expected: "tensors such as diffusion_model.blocks.0.self_attn.q.lora_A.weight",
+      actual: listed(names),
+      hint: "kinora models inspect FILE says what it is",
     });
   }
   if (unmatched.length > 0) {
-    const list = unmatched.slice(0, 5).map(({ name, why }) => `${name} (${why})`);
     throw new KinoraError("lora.unmatched", `${unmatched.length} tensors of the LoRA are not understood`, {
-      actual: list.join("; ") + (unmatched.length > 5 ? "; …" : ""),
-      hint: "nothing is left out in silence; kinora models inspect FILE says which model the file is for",
+      actual: listed(unmatched.map(({ name, why }) => `${name} (${why})`)),
+      hint: "nothing is left out in silence; kinora models inspect FILE --names lists them all",
     });
   }
 }

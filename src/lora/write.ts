@@ -1,11 +1,16 @@
 // LoRA files in every tool's form, from adapter values. Names: key-formats.ts; training's metadata: kohya-metadata.ts.
-import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
-import type { AdapterValues } from "./attach.ts";
-import { formatHasAlpha, type LoraFormat, loraNames } from "./key-formats.ts";
+import type { Expert } from "../models/wan/recognize.ts";
+import { type AdapterValues, writeValues } from "./adapters/table.ts";
+import { TENSOR_TABLE_HASH, tensorTableHash } from "./checksum.ts";
+import type { FileTensor, LoraDType } from "./file-tensor.ts";
+import type { LoraFormat } from "./key-formats.ts";
 import { kohyaHashes } from "./kohya-metadata.ts";
 
-export type LoraDType = "f32" | "bf16" | "f16";
+export type { LoraDType } from "./file-tensor.ts";
+
+/** Metadata that says which expert a LoRA is for, which no tool's names do. */
+export const EXPERT_METADATA = "kinora.expert";
 
 export interface LoraWriteOptions {
   format: LoraFormat;
@@ -13,64 +18,21 @@ export interface LoraWriteOptions {
   /** Keep a matrix in float32 where `dtype` would change its values. */
   exact?: boolean;
   metadata?: Readonly<Record<string, string>>;
-  /** Diffusers keeps the low-noise expert's LoRA under another name. */
-  expert?: "high" | "low" | undefined;
+  /** Told in the metadata. */
+  expert?: Expert | undefined;
 }
 
-export interface LoraTensor {
-  name: string;
-  dtype: LoraDType;
-  shape: readonly number[];
-  /** Made anew at each call, so that one tensor is in memory at a time. */
-  bytes: () => Uint8Array;
-}
-
-/** scale·values in `dtype`; with `exact`, in float32 where `dtype` does not have them. */
-function matrix(values: () => Float32Array, scale: number, dtype: LoraDType, exact: boolean) {
-  const scaled = () => (scale === 1 ? values() : values().map((value) => value * scale));
-  const kept = exact && dtype !== "f32" && !survives(scaled(), dtype) ? "f32" : dtype;
-  return { dtype: kept, bytes: () => fromFloat32(scaled(), kept) };
-}
-
-/** True where `dtype` has every one of the values. */
-function survives(values: Float32Array, dtype: LoraDType): boolean {
-  const rounded = toFloat32(fromFloat32(values, dtype), dtype);
-  return values.every((value, i) => Object.is(value, rounded[i]));
-}
-
-/** The tensors of a LoRA file. Where a format has no α, the scale α/rank is multiplied into the up matrices. */
+/** The tensors of a LoRA file. Throws `lora.no-form`, `lora.unknown-module` for what the form cannot hold. */
 export function loraTensors(
   adapters: readonly AdapterValues[],
-  { format, dtype, expert, exact = false }: Omit<LoraWriteOptions, "metadata">,
-): LoraTensor[] {
-  const hasAlpha = formatHasAlpha[format];
-  return adapters.flatMap((adapter) => {
-    const { module, rank, inputs, outputs, alpha } = adapter;
-    const names = loraNames(format, module, expert);
-    const tensors: LoraTensor[] = [
-      { name: names.down, shape: [rank, inputs], ...matrix(() => adapter.down, 1, dtype, exact) },
-      {
-        name: names.up,
-        shape: [outputs, rank],
-        ...matrix(() => adapter.up, hasAlpha ? 1 : alpha / rank, dtype, exact),
-      },
-    ];
-    if (names.alpha !== undefined) {
-      // Kept in float32: a narrow format may not have it.
-      tensors.push({
-        name: names.alpha,
-        dtype: "f32",
-        shape: [],
-        bytes: () => fromFloat32(Float32Array.of(alpha), "f32"),
-      });
-    }
-    return tensors;
-  });
+  { format, dtype, exact = false }: Pick<LoraWriteOptions, "format" | "dtype" | "exact">,
+): FileTensor[] {
+  return adapters.flatMap((adapter) => writeValues(adapter, format, { dtype, exact }));
 }
 
 /**
- * Writes a LoRA file, whole or not at all, with kohya's hashes. Each matrix is asked for twice or more, and none is kept.
- * Throws `io.*`, `lora.unknown-module`.
+ * Writes a LoRA file, whole or not at all, with hashes of its data. Each matrix is asked for twice or more, and none is
+ * kept. Throws `io.*`, `lora.*`.
  */
 export async function writeLora(
   path: string,
@@ -78,6 +40,10 @@ export async function writeLora(
   options: LoraWriteOptions,
 ): Promise<void> {
   const tensors = loraTensors(adapters, options);
-  const { metadata = {} } = options;
-  await writeSafetensors(path, tensors, { ...metadata, ...kohyaHashes(tensors, metadata) });
+  const metadata = { ...options.metadata, ...(options.expert ? { [EXPERT_METADATA]: options.expert } : {}) };
+  await writeSafetensors(path, tensors, {
+    ...metadata,
+    ...kohyaHashes(tensors, metadata),
+    [TENSOR_TABLE_HASH]: tensorTableHash(tensors),
+  });
 }

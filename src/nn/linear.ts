@@ -1,25 +1,16 @@
-// A Linear layer, and the seam where LoRA adapters stand beside its frozen weight (Hu et al., arXiv 2106.09685).
+// A Linear layer over a frozen or trainable weight, and the seam where adapters stand beside it.
 import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import type { Shape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import type { Activation, RowRuns } from "../device/kernels.ts";
-import { cast, linear, multiply, reshape } from "../tensor/ops/index.ts";
+import { cast, linear, reshape } from "../tensor/ops/index.ts";
+import type { WeightLike } from "../tensor/ops/linear.ts";
 import { openScope } from "../tensor/scope.ts";
-import { ownedEmpty, Tensor } from "../tensor/tensor.ts";
+import { empty, ownedEmpty, Tensor } from "../tensor/tensor.ts";
+import type { Adapter, Seam } from "./adapter.ts";
+import { Parameter } from "./parameter.ts";
 import { FrozenWeight, type WeightProvider } from "./weights.ts";
-
-/** y += scale·up(down(x)). The base weight is never copied. */
-export interface Adapter {
-  /** [rank, K] */
-  down: Tensor;
-  /** [N, rank] */
-  up: Tensor;
-  /** strength · alpha / rank */
-  scale: number;
-  /** While training: what the hidden values down(x) are multiplied with, of this shape and dtype; else undefined. */
-  dropout?: (shape: Shape, dtype: DType) => Tensor | undefined;
-}
 
 export interface LinearForward {
   activation?: Activation;
@@ -28,13 +19,14 @@ export interface LinearForward {
   dtype?: DType;
 }
 
-export class Linear {
+export class Linear implements Seam {
   readonly device: Device;
   readonly name: string;
   readonly inputs: number;
   readonly outputs: number;
   readonly weight: FrozenWeight | Tensor;
-  readonly bias: Tensor | undefined;
+  readonly bias: Parameter | undefined;
+  /** On the weight; those of the bias are on it. */
   readonly adapters: Adapter[] = [];
 
   /** `dtype` is what the products run in; biases are kept in float32 and added before rounding. */
@@ -54,41 +46,59 @@ export class Linear {
     this.inputs = inputs;
     this.outputs = outputs;
     this.weight = weights.linear(`${name}.weight`, [outputs, inputs], options.dtype, options.storedShape);
-    this.bias = options.bias === false ? undefined : weights.tensor(`${name}.bias`, [outputs], "f32");
+    this.bias = options.bias === false ? undefined : new Parameter(weights, `${name}.bias`, [outputs]);
   }
 
   /** x [..., inputs] → [..., outputs] */
   forward(x: Tensor, options: LinearForward = {}): Tensor {
-    const weight =
-      this.weight instanceof Tensor ? reshape(cast(this.weight, x.dtype), [this.outputs, this.inputs]) : this.weight;
+    // Those before the last that changes the weight itself are in that weight.
+    const beside = 1 + this.adapters.findLastIndex(({ apply }) => apply === undefined);
+    const weight = beside === 0 ? this.#weightFor(x.dtype) : this.#changed(beside, x.dtype);
     let addend: Tensor | undefined;
-    for (const { down, up, scale, dropout } of this.adapters) {
-      const hidden = linear(x, cast(down, x.dtype));
-      const mask = dropout?.(hidden.shape, hidden.dtype);
-      addend = linear(mask ? multiply(hidden, mask) : hidden, cast(up, x.dtype), {
-        scale,
-        ...(addend ? { residual: addend } : {}),
-      });
-    }
-    return linear(x, weight, { ...options, bias: this.bias, addend });
+    for (const adapter of this.adapters.slice(beside)) addend = adapter.apply!(x, addend);
+    return linear(x, weight, { ...options, bias: this.bias?.value, addend });
   }
 
-  /** Adds the adapters to the weight itself and removes them: W += scale·up·down, summed in float32. */
+  /** Puts the adapters into the weight itself and takes them off; sums are made in float32. The bias keeps its own. */
   merge(): void {
     if (this.adapters.length === 0) return;
     if (!(this.weight instanceof FrozenWeight)) {
       throw new KinoraError("lora.merge", `${this.name} trains its own weight; adapters merge into frozen ones`);
     }
-    const { device } = this;
     const dtype = this.weight.scale ? "bf16" : this.weight.dtype;
-    using _scope = openScope(device);
-    const total = this.weight.values("f32");
-    for (const { down, up, scale } of this.adapters) {
-      device.kernels.matmul(cast(up, "f32"), cast(down, "f32"), total, { scale, accumulate: true });
-    }
-    const merged = ownedEmpty(device, this.weight.shape, dtype, "weights");
-    device.kernels.cast(total, merged);
+    const merged = ownedEmpty(this.device, this.weight.shape, dtype, "weights");
+    using _scope = openScope(this.device);
+    this.device.kernels.cast(this.merged(), merged);
     this.weight.replace(merged);
     this.adapters.length = 0;
+  }
+
+  /** The weight with all adapters in it, float32 [outputs, inputs] in the current scope. */
+  merged(): Tensor {
+    return this.#total(this.adapters.length);
+  }
+
+  #weightFor(dtype: DType): WeightLike {
+    return this.weight instanceof Tensor ? reshape(cast(this.weight, dtype), [this.outputs, this.inputs]) : this.weight;
+  }
+
+  /** The weight with the first `count` adapters, float32 [N, K] in the current scope. */
+  #total(count: number): Tensor {
+    let total: Tensor;
+    if (this.weight instanceof FrozenWeight) total = this.weight.values("f32");
+    else {
+      total = empty(this.device, [this.outputs, this.inputs], "f32");
+      this.device.kernels.cast(this.weight.alias([this.outputs, this.inputs]), total);
+    }
+    for (const adapter of this.adapters.slice(0, count)) adapter.delta(total);
+    return total;
+  }
+
+  /** The same in `dtype`, for one product. */
+  #changed(count: number, dtype: DType): Tensor {
+    const changed = empty(this.device, [this.outputs, this.inputs], dtype);
+    using _scope = openScope(this.device);
+    this.device.kernels.cast(this.#total(count), changed);
+    return changed;
   }
 }

@@ -1,4 +1,5 @@
 // The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config/read.ts.
+// Tables with a choice (optimizer, schedule, time, loss) are loose: each choice has settings of its own (train/choices.ts).
 import { z } from "zod";
 import { sourceTable } from "./dataset-config.ts";
 import { deviceChoices } from "./devices.ts";
@@ -11,15 +12,6 @@ const share = z.number().min(0).max(1);
 /** How LoRA files name their tensors: kohya's and musubi's names, ComfyUI's (PEFT), diffusers', DiffSynth's. */
 export const loraKeys = ["musubi", "comfy", "diffusers", "diffsynth"] as const;
 export type LoraKeys = (typeof loraKeys)[number];
-
-export const timeSamplings = ["uniform", "sigmoid", "shift", "logit_normal"] as const;
-export type TimeSampling = (typeof timeSamplings)[number];
-
-export const scheduleKinds = ["constant", "cosine", "cosine_with_restarts", "polynomial"] as const;
-export type ScheduleKind = (typeof scheduleKinds)[number];
-
-export const optimizerKinds = ["adamw", "adamw8bit"] as const;
-export type OptimizerKind = (typeof optimizerKinds)[number];
 
 export const basePrecisions = ["f32", "bf16", "fp8"] as const;
 export type BasePrecision = (typeof basePrecisions)[number];
@@ -45,14 +37,13 @@ export const trainTables = {
     base: z.enum(basePrecisions).optional(),
     vae_dtype: floats.optional(),
     text_dtype: floats.optional(),
-    /** Recompute each block in the backward pass instead of keeping what it computed. */
-    checkpointing: z.boolean().optional(),
+    /** Compute each block again in the backward pass instead of keeping what it computed. */
+    recompute: z.boolean().optional(),
   }),
   dataset: z.strictObject({ path: text, ...folderKeys }),
-  lora: z.strictObject({
-    rank: count.optional(),
-    alpha: positive.optional(),
-    dropout: z.number().min(0).lt(1).optional(),
+  lora: z.looseObject({
+    /** Of lora/adapters/table.ts. */
+    kind: text.optional(),
     /** Patterns of official Linear names, e.g. `blocks\.\d+\.self_attn`. */
     targets: z.union([text, z.array(text).min(1)]).optional(),
   }),
@@ -63,14 +54,14 @@ export const trainTables = {
     /** Share of the steps that train the high-noise expert. */
     high_share: z.number().gt(0).lt(1).optional(),
   }),
-  time: z.strictObject({
-    sampling: z.enum(timeSamplings).optional(),
-    shift: positive.optional(),
-    /** Widens the normal draw of `sigmoid` and `shift`. */
-    scale: positive.optional(),
-    /** Of the normal draw of `logit_normal`. */
-    mean: z.number().optional(),
-    std: positive.optional(),
+  time: z.looseObject({
+    /** One of train/step/time-samplings.ts. */
+    sampling: text.optional(),
+  }),
+  loss: z.looseObject({
+    /** Of train/step/losses.ts. */
+    kind: text.optional(),
+    weighting: text.optional(),
   }),
   conditioning: z.strictObject({
     /** Share of captions that are replaced by an empty text. */
@@ -78,25 +69,20 @@ export const trainTables = {
     /** TI2V: share of clips whose first frame is given. */
     first_frame: share.optional(),
   }),
-  optimizer: z.strictObject({
-    kind: z.enum(optimizerKinds).optional(),
+  optimizer: z.looseObject({
+    /** One of train/optimizers/index.ts. */
+    kind: text.optional(),
     learning_rate: positive.optional(),
-    betas: z.tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)]).optional(),
-    eps: positive.optional(),
-    weight_decay: z.number().min(0).optional(),
     /** Largest norm of all gradients together; 0 leaves them. */
     clip: z.number().min(0).optional(),
     /** Batches whose gradients make one step. */
     accumulation: count.optional(),
   }),
-  schedule: z.strictObject({
-    kind: z.enum(scheduleKinds).optional(),
+  schedule: z.looseObject({
+    /** One of train/optimizers/schedules/index.ts. */
+    kind: text.optional(),
     /** Steps (a whole number), a share of all steps (below 1), or "5%". */
     warmup: z.union([z.number().min(0), z.string().regex(/^\d+(\.\d+)?\s*%$/)]).optional(),
-    /** Of cosine_with_restarts. */
-    cycles: count.optional(),
-    /** Of polynomial. */
-    power: positive.optional(),
   }),
   validation: z.strictObject({
     /** Files of the dataset that never train: a number, or a share below 1. */
@@ -152,6 +138,7 @@ export const trainConfigSchema = z.strictObject({
   lora: trainTables.lora.optional(),
   experts: trainTables.experts.optional(),
   time: trainTables.time.optional(),
+  loss: trainTables.loss.optional(),
   conditioning: trainTables.conditioning.optional(),
   optimizer: trainTables.optimizer.optional(),
   schedule: trainTables.schedule.optional(),

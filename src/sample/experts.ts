@@ -58,7 +58,8 @@ export class Experts implements Disposable {
     for (const lora of loras) {
       // A strength of 0 must leave every bit as it is.
       if (lora.strength === 0 || (lora.expert !== "both" && lora.expert !== which)) continue;
-      entry.loras.push(attachLora(model.linears(), readLora(lora.path), lora.strength));
+      const adapters = readLora(lora.path, { expert: which, exclude: lora.exclude });
+      entry.loras.push(attachLora(model, adapters, lora.strength));
     }
     return model;
   }

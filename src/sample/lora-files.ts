@@ -1,7 +1,10 @@
 // The LoRA files of a generation: checked against the model before anything loads, each with the expert it is for.
-import { openTensorSource } from "../io/tensor-source.ts";
-import { checkFit, layersOf } from "../lora/fit.ts";
-import { readLora } from "../lora/read.ts";
+import { KinoraError } from "../base/errors.ts";
+import { moduleOf } from "../lora/adapters/table.ts";
+import { checkHash } from "../lora/checksum.ts";
+import { changesNothing } from "../lora/describe.ts";
+import { checkFit } from "../lora/fit.ts";
+import { keptOf, openLora, refuseWhatIsNotRead } from "../lora/read.ts";
 import { type RecognizedLora, recognizeLora } from "../lora/recognize.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { ditShapes } from "../models/wan/weight-shapes.ts";
@@ -12,38 +15,68 @@ export interface ResolvedLora {
   path: string;
   strength: number;
   expert: LoraExpert;
+  /** Patterns of official module names that are left out. */
+  exclude?: readonly string[];
 }
 
 /**
- * Checks every LoRA against the model, by names and shapes alone, and settles the expert of each.
- * Throws `lora.*` listing what does not fit.
+ * Checks every LoRA against the model, by names and shapes, and that its data is what its writer wrote; settles the expert
+ * of each. What a user should know of them comes as notes. Throws `lora.*` listing what does not fit.
  */
 export function resolveLoras(
   model: WanModel,
   choices: readonly LoraChoice[],
 ): { loras: ResolvedLora[]; notes: string[] } {
   const notes: string[] = [];
-  const loras = choices.map(({ path, strength, expert }) => {
-    const recognized = inspectLora(model, path);
-    if (model.boundary === undefined) return { path, strength, expert: "low" as const };
+  const loras = choices.map(({ path, strength, expert, exclude }) => {
+    const { recognized, told } = inspectLora(model, path, exclude);
+    notes.push(...told.map((note) => `${path}: ${note}`));
+    if (strength === 0) notes.push(`${path} is used at strength 0: it changes nothing`);
+    else if (changesNothing(path)) notes.push(`${path} changes nothing: all that it adds is zero`);
+    const chosen = { path, strength, ...(exclude ? { exclude } : {}) };
+    if (model.boundary === undefined) return { ...chosen, expert: "low" as const };
+    if (recognized.bothExperts) return { ...chosen, expert: expert ?? ("both" as const) };
     const settled = expert ?? recognized.expert;
     if (settled === undefined) notes.push(`${path} names no expert: it is put on both (@high or @low chooses one)`);
     else if (expert !== undefined && expert !== "both" && recognized.expert && recognized.expert !== expert) {
       notes.push(`${path} says it is for the ${recognized.expert}-noise expert and is put on the ${expert}-noise one`);
     }
-    return { path, strength, expert: settled ?? ("both" as const) };
+    return { ...chosen, expert: settled ?? ("both" as const) };
   });
   return { loras, notes };
 }
 
-function inspectLora(model: WanModel, path: string): RecognizedLora {
-  using source = openTensorSource(path);
+function inspectLora(
+  model: WanModel,
+  path: string,
+  exclude: readonly string[] | undefined,
+): { recognized: RecognizedLora; told: string[] } {
+  using source = openLora(path);
   const recognized = recognizeLora(source);
-  // The reader has the words for files it cannot use.
-  if (recognized.modules.length === 0 || recognized.others.size > 0 || recognized.unmatched.length > 0) readLora(path);
-  checkFit(layersOf(ditShapes(model.dit)), recognized.modules, {
-    message: `${path} does not fit ${model.name}: ${recognized.label}`,
-    hint: recognized.models[0] ? `use it with --task ${recognized.models[0]}` : "kinora models inspect FILE says more",
+  const { modules, unmatched, refused, bothExperts, label, models } = recognized;
+  const others = [...recognized.others.keys()].map((kind) => ({ kind, name: kind }));
+  refuseWhatIsNotRead({ adapters: modules, others, refused, unmatched }, path, source.names);
+  if (bothExperts && model.boundary === undefined) {
+    throw new KinoraError("lora.both-experts", `${path} holds a LoRA for each of two experts`, {
+      actual: `${model.name} has one transformer`,
+      hint: "is it for a 2.2 A14B model? kinora lora convert FILE --expert high|low writes one of them",
+    });
+  }
+  const kept = keptOf(modules, exclude);
+  const fit = kept.map(({ place }) => place);
+  checkFit(ditShapes(model.dit), fit, {
+    message: `${path} does not fit ${model.name}: ${label}`,
+    hint: models[0]
+      ? `use it with --task ${models[0]}`
+      : "kinora models inspect FILE says more; --lora_exclude PATTERN leaves modules out",
   });
-  return recognized;
+  const told = [...recognized.notes];
+  const left = modules.filter((module) => !kept.includes(module)).map(({ place }) => moduleOf(place));
+  if (left.length > 0)
+    told.push(
+      `${left.length} of ${modules.length} modules are left out: ${left.slice(0, 3).join(", ")}${left.length > 3 ? ", …" : ""}`,
+    );
+  const damaged = checkHash(source);
+  if (damaged) told.push(damaged);
+  return { recognized, told };
 }

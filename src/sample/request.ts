@@ -7,7 +7,7 @@ import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../
 import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
-import { modelNames } from "../protocol/model-media.ts";
+import { runnableModels } from "../protocol/model-media.ts";
 import type { LoraExpert, SamplerName } from "../protocol/recipe.ts";
 import { parseNoise } from "./noise.ts";
 import { createScheduler, schedulerKinds } from "./schedulers/index.ts";
@@ -18,6 +18,8 @@ export interface LoraChoice {
   strength: number;
   /** Absent: told from the file's metadata or name, both where these do not tell. */
   expert?: LoraExpert | undefined;
+  /** Patterns of official module names (regular expressions) that are left out. */
+  exclude?: readonly string[] | undefined;
 }
 
 /** As asked; whatever is absent comes from the model. */
@@ -79,17 +81,20 @@ const elsewhere = ["animate-14B", "s2v-14B"];
 /** Throws `generate.unknown-task` with the nearest, `generate.unsupported-task`. */
 export function taskModel(task: string): WanModel {
   const model: WanModel | undefined = wanModels[task as WanModelName];
-  if (model && !model.dit.imageBranch) return model;
-  const known = modelNames.filter((name) => !wanModels[name].name.match(/^(?:i2v|flf2v)-14B$/));
+  if (model && model.lacking === undefined) return model;
   if (model || elsewhere.includes(task)) {
-    throw new KinoraError("generate.unsupported-task", `${task} cannot be run yet`, {
-      expected: known.join(", "),
-      hint: model ? "--task i2v-A14B makes a video from a picture" : "choose one of the others",
-    });
+    throw new KinoraError(
+      "generate.unsupported-task",
+      `${task} cannot be run yet${model ? `: it needs ${model.lacking}` : ""}`,
+      {
+        expected: runnableModels.join(", "),
+        hint: model ? "--task i2v-A14B makes a video from a picture" : "choose one of the others",
+      },
+    );
   }
-  const near = nearestName(task, known);
+  const near = nearestName(task, runnableModels);
   throw new KinoraError("generate.unknown-task", `unknown task ${task}`, {
-    expected: known.join(", "),
+    expected: runnableModels.join(", "),
     hint: near ? `did you mean --task ${near}?` : undefined,
   });
 }

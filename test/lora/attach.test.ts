@@ -2,7 +2,8 @@
 import { afterAll, describe, expect, it } from "vitest";
 import { relativeError } from "../../scripts/golden/fixture.ts";
 import { openDevice } from "../../src/device/open-device.ts";
-import { type AdapterValues, attachLora, defaultTargets, freshLora } from "../../src/lora/attach.ts";
+import type { LoraValues } from "../../src/lora/adapters/lora.ts";
+import { attachLora, defaultTargets, freshLora } from "../../src/lora/attach.ts";
 import type { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
@@ -11,10 +12,11 @@ import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 const wave = (count: number, seed: number, size: number) =>
   Float32Array.from({ length: count }, (_, i) => Math.sin(i * 1.3 + seed) * size);
 
-function adapters(model: WanDit, rank: number, seed: number, size = 0.2): AdapterValues[] {
+function adapters(model: WanDit, rank: number, seed: number, size = 0.2): LoraValues[] {
   return [...model.linears().values()]
     .filter(({ name }) => defaultTargets.test(name))
     .map(({ name, inputs, outputs }, i) => ({
+      kind: "lora",
       module: name,
       rank,
       inputs,
@@ -50,8 +52,8 @@ describe.each(["auto", "reference"] as const)("LoRA on the %s device", async (na
       const { model } = tinyDit(device, { dtype });
       using _model = model;
       const base = await velocity(model);
-      const first = attachLora(model.linears(), adapters(model, 4, 1), 0.7);
-      const second = attachLora(model.linears(), adapters(model, 2, 9), -0.4);
+      const first = attachLora(model, adapters(model, 4, 1), 0.7);
+      const second = attachLora(model, adapters(model, 2, 9), -0.4);
       const beside = await velocity(model);
       expect(relativeError(beside, base)).toBeGreaterThan(0.05);
       for (const linear of model.linears().values()) linear.merge();
@@ -68,7 +70,7 @@ describe.each(["auto", "reference"] as const)("LoRA on the %s device", async (na
     using _model = model;
     const base = await velocity(model);
     {
-      using _lora = attachLora(model.linears(), adapters(model, 4, 3), 0);
+      using _lora = attachLora(model, adapters(model, 4, 3), 0);
       expect(relativeError(await velocity(model), base)).toBeLessThan(1e-7);
     }
     expect(await velocity(model)).toEqual(base);
@@ -79,12 +81,8 @@ describe.each(["auto", "reference"] as const)("LoRA on the %s device", async (na
     using _model = model;
     const base = await velocity(model);
     const uniform = (count: number, module: number) => wave(count, module, 0.5).map((value) => value + 0.5);
-    using lora = freshLora(
-      model.linears(),
-      { rank: 3, select: (module) => defaultTargets.test(module), seed: 1n },
-      uniform,
-    );
-    expect(lora.modules.size).toBe(10 * tinyDitConfig.layers);
+    using lora = freshLora(model.linears(), { rank: 3, select: (module) => defaultTargets.test(module) }, uniform);
+    expect(lora.adapters.length).toBe(10 * tinyDitConfig.layers);
     expect(await velocity(model)).toEqual(base);
     const down = await lora.parameters().get("blocks.1.ffn.2.down")!.read();
     expect(Math.max(...down)).toBeLessThanOrEqual(1 / Math.sqrt(tinyDitConfig.ffnDim));
@@ -97,12 +95,12 @@ describe.each(["auto", "reference"] as const)("LoRA on the %s device", async (na
     const [fits, ...rest] = adapters(model, 2, 5);
     const wider = { ...rest[0]!, inputs: 64, down: wave(128, 1, 1) };
     const elsewhere = { ...rest[1]!, module: "blocks.7.self_attn.q" };
-    const run = () => attachLora(model.linears(), [fits!, wider, elsewhere]);
+    const run = () => attachLora(model, [fits!, wider, elsewhere]);
     expect(run).toThrowError(/2 of 3 modules do not fit/);
     expect(run).toThrowError(/64 → 32; the layer is 32 → 32/);
     expect(run).toThrowError(/blocks\.7\.self_attn\.q \(no such layer; nearest blocks\./);
-    expect(() =>
-      freshLora(model.linears(), { rank: 2, select: () => false, seed: 1n }, () => new Float32Array()),
-    ).toThrowError(/selects no Linear/);
+    expect(() => freshLora(model.linears(), { rank: 2, select: () => false }, () => new Float32Array())).toThrowError(
+      /selects no Linear/,
+    );
   });
 });

@@ -8,10 +8,13 @@ import { loraConvert } from "../../src/cli/commands/lora-convert.ts";
 import { loraInspect } from "../../src/cli/commands/lora-inspect.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
-import { type AdapterValues, attachLora, defaultTargets } from "../../src/lora/attach.ts";
-import { convertLora, describeLora } from "../../src/lora/convert.ts";
+import type { LoraValues } from "../../src/lora/adapters/lora.ts";
+import { attachLora, defaultTargets } from "../../src/lora/attach.ts";
+import { convertLora } from "../../src/lora/convert.ts";
+import { describeLora } from "../../src/lora/describe.ts";
 import type { LoraFormat } from "../../src/lora/key-formats.ts";
 import { readLora, readLoraFile } from "../../src/lora/read.ts";
+import { recognizeLora } from "../../src/lora/recognize.ts";
 import { type LoraDType, writeLora } from "../../src/lora/write.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
@@ -25,7 +28,7 @@ const { model } = tinyDit(device);
 const formats: LoraFormat[] = ["kohya", "peft", "diffusers", "diffsynth"];
 
 /** Values as a file of that dtype would hold them. */
-function adapters(alpha: number, dtype: LoraDType, rank = 4): AdapterValues[] {
+function adapters(alpha: number, dtype: LoraDType, rank = 4): LoraValues[] {
   const next = draws(9);
   const values = (count: number) =>
     toFloat32(
@@ -38,6 +41,7 @@ function adapters(alpha: number, dtype: LoraDType, rank = 4): AdapterValues[] {
   return [...model.linears()]
     .filter(([name]) => defaultTargets.test(name))
     .map(([module, { inputs, outputs }]) => ({
+      kind: "lora",
       module,
       rank,
       inputs,
@@ -50,7 +54,7 @@ function adapters(alpha: number, dtype: LoraDType, rank = 4): AdapterValues[] {
 
 async function answer(file?: string): Promise<Float32Array> {
   using _scope = openScope(device);
-  const lora = file === undefined ? undefined : attachLora(model.linears(), readLora(file));
+  const lora = file === undefined ? undefined : attachLora(model, readLora(file));
   const { clean, shape, text } = tinySample(2);
   const output = model.forward({
     latents: fromValues(device, clean, [1, ...shape]),
@@ -100,12 +104,13 @@ describe("a LoRA", () => {
     expect(after.sshs_model_hash).not.toBe(before.sshs_model_hash);
   });
 
-  it("for the low-noise expert stands under diffusers' second transformer", async () => {
+  it("for the low-noise expert has the names that diffusers loads into either transformer, and stays known as that", async () => {
     const [source, target] = [path("style_low_noise.safetensors"), path("low-diffusers.safetensors")];
     await writeLora(source, adapters(4, "f32"), { format: "kohya", dtype: "f32" });
     await convertLora(source, target, { format: "diffusers" });
     using file = SafetensorsFile.open(target);
-    expect(file.names.every((name) => name.startsWith("transformer_2."))).toBe(true);
+    expect(file.names.every((name) => name.startsWith("transformer.blocks."))).toBe(true);
+    expect(recognizeLora(file).expert).toBe("low");
   });
 
   it("is never overwritten unasked, nor converted into itself", async () => {

@@ -2,14 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isKinoraError } from "../../src/base/errors.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
-import {
-  alphaOfMetadata,
-  formatHasAlpha,
-  type LoraFormat,
-  loraNames,
-  parseLoraNames,
-} from "../../src/lora/key-formats.ts";
-import { adaptersFrom } from "../../src/lora/read.ts";
+import { loraNames } from "../../src/lora/adapters/lora.ts";
+import { formatHasAlpha, type LoraFormat } from "../../src/lora/key-formats.ts";
+import { type AdapterSource, type ParsedLora, parseLora } from "../../src/lora/parse.ts";
+import { adaptersFrom, sourceOf } from "../../src/lora/read.ts";
 import { ditNames } from "../../src/models/wan/weight-names.ts";
 import { sharedFolder, whySkipped } from "../support/shared-folder.ts";
 
@@ -21,6 +17,19 @@ const modules = [
   ...["text_embedding.0", "text_embedding.2", "time_embedding.0", "time_embedding.2", "time_projection.1"],
   ...["head.head", "patch_embedding", "img_emb.proj.1", "img_emb.proj.3"],
 ];
+
+/** Names alone, as of a LoRA of rank 2 on square layers of width 4, all of whose values are 3. */
+function parse(names: Iterable<string>, more: Partial<AdapterSource> = {}): ParsedLora {
+  const shape = (name: string) => {
+    if (/alpha$/.test(name)) return [];
+    if (/(?:diff|diff_[bm]|[wb]_norm|set_weight|bias)$/.test(name)) return [4];
+    return /down|lora_A|w[12]_b/.test(name) ? [2, 4] : [4, 2];
+  };
+  return parseLora({ names, shape, values: () => Float32Array.of(3), ...more });
+}
+
+const namesOf = ({ down, up, alpha }: { down: string; up: string; alpha?: string }) =>
+  alpha === undefined ? [down, up] : [down, up, alpha];
 
 describe("names of each format", () => {
   test("as the tools themselves write them", () => {
@@ -36,18 +45,19 @@ describe("names of each format", () => {
     expect(loraNames("diffusers", "blocks.3.self_attn.o").down).toBe(
       "transformer.blocks.3.attn1.to_out.0.lora_A.weight",
     );
-    expect(loraNames("diffusers", "blocks.3.ffn.0", "low").up).toBe(
-      "transformer_2.blocks.3.ffn.net.0.proj.lora_B.weight",
-    );
+    expect(loraNames("diffusers", "blocks.3.ffn.0").up).toBe("transformer.blocks.3.ffn.net.0.proj.lora_B.weight");
     expect(loraNames("diffsynth", "blocks.3.ffn.2").down).toBe("blocks.3.ffn.2.lora_A.default.weight");
   });
 
   test.each(formats)("%s: every module comes back from its names", (format) => {
-    const names = modules.flatMap((module) => Object.values(loraNames(format, module)));
-    const parsed = parseLoraNames(names);
-    expect(parsed).toMatchObject({ formats: [format], others: [], unmatched: [] });
-    expect(parsed.modules).toEqual(modules.map((module) => ({ module, ...loraNames(format, module) })));
-    expect(parsed.modules.every(({ alpha }) => (alpha !== undefined) === formatHasAlpha[format])).toBe(true);
+    const names = modules.flatMap((module) => namesOf(loraNames(format, module)));
+    const parsed = parse(names);
+    expect(parsed).toMatchObject({ formats: [format], others: [], unmatched: [], refused: [] });
+    expect(parsed.comfy).toBe(format === "kohya" || format === "peft");
+    expect(parsed.adapters.map(({ module, tensors }) => [module, tensors])).toEqual(
+      modules.map((module) => [module, namesOf(loraNames(format, module))]),
+    );
+    expect(parsed.adapters.every(({ alpha }) => alpha === (formatHasAlpha[format] ? 3 : 2))).toBe(true);
   });
 
   test("a module that diffusers does not have", () => {
@@ -119,12 +129,42 @@ describe("spellings in the wild", () => {
       "diffusion_model.blocks.0.self_attn.q.lora_B.style.weight",
       "peft",
     ],
+    [
+      "a compiled model",
+      "diffusion_model._orig_mod.blocks.0.self_attn.q.lora_A.weight",
+      "diffusion_model._orig_mod.blocks.0.self_attn.q.lora_B.weight",
+      "peft",
+    ],
+    [
+      "compiled blocks under wrappers",
+      "module.transformer.blocks.0._orig_mod.attn1.to_q.lora_A.default.weight",
+      "module.transformer.blocks.0._orig_mod.attn1.to_q.lora_B.default.weight",
+      "diffusers",
+    ],
+    [
+      "a compiled model in kohya's names",
+      "lora_unet__orig_mod_blocks_0_self_attn_q.lora_down.weight",
+      "lora_unet__orig_mod_blocks_0_self_attn_q.lora_up.weight",
+      "kohya",
+    ],
+    [
+      "PEFT around ComfyUI's names",
+      "base_model.model.diffusion_model.blocks.0.self_attn.q.lora_A.weight",
+      "base_model.model.diffusion_model.blocks.0.self_attn.q.lora_B.weight",
+      "peft",
+    ],
+    [
+      "PEFT around diffusers' names",
+      "base_model.model.transformer.blocks.0.attn1.to_q.lora_A.weight",
+      "base_model.model.transformer.blocks.0.attn1.to_q.lora_B.weight",
+      "diffusers",
+    ],
     ["bare diffusers names", "blocks.0.attn1.to_q.lora_A.weight", "blocks.0.attn1.to_q.lora_B.weight", "diffusers"],
   ];
   test.each(spellings)("%s", (_, down, up, format) => {
-    expect(parseLoraNames([down, up])).toMatchObject({
+    expect(parse([down, up])).toMatchObject({
       formats: [format],
-      modules: [{ module: q, down, up }],
+      adapters: [{ kind: "lora", module: q, tensors: [down, up] }],
       others: [],
       unmatched: [],
     });
@@ -133,20 +173,70 @@ describe("spellings in the wild", () => {
   test("lightx2v's changes of norms, biases and modulation", () => {
     const names = [
       "diffusion_model.blocks.0.norm3.diff",
+      "diffusion_model.blocks.0.norm3.diff_b",
+      "diffusion_model.blocks.0.self_attn.norm_q.diff",
       "diffusion_model.blocks.0.self_attn.q.diff_b",
       "diffusion_model.blocks.0.diff_m",
+      "diffusion_model.blocks.1.modulation.diff",
       "diffusion_model.head.diff_m",
       "diffusion_model.patch_embedding.diff",
-      "diffusion_model.blocks.0.ffn.0.lora_B.bias",
+      "lora_unet_blocks_0_norm3.w_norm",
+      "diffusion_model.blocks.1.norm3.set_weight",
     ];
-    const parsed = parseLoraNames(names);
-    expect(parsed.others.map(({ module, kind }) => [module, kind])).toEqual([
-      ["blocks.0.norm3", "diff"],
-      ["blocks.0.self_attn.q", "diff"],
-      ["blocks.0.modulation", "diff"],
-      ["head.modulation", "diff"],
-      ["patch_embedding", "diff"],
-      ["blocks.0.ffn.0", "bias"],
+    const parsed = parse(names);
+    expect(parsed.unmatched).toEqual([
+      { name: "lora_unet_blocks_0_norm3.w_norm", why: "a second diff for blocks.0.norm3" },
+    ]);
+    expect(parsed.adapters.map(({ kind, place }) => [kind, place.parameter])).toEqual([
+      ["difference", "blocks.0.norm3.weight"],
+      ["difference", "blocks.0.norm3.bias"],
+      ["difference", "blocks.0.self_attn.norm_q.weight"],
+      ["difference", "blocks.0.self_attn.q.bias"],
+      ["difference", "blocks.0.modulation"],
+      ["difference", "blocks.1.modulation"],
+      ["difference", "head.modulation"],
+      ["difference", "patch_embedding.weight"],
+      ["difference", "blocks.1.norm3.weight"],
+    ]);
+  });
+
+  test("one file for both experts, however their names are told apart", () => {
+    const q = "blocks.0.self_attn.q";
+    const pair = (stem: string) => [`${stem}.lora_A.weight`, `${stem}.lora_B.weight`];
+    const kohya = (stem: string) => [`${stem}.lora_down.weight`, `${stem}.lora_up.weight`];
+    const forms: [high: string[], low: string[]][] = [
+      [pair("transformer.blocks.0.attn1.to_q"), pair("transformer_2.blocks.0.attn1.to_q")],
+      [pair(`high_noise.${q}`), pair(`low_noise.${q}`)],
+      [pair(`diffusion_model.high_noise_model.${q}`), pair(`diffusion_model.low_noise_model.${q}`)],
+      [pair(`high_noise_model.diffusion_model.${q}`), pair(`low_noise_model.diffusion_model.${q}`)],
+      [pair(`pipe.dit.${q}`), pair(`pipe.dit2.${q}`)],
+      [kohya("lora_unet_high_noise_blocks_0_self_attn_q"), kohya("lora_unet_low_noise_blocks_0_self_attn_q")],
+    ];
+    for (const [high, low] of forms) {
+      const parsed = parse([...low, ...high]);
+      expect(parsed).toMatchObject({ experts: ["high", "low"], unmatched: [], refused: [] });
+      expect(parsed.adapters.map(({ expert, tensors }) => [expert, tensors])).toEqual([
+        ["low", low],
+        ["high", high],
+      ]);
+      expect(parse(low).experts).toEqual(["low"]);
+    }
+    expect(parse(pair("transformer.blocks.0.attn1.to_q")).experts).toEqual([]);
+  });
+
+  test("kinds that are not applied, and what is incomplete, are named", () => {
+    const stem = "lora_unet_blocks_0_self_attn_q";
+    const parsed = parse([`${stem}.oft_blocks`, `${stem}.alpha`, "lora_unet_blocks_0_ffn_0.lora_up.weight"]);
+    expect(parsed.others.map(({ name, kind }) => [name, kind])).toEqual([
+      [`${stem}.oft_blocks`, "OFT"],
+      [`${stem}.alpha`, "OFT"],
+    ]);
+    expect(parsed.unmatched).toEqual([
+      { name: "lora_unet_blocks_0_ffn_0.lora_up.weight", why: "blocks.0.ffn.0 lacks its down matrix" },
+    ]);
+    expect(parse([`${stem}.hada_w1_a`, `${stem}.alpha`]).unmatched.map(({ why }) => why)).toEqual([
+      "blocks.0.self_attn.q has only hada w1 a, alpha: the rest of the adapter is missing",
+      "blocks.0.self_attn.q has only hada w1 a, alpha: the rest of the adapter is missing",
     ]);
   });
 
@@ -174,11 +264,10 @@ describe("spellings in the wild", () => {
     );
     fc.assert(
       fc.property(names, (list) => {
-        const { modules, others, unmatched } = parseLoraNames(list);
-        const used = modules.flatMap(({ down, up, alpha }) => [down, up, ...(alpha === undefined ? [] : [alpha])]);
-        expect([...used, ...others.map(({ name }) => name), ...unmatched.map(({ name }) => name)].sort()).toEqual(
-          [...list].sort(),
-        );
+        const { adapters, others, unmatched, refused } = parse(list);
+        const named = [...others, ...unmatched].map(({ name }) => name);
+        const used = [...adapters.flatMap(({ tensors }) => tensors), ...refused.flatMap(({ names }) => names)];
+        expect([...used, ...named].sort()).toEqual([...list].sort());
       }),
       { numRuns: 500 },
     );
@@ -187,24 +276,19 @@ describe("spellings in the wild", () => {
   test.skipIf(!sharedFolder)(`the reference adapters${sharedFolder ? "" : ` (skipped: ${whySkipped})`}`, () => {
     for (const format of ["kohya", "peft"] as const) {
       using file = SafetensorsFile.open(`${sharedFolder}golden/lora-apply.${format}.safetensors`);
-      expect(parseLoraNames(file.names)).toMatchObject({ formats: [format], others: [], unmatched: [] });
-      expect(parseLoraNames(file.names).modules.length).toBe(20);
+      const parsed = parseLora(sourceOf(file));
+      expect(parsed).toMatchObject({ formats: [format], others: [], unmatched: [], refused: [] });
+      expect(parsed.adapters.length).toBe(20);
     }
   });
-});
-
-test("diffusers' metadata that cannot be read is an error; none is no alpha", () => {
-  expect(alphaOfMetadata({}, 4)).toBeUndefined();
-  expect(alphaOfMetadata({ lora_adapter_metadata: "[]" }, 4)).toBeUndefined();
-  expect(() => alphaOfMetadata({ lora_adapter_metadata: "{" }, 4)).toThrowError("no JSON");
 });
 
 test("what cannot be read comes with a hint", () => {
   const shape = () => [2, 2];
   const tensors = { shape, values: () => new Float32Array(4) };
-  const names = Object.values(loraNames("peft", "blocks.0.self_attn.q"));
+  const names = namesOf(loraNames("peft", "blocks.0.self_attn.q"));
   const hinted = expect.objectContaining({ hint: expect.stringMatching(/./) });
-  expect(() => alphaOfMetadata({ lora_adapter_metadata: "{" }, 4)).toThrow(hinted);
+  expect(() => adaptersFrom({ ...tensors, names, metadata: { lora_adapter_metadata: "{" } })).toThrow(hinted);
   expect(() => loraNames("diffusers", "blocks.0.nothing.here")).toThrow(hinted);
   expect(() => adaptersFrom({ ...tensors, names: [...names, "text_model.q.lora_down.weight"] })).toThrow(hinted);
   expect(() => adaptersFrom({ ...tensors, names, shape: (name) => (/A/.test(name) ? [3, 2] : [2, 2]) })).toThrow(

@@ -217,14 +217,24 @@ describe("LoRAs, by names and shapes", () => {
     shapes
       .set("lora_unet_blocks_8_ffn_2.lora_down.weight", [4, 8960])
       .set("lora_unet_blocks_8_ffn_2.lora_up.weight", [1536, 3]);
+    shapes.set("lora_unet_blocks_1_ffn_2.oft_blocks", [4, 4, 4]);
     const found = lora("kinds.safetensors", shapes);
-    expect(found.modules.map(({ module }) => module)).toEqual(["blocks.0.self_attn.k", "blocks.0.self_attn.q"]);
-    expect(Object.fromEntries(found.others)).toEqual({ DoRA: 1, LoHa: 2, LoKr: 1, diff: 1 });
+    expect(found.modules.map(({ module }) => module)).toEqual([
+      "blocks.0.self_attn.k",
+      "blocks.0.self_attn.q",
+      "blocks.3.norm3",
+    ]);
+    expect(Object.fromEntries(found.kinds)).toEqual({ LoRA: 1, DoRA: 1, "whole differences": 1 });
+    expect(Object.fromEntries(found.others)).toEqual({ OFT: 1 });
     expect(found.unmatched.map(({ name }) => name).sort()).toEqual([
       "lora_te_text_model_encoder_layers_0_mlp_fc1.lora_up.weight",
-      "lora_unet_blocks_8_ffn_2.lora_down.weight",
-      "lora_unet_blocks_8_ffn_2.lora_up.weight",
+      "lora_unet_blocks_1_ffn_0.hada_w1_a",
+      "lora_unet_blocks_1_ffn_0.hada_w1_b",
+      "lora_unet_blocks_2_ffn_0.lokr_w1",
       "lora_unet_blocks_9_ffn_2.lora_down.weight",
+    ]);
+    expect(found.refused.map(({ names }) => names)).toEqual([
+      ["lora_unet_blocks_8_ffn_2.lora_down.weight", "lora_unet_blocks_8_ffn_2.lora_up.weight"],
     ]);
     expect(found.label).toContain("LoRA with");
   });

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it, vi } from "vitest";
 import { relativeError } from "../../scripts/golden/fixture.ts";
 import { growFrom } from "../../scripts/tiny/grow.ts";
 import { bytesOfPlanes, planes } from "../../scripts/tiny/latent-pool.ts";
-import { Muon } from "../../scripts/tiny/muon.ts";
+import { createMuon } from "../../scripts/tiny/muon.ts";
 import { trainingText } from "../../scripts/tiny/prompts.ts";
 import { spareWords, tinyTokenizerJson, tinyVocabulary } from "../../scripts/tiny/tokenizer.ts";
 import { trainRun } from "../../scripts/tiny/training-run.ts";
@@ -95,12 +95,15 @@ function problem() {
     tape.backward(loss);
     return loss.item();
   };
-  const optimizer = new Muon(device, parameters, {
-    momentum: 0.9,
-    exclude: /^head/,
-    betas: [0.9, 0.99],
-    weightDecay: 0,
-  });
+  const optimizer = createMuon(
+    { device, parameters },
+    {
+      momentum: 0.9,
+      exclude: /^head/,
+      betas: [0.9, 0.99],
+      weightDecay: 0,
+    },
+  );
   return {
     parameters,
     optimizer,
@@ -114,7 +117,7 @@ describe("Muon", () => {
     const { optimizer, step, read } = problem();
     const before = await read();
     await step();
-    optimizer.update(0.01);
+    await optimizer.update(0.01);
     const after = await read();
     const [, second, head] = after.map((values, k) =>
       Float32Array.from(values, (value, i) => (before[k]![i]! - value) / 0.01),
@@ -134,7 +137,7 @@ describe("Muon", () => {
   it("leaves alone what has no gradient", async () => {
     const { optimizer, read } = problem();
     const before = await read();
-    optimizer.update(0.01);
+    await optimizer.update(0.01);
     expect(await read()).toEqual(before);
   });
 });
@@ -144,7 +147,7 @@ describe("a run", () => {
     const { parameters, optimizer, step, read } = problem();
     const stopping = new AbortController();
     const losses: number[] = [];
-    const common = { folder: path("runs"), name, steps: 60, minutes: 10, rate: 0.05 };
+    const common = { device, folder: path("runs"), name, steps: 60, minutes: 10, rate: 0.05 };
     await trainRun({ ...common, optimizer, parameters, signal: stopping.signal }, async (index) => {
       if (index === stopAt) stopping.abort();
       const loss = await step();

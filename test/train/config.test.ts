@@ -10,7 +10,8 @@ import { wanModels } from "../../src/models/wan/params.ts";
 import { RandomWeights } from "../../src/nn/random-weights.ts";
 import { parsePrompts, readPromptFile } from "../../src/train/config/prompt-file.ts";
 import { readTrainConfig } from "../../src/train/config/read.ts";
-import { learningRateAt, type Schedule } from "../../src/train/optimizers/schedule.ts";
+import { learningRateAt } from "../../src/train/optimizers/schedules/index.ts";
+import type { Schedule } from "../../src/train/optimizers/schedules/schedule.ts";
 import { expertCounts, expertOfStep } from "../../src/train/run/expert-order.ts";
 import {
   checkRange,
@@ -52,9 +53,14 @@ describe("a configuration", () => {
       kind: "lora",
       base: "bf16",
       dtype: "bf16",
-      checkpointing: true,
+      recompute: true,
       lora: { rank: 32, alpha: 32, dropout: 0 },
-      time: { sampling: "shift", shift: 12 },
+      time: { kind: "shift", settings: { shift: 12, scale: 1 } },
+      optimizer: {
+        kind: "adamw",
+        settings: { betas: [0.9, 0.999], eps: 1e-8, weight_decay: 0.01 },
+        learningRate: 1e-4,
+      },
       experts: { train: ["high", "low"] },
       length: { steps: 1000 },
       schedule: { kind: "constant", warmup: { steps: 0 } },
@@ -350,7 +356,7 @@ describe("targets of a LoRA", () => {
 });
 
 describe("noise levels", () => {
-  const shifted = (shift: number): TimeDistribution => ({ sampling: "shift", shift, scale: 1, mean: 0, std: 1 });
+  const shifted = (shift: number): TimeDistribution => ({ kind: "shift", settings: { shift, scale: 1 } });
 
   it.each([
     [0.875, 3, 0.2],
@@ -365,7 +371,7 @@ describe("noise levels", () => {
   it.each(["uniform", "sigmoid", "shift", "logit_normal"] as const)(
     "of %s have their share on both sides",
     (sampling) => {
-      const distribution = { sampling, shift: 4, scale: 1.3, mean: 0.4, std: 0.8 };
+      const distribution = { kind: sampling, settings: { shift: 4, scale: 1.3, mean: 0.4, std: 0.8 } };
       const rng = new PhiloxRng(5n);
       const everything = { from: 0, to: 1 };
       const draws = Array.from({ length: 4000 }, () => drawSigma(distribution, everything, rng));
@@ -389,7 +395,7 @@ describe("noise levels", () => {
   });
 
   it("that a sampling never reaches are refused", () => {
-    const narrow: TimeDistribution = { sampling: "logit_normal", shift: 1, scale: 1, mean: -5, std: 0.2 };
+    const narrow: TimeDistribution = { kind: "logit_normal", settings: { shift: 1, mean: -5, std: 0.2 } };
     expect(() => checkRange(narrow, expertRange("high", 0.9), "the high-noise expert")).toThrow(
       expect.objectContaining({ code: "train.empty-range" }),
     );
@@ -427,14 +433,18 @@ describe("experts in turn", () => {
 
 describe("schedules", () => {
   // https://github.com/huggingface/transformers/blob/v4.57.0/tests/optimization/test_optimization.py (test_schedulers)
-  const base = { warmup: 2, steps: 10, cycles: 1, power: 1 };
+  const base = { warmup: 2, steps: 10, settings: {} };
   it.each<[string, Schedule, number[]]>([
     ["constant", { ...base, kind: "constant", warmup: 4 }, [0, 2.5, 5, 7.5, 10, 10, 10, 10, 10, 10]],
     ["cosine", { ...base, kind: "cosine" }, [0, 5, 10, 9.61, 8.53, 6.91, 5, 3.08, 1.46, 0.38]],
-    ["restarts", { ...base, kind: "cosine_with_restarts", cycles: 2 }, [0, 5, 10, 8.53, 5, 1.46, 10, 8.53, 5, 1.46]],
+    [
+      "restarts",
+      { ...base, kind: "cosine_with_restarts", settings: { cycles: 2 } },
+      [0, 5, 10, 8.53, 5, 1.46, 10, 8.53, 5, 1.46],
+    ],
     [
       "polynomial",
-      { ...base, kind: "polynomial", power: 2 },
+      { ...base, kind: "polynomial", settings: { power: 2 } },
       [0, 5, 10, 7.656, 5.625, 3.906, 2.5, 1.406, 0.625, 0.156],
     ],
   ])("%s gives transformers' published rates", (_name, schedule, expected) => {

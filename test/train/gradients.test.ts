@@ -6,6 +6,7 @@ import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
 import { LoraDropout } from "../../src/train/step/dropout.ts";
 import { batchLosses, gatherBatchGradients, gatherGradients } from "../../src/train/step/gradients.ts";
+import { plainObjective } from "../../src/train/step/losses.ts";
 import type { TrainingSample } from "../../src/train/step/model-input.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
@@ -81,6 +82,36 @@ describe("gradients of a batch", () => {
   });
 });
 
+describe("weights of noise levels", () => {
+  it("multiply the loss and its gradient, by musubi's thousand levels", async () => {
+    const { model, weights } = tinyDit(device, { trainable: true });
+    using _model = model;
+    const { list, free } = samples(1);
+    const gathered = async (weighting: string, sigma: number) => {
+      const objective = { ...plainObjective, weighting: { kind: weighting, settings: {} } };
+      const loss = await gatherGradients(model, { ...list[0]!, sigma }, { objective });
+      const [parameter] = weights.parameters.values();
+      const gradient = await parameter!.gradient!.read();
+      for (const one of weights.parameters.values()) one.clearGradient();
+      return { loss, gradient };
+    };
+    for (const [weighting, sigma, weight] of [
+      ["sigma_sqrt", 0.5, 4],
+      ["sigma_sqrt", 0.2504, 16],
+      ["sigma_sqrt", 0, 1e6],
+      ["cosmap", 0.5, 4 / Math.PI],
+      ["cosmap", 1, 2 / Math.PI],
+    ] as const) {
+      const plain = await gathered("none", sigma);
+      const weighted = await gathered(weighting, sigma);
+      expect(weighted.loss / plain.loss).toBeCloseTo(weight, 4 - Math.ceil(Math.log10(weight)));
+      const scaled = weighted.gradient.map((value) => value / weight);
+      expect(distance(scaled, plain.gradient)).toBeLessThan(1e-5);
+    }
+    free();
+  });
+});
+
 describe("dropout of adapters", () => {
   it("drops its share, keeps the mean, and draws the same when a block runs again", async () => {
     using dropout = new LoraDropout(device, 0.25);
@@ -101,7 +132,7 @@ describe("dropout of adapters", () => {
     expect(mask([4, 4], "f32")).toBeUndefined();
   });
 
-  it("gives one gradient with and without checkpointing", async () => {
+  it("gives one gradient whether blocks are kept or computed again", async () => {
     const { model } = tinyDit(device);
     using _model = model;
     const { list, free } = samples(2);
@@ -110,10 +141,10 @@ describe("dropout of adapters", () => {
       Float32Array.from({ length: count }, (_, i) => (Math.sin(i * 3 + module) + 1) / 2);
     using lora = freshLora(
       model.linears(),
-      { rank: 2, select: () => true, seed: 0n, dropout: (module) => dropout.of(module) },
+      { rank: 2, select: () => true, dropout: (module) => dropout.of(module) },
       uniform,
     );
-    for (const { adapter } of lora.modules.values()) device.kernels.fill(adapter.up, 0.05);
+    for (const { adapter } of lora.adapters) device.kernels.fill(adapter.parameters().get("up")!, 0.05);
     dropout.begin(5n);
     const runs: Float32Array[][] = [];
     for (const recompute of [false, true]) {

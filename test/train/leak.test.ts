@@ -2,7 +2,7 @@
 import { describe, expect, it } from "vitest";
 import { openDevice } from "../../src/device/open-device.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { AdamW } from "../../src/train/optimizers/adamw.ts";
+import { createAdamW } from "../../src/train/optimizers/adamw.ts";
 import { gatherGradients } from "../../src/train/step/gradients.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
@@ -15,7 +15,10 @@ describe("1,000 steps of full fine-tuning", () => {
       {
         const { model, weights } = tinyDit(device, { trainable: true });
         using _model = model;
-        using optimizer = new AdamW(device, weights.parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+        using optimizer = createAdamW(
+          { device, parameters: weights.parameters },
+          { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 },
+        );
         const values = tinySample(1);
         using clean = fromValues(device, values.clean, values.shape);
         using noise = fromValues(device, values.noise, values.shape);
@@ -26,7 +29,7 @@ describe("1,000 steps of full fine-tuning", () => {
         for (let step = 0; step < 1000; step++) {
           const sample = { clean, noise, sigma: (step % 10) / 10 + 0.05, text };
           losses.push(await gatherGradients(model, sample, { recompute: step % 2 === 0 }));
-          optimizer.update(1e-3);
+          await optimizer.update(1e-3);
           if (step === 1) live = device.memory().live;
           if (step > 1) expect(device.memory().live).toBe(live);
           if (step === 300) {

@@ -43,7 +43,7 @@ const dataset = { target_frames: [17], resolution: [64, 64], batch_size: 2 };
 describe("the plan of a run", () => {
   it.each<[what: string, more: Record<string, unknown>]>([
     ["a LoRA", {}],
-    ["a LoRA that recomputes", { model: { checkpointing: true } }],
+    ["a LoRA that recomputes", { model: { recompute: true } }],
     ["a LoRA on bf16", { model: { base: "bf16" } }],
     ["a LoRA on fp8", { model: { base: "fp8" } }],
     [
@@ -51,7 +51,7 @@ describe("the plan of a run", () => {
       { lora: { rank: 16 }, optimizer: { accumulation: 2, kind: "adamw8bit" } },
     ],
     ["a full fine-tune", { train: "full" }],
-    ["a full fine-tune in bf16 that recomputes", { train: "full", model: { base: "bf16", checkpointing: true } }],
+    ["a full fine-tune in bf16 that recomputes", { train: "full", model: { base: "bf16", recompute: true } }],
   ])("tells the peak of %s within 5 %%", async (what, more) => {
     const output = what.replaceAll(/\W+/g, "-");
     const settings = await wholeSettings({ output, steps: 2, experts: { train: "high" }, dataset, ...more });

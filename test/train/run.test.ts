@@ -108,7 +108,7 @@ describe("a LoRA for both experts", () => {
       const base = join(folder, "checkpoint", expert, "diffusion_pytorch_model.safetensors");
       using dit = loadDit(device, base, { dtype: "f32" });
       const before = await answer(dit);
-      using _lora = attachLora(dit.linears(), adapters);
+      using _lora = attachLora(dit, adapters);
       const after = await answer(dit);
       const change = Math.hypot(...after.map((value, k) => value - before[k]!)) / Math.hypot(...before);
       expect(change).toBeGreaterThan(0.01);

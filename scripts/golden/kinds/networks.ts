@@ -2,6 +2,7 @@
 import { dirname, join } from "node:path";
 import type { Device } from "../../../src/device/device.ts";
 import type { RowRuns } from "../../../src/device/kernels.ts";
+import type { AdapterValues } from "../../../src/lora/adapters/table.ts";
 import { attachLora } from "../../../src/lora/attach.ts";
 import { readLora } from "../../../src/lora/read.ts";
 import { modulationParts } from "../../../src/models/wan/dit/block.ts";
@@ -9,7 +10,7 @@ import { WanDit } from "../../../src/models/wan/dit/dit.ts";
 import type { DitConfig } from "../../../src/models/wan/params.ts";
 import { relativePositionBucket, TextEncoder } from "../../../src/models/wan/text-encoder.ts";
 import { WeightLoader, type WeightReader } from "../../../src/nn/weights.ts";
-import { cast, layerNorm } from "../../../src/tensor/ops/index.ts";
+import { cast, layerNorm, reshape } from "../../../src/tensor/ops/index.ts";
 import { openScope } from "../../../src/tensor/scope.ts";
 import { fromValues, type Tensor } from "../../../src/tensor/tensor.ts";
 import { Fixture } from "../fixture.ts";
@@ -87,7 +88,7 @@ async function inside(
   await fixture.compareTensor("block0", block.forward(stream, blockContext));
   if (!expects("block0_self_attn")) return;
   const { eps } = model.config;
-  const [shift1, scale1, gate1, shift2, scale2] = modulationParts(block.modulation, time.projection);
+  const [shift1, scale1, gate1, shift2, scale2] = modulationParts(block.modulation.value, time.projection);
   const modulated = (x: Tensor, scale: Tensor, shift: Tensor) =>
     layerNorm(x, { eps, modulation: { scale, shift, runs }, dtype: model.dtype });
   const normed = modulated(stream, scale1!, shift1!);
@@ -124,7 +125,7 @@ export async function loraApply(fixture: Fixture, device: Device, dtype: Precisi
     texts: [fixture.tensor(device, "inputs.context")],
   };
   const withAdapters = async (output: string, ...adapters: [file: string, strength: number][]) => {
-    const attached = adapters.map(([name, strength]) => attachLora(model.linears(), readLora(file(name)), strength));
+    const attached = adapters.map(([name, strength]) => attachLora(model, readLora(file(name)), strength));
     await fixture.compareTensor(output, model.forward(input));
     for (const lora of attached) lora[Symbol.dispose]();
   };
@@ -133,6 +134,58 @@ export async function loraApply(fixture: Fixture, device: Device, dtype: Precisi
   await withAdapters("kohya", ["kohya", strength]);
   await withAdapters("peft", ["peft", strength]);
   await withAdapters("both", ["kohya", both[0]], ["peft", both[1]]);
+}
+
+/** Adapters of every kind and name, as ComfyUI applies them: outputs, and the parameters as they come out. */
+export async function loraApplyWild(fixture: Fixture, device: Device, dtype: Precision): Promise<void> {
+  using model = loadDit(device, fixture.weights(), ditConfig(fixture.config.dit), dtype);
+  using _scope = openScope(device);
+  const { files, strengths, renamed, ...stacks } = fixture.config as {
+    files: Record<string, string>;
+    strengths: number[];
+    renamed: string[];
+  } & Record<string, unknown>;
+  const [channels, ...volume] = fixture.shape("inputs.x");
+  const input = {
+    latents: fixture.tensor(device, "inputs.x", [1, channels!, ...volume]),
+    timesteps: [fixture.values("inputs.t")[0]!],
+    texts: [fixture.tensor(device, "inputs.context")],
+  };
+  const adaptersOf = (name: string) => readLora(join(dirname(fixture.path), files[name]!));
+  const modulation = (values: AdapterValues) => values.kind === "difference" && values.parameter.endsWith("modulation");
+
+  await fixture.compareTensor("base", model.forward(input));
+  const compare = async (prefix: string, stack: [values: AdapterValues[], strength: number][], own: boolean) => {
+    const attached = stack.map(([values, strength]) => attachLora(model, values, strength));
+    await fixture.compareTensor(`${prefix}.out`, model.forward(input));
+    const head = `outputs.${prefix}.`;
+    for (const name of own ? fixture.names(head).map((full) => full.slice(head.length)) : []) {
+      const seam = model.parameters().get(name) ?? model.linears().get(name.replace(/\.weight$/, ""));
+      if (!seam) continue;
+      const changed = "merged" in seam ? seam.merged() : seam.value;
+      await fixture.compareTensor(`${prefix}.${name}`, reshape(changed, fixture.shape(head + name)));
+    }
+    for (const lora of attached.reverse()) lora[Symbol.dispose]();
+  };
+  for (const strength of strengths) {
+    const at = String(strength);
+    for (const name of Object.keys(files)) {
+      const values = adaptersOf(name);
+      // ComfyUI passes over diff_m, LightX2V applies it: both are recorded.
+      const known = values.filter((each) => name !== "diff_m_ignored" || !modulation(each));
+      const output = renamed.includes(name) ? "renamed" : name;
+      await compare(`${output}.${at}`, [[known, strength]], !renamed.includes(name));
+      if (known.length < values.length) await compare(`diff_m_applied.${at}`, [[values, strength]], false);
+    }
+  }
+  for (const [name, stack] of Object.entries(stacks)) {
+    if (!name.startsWith("stack")) continue;
+    const parts = (stack as [file: string, strength: number][]).map(([file, strength]): [AdapterValues[], number] => [
+      adaptersOf(file),
+      strength,
+    ]);
+    await compare(name, parts, false);
+  }
 }
 
 export async function umt5(fixture: Fixture, device: Device, dtype: Precision): Promise<void> {

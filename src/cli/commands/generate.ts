@@ -6,7 +6,7 @@ import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
 import type { OpenedDevice } from "../../device/open-device.ts";
 import { deviceChoices } from "../../protocol/devices.ts";
 import type { GenerateStage } from "../../protocol/jobs/generate.ts";
-import { type ModelName, modelNames } from "../../protocol/model-media.ts";
+import { runnableModels } from "../../protocol/model-media.ts";
 import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
 import type { GenerateEvent } from "../../sample/events.ts";
 import type { GenerateOptions, LoraChoice } from "../../sample/request.ts";
@@ -17,11 +17,8 @@ import { secondsLeft, timeLeft } from "../progress.ts";
 
 const loraExperts: readonly LoraExpert[] = ["high", "low", "both"];
 
-/** Those that need CLIP come later. */
-const tasks = modelNames.filter((name: ModelName) => name !== "i2v-14B" && name !== "flf2v-14B");
-
 const options = {
-  task: { type: "string", value: "TASK", help: `${tasks.join(", ")} (default t2v-A14B)` },
+  task: { type: "string", value: "TASK", help: `${runnableModels.join(", ")} (default t2v-A14B)` },
   prompt: { type: "string", value: "TEXT", help: "what the video shows" },
   negative: { type: "string", value: "TEXT", help: "what to lead away from (default: the official text)" },
   image: { type: "string", value: "FILE", help: "the first picture, for i2v-A14B, ti2v-5B and tiny-ti2v" },

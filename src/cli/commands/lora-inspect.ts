@@ -1,6 +1,6 @@
 // kinora lora inspect FILE: what a LoRA is for, how it was trained, and whether it does anything.
 import { KinoraError } from "../../base/errors.ts";
-import { describeLora, type LoraDescription } from "../../lora/convert.ts";
+import { describeLora, type LoraDescription, type LoraGroup } from "../../lora/describe.ts";
 import { command } from "../command.ts";
 
 /** kohya's metadata that people ask for, in their words. */
@@ -42,38 +42,52 @@ named; none is passed over.`,
     if (values.json) {
       const { recognized, ...others } = description;
       out.data(
-        JSON.stringify({ ...others, lora: { ...recognized, others: Object.fromEntries(recognized.others) } }, null, 2),
+        JSON.stringify(
+          {
+            ...others,
+            lora: {
+              ...recognized,
+              kinds: Object.fromEntries(recognized.kinds),
+              others: Object.fromEntries(recognized.others),
+            },
+          },
+          null,
+          2,
+        ),
       );
     } else out.data(print(description));
     return description.broken.length > 0 ? 1 : 0;
   },
 });
 
-function print({ path, recognized, dtypes, groups, idle, broken, metadata }: LoraDescription): string {
-  const { label, formats, ranks, alphas, modules, models, expert, hasAlpha } = recognized;
-  const scales = [...new Set(modules.map(({ alphaValue, rank }) => Number((alphaValue / rank).toPrecision(6))))];
+const list = (values: readonly number[], none: string): string => values.join(", ") || none;
+
+function print({ path, recognized, dtypes, groups, idle, broken, notes, metadata }: LoraDescription): string {
+  const { label, formats, ranks, alphas, scales, modules, models, expert, bothExperts, hasAlpha, comfy } = recognized;
   const rows: [string, string][] = [
     ["what", label],
     ["names", formats.join(" and ")],
-    [
-      "ComfyUI",
-      formats.some((format) => format === "kohya" || format === "peft")
-        ? "reads it"
-        : "does not read these names: kinora lora convert FILE --to comfy",
-    ],
-    ["rank", ranks.join(", ")],
-    ["alpha", `${hasAlpha ? alphas.join(", ") : "none in the file"} (scale ${scales.join(", ")})`],
+    ["ComfyUI", comfy ? "reads it" : "does not read these names: kinora lora convert FILE --to comfy"],
+    ["rank", list(ranks, "none")],
+    ["alpha", `${hasAlpha ? list(alphas, "none") : "none in the file"} (scale ${list(scales, "1")})`],
     ["models", models.join(", ") || "none of the published sizes"],
-    ...(expert ? ([["expert", `${expert} noise`]] as [string, string][]) : []),
+    ...(expert || bothExperts
+      ? ([["expert", bothExperts ? "both, told apart by names" : `${expert} noise`]] as [string, string][])
+      : []),
     ["dtype", dtypes.join(", ")],
-    ...groups.map(({ name, modules: count, strength }): [string, string] => [
-      name,
-      `${count} modules, strength ${strength.toPrecision(3)}`,
+    ...groups.map((group): [string, string] => [
+      group.name,
+      `${group.modules} × ${group.kinds.join(" and ")}${scaleText(group)}, strength ${group.strength.toPrecision(3)}`,
     ]),
   ];
-  if (idle > 0) rows.push(["no effect", `${idle} of ${modules.length} modules add nothing: their up matrix is zero`]);
+  if (idle > 0) rows.push(["no effect", `${idle} of ${modules.length} modules add nothing: what they add is zero`]);
   if (broken.length > 0) rows.push(["BROKEN", `values that are not finite in ${broken.slice(0, 5).join(", ")}`]);
+  for (const note of notes) rows.push(["note", note]);
   for (const [key, name] of trainingFacts) if (metadata[key] !== undefined) rows.push([name, metadata[key]]);
   const width = Math.max(...rows.map(([name]) => name.length));
   return [plain(path), ...rows.map(([name, text]) => `  ${name.padEnd(width)}  ${plain(text)}`)].join("\n");
+}
+
+function scaleText({ ranks, alphas, scales }: LoraGroup): string {
+  return ranks.length > 0 ? `, rank ${ranks.join(", ")}, alpha ${alphas.join(", ")}, scale ${scales.join(", ")}` : "";
 }

@@ -106,24 +106,22 @@ function networkRows(
 }
 
 function loraRows(lora: RecognizedLora, all: boolean): Rows {
-  const scales = [...new Set(lora.modules.map(({ alphaValue, rank }) => alphaValue / rank))].sort((a, b) => a - b);
   const rows: Rows = [
     ["what", lora.label],
     ["layout", lora.formats.length > 0 ? `${lora.formats.join(" and ")} names` : "no known names"],
     ["rank", lora.ranks.join(", ") || "none"],
-    ["alpha", `${lora.hasAlpha ? lora.alphas.join(", ") : "none in the file"} (scale ${scales.join(", ") || 1})`],
-    ["modules", String(lora.modules.length)],
+    ["alpha", `${lora.hasAlpha ? lora.alphas.join(", ") : "none in the file"} (scale ${lora.scales.join(", ") || 1})`],
+    ["modules", [...lora.kinds].map(([kind, count]) => `${count} × ${kind}`).join(", ") || "0"],
   ];
   if (lora.expert) rows.push(["expert", `${lora.expert} noise`]);
+  if (lora.bothExperts) rows.push(["expert", "both, told apart by names"]);
+  for (const note of lora.notes) rows.push(["note", note]);
   for (const text of counted(lora.others)) rows.push(["not applied", `${text} tensors`]);
-  if (lora.unmatched.length > 0)
-    rows.push([
-      "unmatched",
-      shorten(
-        lora.unmatched.map(({ name, why }) => `${name} (${why})`),
-        all,
-      ),
-    ]);
+  const strays = [
+    ...lora.unmatched.map(({ name, why }) => `${name} (${why})`),
+    ...lora.refused.flatMap(({ names, why }) => names.map((name) => `${name} (${why})`)),
+  ];
+  if (strays.length > 0) rows.push(["unmatched", shorten(strays, all)]);
   return rows;
 }
 
@@ -169,7 +167,9 @@ function machineReadable(report: Inspection): object {
       const { expected: _, ...known } = recognized;
       return { ...known, ...network, quantized: Object.fromEntries(quantized), ignored: Object.fromEntries(ignored) };
     }),
-    ...(lora ? { lora: { ...lora, others: Object.fromEntries(lora.others) } } : {}),
+    ...(lora
+      ? { lora: { ...lora, kinds: Object.fromEntries(lora.kinds), others: Object.fromEntries(lora.others) } }
+      : {}),
   };
 }
 

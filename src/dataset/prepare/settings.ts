@@ -5,7 +5,8 @@ import { parse as parseToml, TomlError } from "smol-toml";
 import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
-import { findModel, type ModelName, modelMedia, modelNames } from "../../protocol/model-media.ts";
+import { findModel, type ModelName, mediaOf, modelNames } from "../../protocol/model-media.ts";
+import { wanModels } from "../../protocol/models.ts";
 import { type PrepareConfig, type PrepareConfigInput, prepareConfigSchema } from "../../protocol/prepare-config.ts";
 
 /** Everything decided: the file's settings with defaults, and what the model fixes. */
@@ -89,7 +90,7 @@ export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings 
   const config = parsed.data;
   const { model } = config;
   if (!model) throw fail("no-model", "no model is named", `add --model, one of ${modelNames.join(", ")}`);
-  const media = modelMedia[model];
+  const media = mediaOf(wanModels[model]);
   if (config.clips.shortest > config.clips.longest)
     throw fail(
       "invalid",

@@ -4,6 +4,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
 import { isRow, type Row } from "../../base/rows.ts";
 import { trainConfigSchema, trainTables } from "../../protocol/train-config.ts";
+import { choiceKeys } from "./choices.ts";
 
 /** What musubi-tuner's users write for the same thing. */
 const musubiNames: Readonly<Record<string, string>> = {
@@ -12,7 +13,8 @@ const musubiNames: Readonly<Record<string, string>> = {
   fp8_base: 'model.base = "fp8"',
   fp8_scaled: 'model.base = "fp8"',
   gradient_accumulation_steps: "optimizer.accumulation",
-  gradient_checkpointing: "model.checkpointing",
+  checkpointing: "model.recompute",
+  gradient_checkpointing: "model.recompute",
   lr: "optimizer.learning_rate",
   lr_scheduler: "schedule.kind",
   lr_scheduler_num_cycles: "schedule.cycles",
@@ -44,7 +46,7 @@ const musubiNames: Readonly<Record<string, string>> = {
 export function checkKeys(root: Row): void {
   const top = Object.keys(trainConfigSchema.shape);
   const tables = Object.fromEntries(
-    Object.entries(trainTables).map(([name, schema]) => [name, Object.keys(schema.shape)]),
+    Object.entries(trainTables).map(([name, schema]) => [name, [...Object.keys(schema.shape), ...choiceKeys(name)]]),
   );
   const check = (key: string, known: readonly string[], place: string, inTable: boolean) => {
     if (known.includes(key)) return;

@@ -11,8 +11,9 @@ import { bundledFolder } from "../../models/wan/bundled.ts";
 import { type FileChoices, settledBoundary } from "../../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import type { DeviceChoice } from "../../protocol/devices.ts";
-import { findModel, modelMedia } from "../../protocol/model-media.ts";
+import { findModel, mediaOf } from "../../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema } from "../../protocol/train-config.ts";
+import { choiceIssues } from "./choices.ts";
 import { checkKeys, refuseValues } from "./mistakes.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
 import { Settler } from "./settler.ts";
@@ -20,6 +21,7 @@ import {
   settleConditioning,
   settleExperts,
   settleLora,
+  settleObjective,
   settleOptimizer,
   settlePreview,
   settleSave,
@@ -132,8 +134,8 @@ function validate(root: Row): TrainConfig {
     });
   }
   const parsed = trainConfigSchema.safeParse(root);
-  if (parsed.success) return parsed.data;
-  return refuseValues(parsed.error.issues, root);
+  const issues = [...(parsed.error?.issues ?? []), ...choiceIssues(root)];
+  return parsed.success && issues.length === 0 ? parsed.data : refuseValues(issues, root);
 }
 
 /** Settles a parsed file. Relative paths are looked for beside the file, then in the working folder. */
@@ -191,11 +193,12 @@ export async function settleTrainConfig(
   const boundary = settledBoundary(model, files);
   const vaeDtype = s.take("model.vae_dtype", config.model.vae_dtype, "f32");
   const textDtype = s.take("model.text_dtype", config.model.text_dtype, published ? "bf16" : "f32", { from: "model" });
-  const checkpointing = s.take("model.checkpointing", config.model.checkpointing, published, {
+  const recompute = s.take("model.recompute", config.model.recompute, published, {
     from: "model",
     note: (value) =>
       value ? "each block is computed again in the backward pass: a third more time, far less memory" : undefined,
   });
+  const { optimizer, row } = settleOptimizer(s, config.optimizer ?? {}, full);
   const settings: TrainSettings = {
     name,
     output,
@@ -208,7 +211,7 @@ export async function settleTrainConfig(
     dtype: base === "f32" ? "f32" : "bf16",
     vaeDtype,
     textDtype,
-    checkpointing,
+    recompute,
     dataset,
     length,
     lora: settleLora(s, config.lora ?? {}, full, model),
@@ -216,8 +219,9 @@ export async function settleTrainConfig(
     experts: settleExperts(s, config.experts ?? {}, { model, boundary }, time),
     time,
     ...settleConditioning(s, config.conditioning ?? {}, model),
-    optimizer: settleOptimizer(s, config.optimizer ?? {}, full),
-    schedule: settleSchedule(s, config.schedule ?? {}),
+    objective: settleObjective(s, config.loss ?? {}),
+    optimizer,
+    schedule: settleSchedule(s, config.schedule ?? {}, row),
     validation: settleValidation(s, config.validation ?? {}),
     preview: await settlePreview(s, config.preview, find, model, notes),
     save: settleSave(s, config.save ?? {}, full),
@@ -230,16 +234,11 @@ export async function settleTrainConfig(
   };
 }
 
-/** Models that Kinora can run but not yet train. */
 function checkTrainable(model: WanModel): void {
-  if (!model.dit.imageBranch) return;
-  throw new KinoraError(
-    "train.unsupported-model",
-    `${model.name} needs CLIP features of every clip and cannot be trained yet`,
-    {
-      hint: "i2v-A14B trains on pictures without CLIP",
-    },
-  );
+  if (model.lacking === undefined) return;
+  throw new KinoraError("train.unsupported-model", `${model.name} cannot be trained yet: it needs ${model.lacking}`, {
+    hint: "i2v-A14B trains on pictures without CLIP",
+  });
 }
 
 function findPath(path: string, base: string): string {
@@ -286,7 +285,7 @@ function explainFolder(s: Settler, given: FolderSettings, section: DatasetSectio
     s.take<unknown, unknown>(`dataset.${key}`, given[key] === undefined ? undefined : value, value, { idle });
   const only = (extraction: typeof video.extraction) =>
     video.extraction !== extraction && `only with frame_extraction ${extraction}`;
-  const [width, height] = modelMedia[findModel(model.name)].defaultSize;
+  const [width, height] = mediaOf(model).defaultSize;
   row("resolution", section.resolution ?? `as it was prepared, else ${width}x${height}`);
   row("media", given.media ?? "all");
   row("enable_bucket", section.enableBucket);

@@ -1,13 +1,17 @@
 // Everything a training run was told, with nothing left open; and where each of it came from.
 import type { DatasetConfig } from "../../dataset/config.ts";
+import type { TrainableKindName } from "../../lora/adapters/table.ts";
 import type { FileChoices } from "../../models/wan/checkpoint-files.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
-import type { BasePrecision, LoraKeys, OptimizerKind, ScheduleKind } from "../../protocol/train-config.ts";
+import type { BasePrecision, LoraKeys } from "../../protocol/train-config.ts";
+import type { Choice } from "../choices.ts";
+import type { Objective } from "../step/losses.ts";
 import type { TimeDistribution } from "../step/timesteps.ts";
 import type { SamplePrompt } from "./prompt-file.ts";
 
 export interface LoraSettings {
+  kind: TrainableKindName;
   rank: number;
   alpha: number;
   dropout: number;
@@ -32,7 +36,8 @@ export interface TrainSettings {
   dtype: "f32" | "bf16";
   vaeDtype: "f32" | "bf16";
   textDtype: "f32" | "bf16";
-  checkpointing: boolean;
+  /** Blocks are computed again in the backward pass instead of kept. */
+  recompute: boolean;
   dataset: DatasetConfig;
   length: { steps: number } | { epochs: number };
   lora: LoraSettings;
@@ -46,17 +51,14 @@ export interface TrainSettings {
   time: TimeDistribution;
   captionDropout: number;
   firstFrame: number;
-  optimizer: {
-    kind: OptimizerKind;
+  objective: Objective;
+  optimizer: Choice & {
     learningRate: number;
-    betas: readonly [number, number];
-    eps: number;
-    weightDecay: number;
     /** 0: none. */
     clip: number;
     accumulation: number;
   };
-  schedule: { kind: ScheduleKind; warmup: { steps: number } | { share: number }; cycles: number; power: number };
+  schedule: Choice & { warmup: { steps: number } | { share: number } };
   validation: { holdOut: number; everySteps: number; sigmas: number };
   preview:
     | {

@@ -2,38 +2,28 @@
 // effect in a combination. The file as a whole: config.ts.
 import { KinoraError } from "../../base/errors.ts";
 import { formatPercent, plural } from "../../base/units.ts";
+import { type TrainableKindName, trainableKinds } from "../../lora/adapters/table.ts";
 import { countTargets } from "../../lora/targets.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { TrainConfig } from "../../protocol/train-config.ts";
+import type { OptimizerRow } from "../optimizers/optimizer.ts";
+import type { Objective } from "../step/losses.ts";
 import { expertRange, shareOf, type TimeDistribution } from "../step/timesteps.ts";
+import { choosing, settleChoice } from "./choices.ts";
 import { nameOf, previewSize } from "./preview-size.ts";
 import { type PromptFile, readPromptFile, type SamplePrompt } from "./prompt-file.ts";
-import type { TrainSettings } from "./settings.ts";
+import type { LoraSettings, TrainSettings } from "./settings.ts";
 import type { Settler } from "./settler.ts";
 
 export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, model: WanModel): TimeDistribution {
-  const sampling = s.take("time.sampling", given.sampling, "shift", {
-    note: (value) =>
-      ({
-        uniform: "σ = u",
-        sigmoid: "σ = sigmoid(scale·N)",
-        shift: "x = sigmoid(scale·N), σ = s·x/(1 + (s − 1)·x)",
-        logit_normal: "x = sigmoid(mean + std·N), σ = s·x/(1 + (s − 1)·x)",
-      })[value],
-  });
-  const only = (...kinds: string[]) => !kinds.includes(sampling) && `only with ${kinds.join(" or ")}`;
-  const shifted = sampling === "shift" ? model.defaults.shift : 1;
-  const time: TimeDistribution = {
-    sampling,
-    shift: s.take("time.shift", given.shift, shifted, {
-      from: sampling === "shift" ? "model" : "default",
-      idle: only("shift", "logit_normal"),
-    }),
-    scale: s.take("time.scale", given.scale, 1, { idle: only("sigmoid", "shift") }),
-    mean: s.take("time.mean", given.mean, 0, { idle: only("logit_normal") }),
-    std: s.take("time.std", given.std, 1, { idle: only("logit_normal") }),
+  return settleChoice(s, choosing.time, given, { defaults: (row) => row.defaults?.(model) }).choice;
+}
+
+export function settleObjective(s: Settler, given: NonNullable<TrainConfig["loss"]>): Objective {
+  return {
+    loss: settleChoice(s, choosing.loss, given).choice,
+    weighting: settleChoice(s, choosing.weighting, given).choice,
   };
-  return time;
 }
 
 export function settleExperts(
@@ -91,14 +81,14 @@ export function settleLora(
   full: boolean,
   model: WanModel,
 ): TrainSettings["lora"] {
-  const idle = full && 'only with train = "lora"';
-  const rank = full && given.rank === undefined ? 32 : s.take("lora.rank", given.rank, 32, { idle });
-  if (full && Object.keys(given).length === 0) return { rank, alpha: rank, dropout: 0, targets: undefined };
-  const alpha = s.take("lora.alpha", given.alpha, rank, {
+  const idle = full ? 'only with train = "lora"' : undefined;
+  const rank = trainableKinds.lora.settings.shape.rank.parse(given.rank);
+  const { choice } = settleChoice(s, choosing.adapter, given, {
     idle,
-    note: (value) => `the scale alpha/rank is ${Number((value / rank).toPrecision(6))}`,
+    defaults: () => ({ alpha: rank }),
+    from: "default",
+    notes: { alpha: (value) => `the scale alpha/rank is ${Number(((value as number) / rank).toPrecision(6))}` },
   });
-  const dropout = s.take("lora.dropout", given.dropout, 0, { idle });
   const targets = typeof given.targets === "string" ? [given.targets] : given.targets;
   for (const pattern of targets ?? []) {
     try {
@@ -116,32 +106,38 @@ export function settleLora(
     idle,
     ...(full ? {} : { note: `${plural(all, "layer")}${counts}` }),
   });
-  return { rank, alpha, dropout, targets };
+  return {
+    kind: choice.kind as TrainableKindName,
+    ...(choice.settings as Omit<LoraSettings, "kind" | "targets">),
+    targets,
+  };
 }
 
+/** With the row, which says whether a schedule has a say. */
 export function settleOptimizer(
   s: Settler,
   given: NonNullable<TrainConfig["optimizer"]>,
   full: boolean,
-): TrainSettings["optimizer"] {
-  return {
-    kind: s.take("optimizer.kind", given.kind, "adamw", {
-      note: (value) => (value === "adamw8bit" ? "moments in 8 bits, in blocks of 256 with a scale each" : undefined),
-    }),
-    learningRate: s.take("optimizer.learning_rate", given.learning_rate, full ? 1e-5 : 1e-4),
-    betas: s.take("optimizer.betas", given.betas, [0.9, 0.999]),
-    eps: s.take("optimizer.eps", given.eps, 1e-8),
-    weightDecay: s.take("optimizer.weight_decay", given.weight_decay, 0.01),
+): { optimizer: TrainSettings["optimizer"]; row: OptimizerRow } {
+  const { row, choice } = settleChoice(s, choosing.optimizer, given);
+  const optimizer = {
+    ...choice,
+    learningRate: s.take("optimizer.learning_rate", given.learning_rate, row.learningRate[full ? "full" : "lora"]),
     clip: s.take("optimizer.clip", given.clip, 1, {
       note: (value) => (value === 0 ? "gradients are not clipped" : undefined),
     }),
     accumulation: s.take("optimizer.accumulation", given.accumulation, 1),
   };
+  return { optimizer, row };
 }
 
-export function settleSchedule(s: Settler, given: NonNullable<TrainConfig["schedule"]>): TrainSettings["schedule"] {
-  const kind = s.take("schedule.kind", given.kind, "constant");
-  const warmup = s.take("schedule.warmup", given.warmup, 0);
+export function settleSchedule(
+  s: Settler,
+  given: NonNullable<TrainConfig["schedule"]>,
+  { ownSchedule: idle }: OptimizerRow,
+): TrainSettings["schedule"] {
+  const { choice } = settleChoice(s, choosing.schedule, given, { idle });
+  const warmup = s.take("schedule.warmup", given.warmup, 0, { idle });
   const share =
     typeof warmup === "string" ? Number.parseFloat(warmup) / 100 : warmup > 0 && warmup < 1 ? warmup : undefined;
   if (share !== undefined ? share >= 1 : !Number.isInteger(warmup)) {
@@ -151,14 +147,8 @@ export function settleSchedule(s: Settler, given: NonNullable<TrainConfig["sched
       hint: "0.05 is one step in twenty, as a share of the whole run",
     });
   }
-  return {
-    kind,
-    warmup: share === undefined ? { steps: warmup as number } : { share },
-    cycles: s.take("schedule.cycles", given.cycles, 1, {
-      idle: kind !== "cosine_with_restarts" && "only with cosine_with_restarts",
-    }),
-    power: s.take("schedule.power", given.power, 1, { idle: kind !== "polynomial" && "only with polynomial" }),
-  };
+  if (idle !== undefined) return { kind: "constant", settings: {}, warmup: { steps: 0 } };
+  return { ...choice, warmup: share === undefined ? { steps: warmup as number } : { share } };
 }
 
 export function settleValidation(

@@ -1,7 +1,15 @@
-// AdamW over named parameters (Loshchilov & Hutter, arXiv 1711.05101), as torch.optim.AdamW computes it.
-import type { Device } from "../../device/device.ts";
-import { ownedEmpty, type Tensor } from "../../tensor/tensor.ts";
-import { globalNorm, type Optimizer } from "./optimizer.ts";
+// AdamW (Loshchilov & Hutter, arXiv 1711.05101), as torch.optim.AdamW computes it.
+import { z } from "zod";
+import type { Tensor } from "../../tensor/tensor.ts";
+import {
+  type Optimizer,
+  type OptimizerContext,
+  type OptimizerRow,
+  type ParameterRule,
+  type ParameterStep,
+  ParameterwiseOptimizer,
+  zeroState,
+} from "./optimizer.ts";
 
 export interface AdamWSettings {
   betas: readonly [number, number];
@@ -10,63 +18,39 @@ export interface AdamWSettings {
 }
 
 /** What a kernel needs to know of a step. */
-export function adamwOptions(settings: AdamWSettings, step: number, learningRate: number, gradientScale: number) {
-  const { betas, eps, weightDecay } = settings;
-  return { learningRate, beta1: betas[0], beta2: betas[1], eps, weightDecay, step, gradientScale };
+export function adamwOptions({ betas, eps, weightDecay }: AdamWSettings, step: ParameterStep) {
+  return { ...step, beta1: betas[0], beta2: betas[1], eps, weightDecay };
 }
 
-export class AdamW implements Optimizer {
-  readonly settings: AdamWSettings;
-  readonly parameters: ReadonlyMap<string, Tensor>;
-  /** First and second moments by parameter name, float32. */
-  readonly moments = new Map<string, { m: Tensor; v: Tensor }>();
-  step = 0;
-  readonly #device: Device;
+/** First and second moments, float32. */
+export type Moments = Readonly<Record<"m" | "v", Tensor>>;
 
-  constructor(device: Device, parameters: ReadonlyMap<string, Tensor>, settings: AdamWSettings) {
-    this.#device = device;
-    this.parameters = parameters;
-    this.settings = settings;
-    for (const [name, parameter] of parameters) {
-      const moment = () => {
-        const tensor = ownedEmpty(device, parameter.shape, "f32", "optimizer");
-        device.kernels.fill(tensor, 0);
-        return tensor;
-      };
-      this.moments.set(name, { m: moment(), v: moment() });
-    }
-  }
+export const adamwRule = ({ device }: OptimizerContext, settings: AdamWSettings): ParameterRule<Moments> => ({
+  fresh: ({ shape }) => ({ m: zeroState(device, shape), v: zeroState(device, shape) }),
+  apply: (parameter, gradient, { m, v }, step) =>
+    device.kernels.adamw(parameter, gradient, m, v, adamwOptions(settings, step)),
+});
 
-  gradientNorm(): Promise<number> {
-    return globalNorm(this.#device, this.parameters);
-  }
+export const createAdamW = (context: OptimizerContext, settings: AdamWSettings): Optimizer =>
+  new ParameterwiseOptimizer(context, adamwRule(context, settings));
 
-  update(learningRate: number, gradientScale = 1): void {
-    this.step++;
-    const options = adamwOptions(this.settings, this.step, learningRate, gradientScale);
-    for (const [name, parameter] of this.parameters) {
-      const { gradient } = parameter;
-      if (!gradient) continue;
-      const { m, v } = this.moments.get(name)!;
-      this.#device.kernels.adamw(parameter, gradient, m, v, options);
-      parameter.clearGradient();
-    }
-  }
+const beta = z.number().min(0).lt(1);
 
-  state(): Map<string, Tensor> {
-    return new Map(
-      [...this.moments].flatMap(([name, { m, v }]) => [
-        [`${name}.m`, m],
-        [`${name}.v`, v],
-      ]),
-    );
-  }
+export const adamwSettings = z.strictObject({
+  betas: z.tuple([beta, beta]).default([0.9, 0.999]).describe("how slowly the two moments follow"),
+  eps: z.number().positive().default(1e-8).describe("keeps small second moments from dividing by zero"),
+  weight_decay: z.number().min(0).default(0.01).describe("pulls the weights towards 0, times the learning rate"),
+});
 
-  [Symbol.dispose](): void {
-    for (const { m, v } of this.moments.values()) {
-      m[Symbol.dispose]();
-      v[Symbol.dispose]();
-    }
-    this.moments.clear();
-  }
-}
+export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSettings>): AdamWSettings => ({
+  betas,
+  eps,
+  weightDecay: weight_decay,
+});
+
+export const adamw: OptimizerRow<typeof adamwSettings> = {
+  help: "both moments in float32",
+  settings: adamwSettings,
+  learningRate: { lora: 1e-4, full: 1e-5 },
+  create: (context, settings) => createAdamW(context, fromConfig(settings)),
+};

@@ -1,18 +1,47 @@
-// What the training loop asks of an optimizer, and what all of them share.
+// What the training loop asks of an optimizer, what a row of the table has, and what most optimizers share.
+import type { z } from "zod";
 import type { Device } from "../../device/device.ts";
 import { openScope } from "../../tensor/scope.ts";
-import { empty, type Tensor } from "../../tensor/tensor.ts";
+import { empty, ownedEmpty, type Tensor } from "../../tensor/tensor.ts";
+import type { ChoiceRow } from "../choices.ts";
+
+export interface OptimizerContext {
+  device: Device;
+  /** Float32, by name; they stay the caller's. */
+  parameters: ReadonlyMap<string, Tensor>;
+  /** Multiplies the learning rate of a parameter, by its name; 1 where absent. */
+  rateOf?: (name: string) => number;
+}
 
 export interface Optimizer extends Disposable {
   readonly parameters: ReadonlyMap<string, Tensor>;
   /** Steps done. */
-  step: number;
-  /** Global L2 norm of the gradients gathered so far. */
-  gradientNorm(): Promise<number>;
-  /** One update from the gathered gradients, each multiplied by `gradientScale`; clears them. */
-  update(learningRate: number, gradientScale?: number): void;
-  /** Its state by name, for saving; writing to these tensors restores it. */
-  state(): Map<string, Tensor>;
+  readonly step: number;
+  /**
+   * One update from the gathered gradients, each multiplied by `gradientScale`; clears them. Returns the learning rate
+   * that was in effect, for optimizers that find their own.
+   */
+  update(learningRate: number, gradientScale?: number): Promise<number>;
+  /** All that a saved state must hold. */
+  state(): OptimizerState;
+  /** Puts saved numbers back; tensors are put back by writing to those of `state()`. */
+  restore(numbers: Readonly<Record<string, number>>): void;
+}
+
+export interface OptimizerState {
+  /** Of any shape and dtype, by name. */
+  tensors: ReadonlyMap<string, Tensor>;
+  /** Kept in float64: `step`, and what else an optimizer counts. */
+  numbers: Readonly<Record<string, number>>;
+}
+
+/** A row of the table (index.ts). */
+export interface OptimizerRow<S extends z.ZodObject = z.ZodObject> extends ChoiceRow<S> {
+  /** Where none is given. */
+  learningRate: { lora: number; full: number };
+  /** For an optimizer that has its own: why [schedule] does nothing. */
+  ownSchedule?: string;
+  create(context: OptimizerContext, settings: z.infer<S>): Optimizer;
 }
 
 /** √Σ‖g‖² over all gathered gradients; read once, when all are summed. */
@@ -23,4 +52,76 @@ export async function globalNorm(device: Device, parameters: ReadonlyMap<string,
   const squares = empty(device, [gradients.length], "f32");
   for (const [i, gradient] of gradients.entries()) device.kernels.sumSquares(gradient, squares.rows(i, 1));
   return Math.sqrt((await squares.read()).reduce((sum, square) => sum + square, 0));
+}
+
+/** A tensor of an optimizer's state, every byte 0. */
+export function zeroState(device: Device, shape: readonly number[], dtype: "f32" | "u8" = "f32"): Tensor {
+  const tensor = ownedEmpty(device, shape, dtype, "optimizer");
+  if (dtype === "f32") device.kernels.fill(tensor, 0);
+  else tensor.writeBytes(new Uint8Array(tensor.byteLength));
+  return tensor;
+}
+
+/** What one parameter's update needs to know of the step. */
+export interface ParameterStep {
+  /** 1 for the first. */
+  step: number;
+  /** The parameter's own factor is in it. */
+  learningRate: number;
+  gradientScale: number;
+}
+
+/** How a parameter moves by itself, without knowing of the others. */
+export interface ParameterRule<State extends Readonly<Record<string, Tensor>>> {
+  /** Fresh state of a parameter, the optimizer's own from here on. */
+  fresh(parameter: Tensor, name: string): State;
+  apply(parameter: Tensor, gradient: Tensor, state: State, step: ParameterStep): void;
+}
+
+/** An optimizer whose parameters move each by itself: what most of them are. State is named `<parameter>.<part>`. */
+export class ParameterwiseOptimizer<State extends Readonly<Record<string, Tensor>>> implements Optimizer {
+  readonly parameters: ReadonlyMap<string, Tensor>;
+  readonly #rule: ParameterRule<State>;
+  readonly #rateOf: (name: string) => number;
+  readonly #states = new Map<string, State>();
+  #step = 0;
+
+  constructor({ parameters, rateOf = () => 1 }: OptimizerContext, rule: ParameterRule<State>) {
+    this.parameters = parameters;
+    this.#rule = rule;
+    this.#rateOf = rateOf;
+    for (const [name, parameter] of parameters) this.#states.set(name, rule.fresh(parameter, name));
+  }
+
+  get step(): number {
+    return this.#step;
+  }
+
+  async update(learningRate: number, gradientScale = 1): Promise<number> {
+    this.#step++;
+    for (const [name, parameter] of this.parameters) {
+      const { gradient } = parameter;
+      if (!gradient) continue;
+      const own = { step: this.#step, learningRate: learningRate * this.#rateOf(name), gradientScale };
+      this.#rule.apply(parameter, gradient, this.#states.get(name)!, own);
+      parameter.clearGradient();
+    }
+    return learningRate;
+  }
+
+  state(): OptimizerState {
+    const tensors = [...this.#states].flatMap(([name, state]) =>
+      Object.entries(state).map(([part, tensor]) => [`${name}.${part}`, tensor] as const),
+    );
+    return { tensors: new Map(tensors), numbers: { step: this.#step } };
+  }
+
+  restore({ step }: Readonly<Record<string, number>>): void {
+    this.#step = step!;
+  }
+
+  [Symbol.dispose](): void {
+    for (const state of this.#states.values()) for (const tensor of Object.values(state)) tensor[Symbol.dispose]();
+    this.#states.clear();
+  }
 }

@@ -6,7 +6,7 @@ import type { DatasetPlan } from "../../dataset/dataset-plan.ts";
 import { searchCheckpoint } from "../../models/wan/checkpoint-files.ts";
 import { openTokenizer, tokenizerFile } from "../../models/wan/prompt.ts";
 import type { ExplainedSetting, TrainSettings } from "../config/settings.ts";
-import { learningRateAt, scheduleOf, warmupWarning } from "../optimizers/schedule.ts";
+import { learningRateAt, scheduleOf, warmupWarning } from "../optimizers/schedules/index.ts";
 import { type DataEvent, planItems, type SplitItems } from "../run/data.ts";
 import { stepsOf } from "../run/epochs.ts";
 import { expertCounts } from "../run/expert-order.ts";

@@ -10,7 +10,7 @@ import type { WanModel } from "../../models/wan/params.ts";
 import { RandomWeights } from "../../nn/random-weights.ts";
 import { WeightLoader } from "../../nn/weights.ts";
 import { openScope } from "../../tensor/scope.ts";
-import { AdamW } from "../optimizers/adamw.ts";
+import { createAdamW } from "../optimizers/adamw.ts";
 import { gatherGradients } from "../step/gradients.ts";
 import { plannedSample } from "./planned-sample.ts";
 import { assumedDit } from "./run-plan.ts";
@@ -41,16 +41,16 @@ export async function planLoraStep(model: WanModel, size: VideoSize, options: St
   using transformer = new WanDit(weights, model.dit, { dtype: options.dtype });
   using lora = freshLora(
     transformer.linears(),
-    { rank: options.rank, select: selectsLinear(undefined), seed: 0n },
+    { rank: options.rank, select: selectsLinear(undefined) },
     (count) => new Float32Array(count),
   );
   const parameters = lora.parameters();
-  using optimizer = new AdamW(device, parameters, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
+  using optimizer = createAdamW({ device, parameters }, { betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0.01 });
   device.counters.reset();
   device.resetPeak();
   using _scope = openScope(device);
   await gatherGradients(transformer, plannedSample(device, model, size), { recompute: options.recompute });
-  optimizer.update(1e-4);
+  await optimizer.update(1e-4);
   return {
     tokens,
     trained: [...parameters.values()].reduce((sum, parameter) => sum + parameter.size, 0),

@@ -15,6 +15,7 @@ import { openScope } from "../../tensor/scope.ts";
 import { empty } from "../../tensor/tensor.ts";
 import { previewSize } from "../config/preview-size.ts";
 import type { TrainSettings } from "../config/settings.ts";
+import { globalNorm } from "../optimizers/optimizer.ts";
 import { type DataEvent, planItems } from "../run/data.ts";
 import { stepsOf } from "../run/epochs.ts";
 import { type DitSource, openDitFile, openExpert } from "../run/expert-model.ts";
@@ -192,11 +193,11 @@ async function planBucket(
   batch: number,
   batches: number,
 ): Promise<BucketPlan> {
-  const { optimizer } = model.training!;
+  const { optimizer, parameters } = model.training!;
   const gather = async () => {
     using _scope = openScope(device);
     const samples = Array.from({ length: batch }, () => plannedSample(device, settings.model, bucket));
-    await gatherBatchGradients(model.dit, samples, { recompute: settings.checkpointing });
+    await gatherBatchGradients(model.dit, samples, { recompute: settings.recompute });
   };
   device.resetPeak();
   device.counters.reset();
@@ -204,8 +205,8 @@ async function planBucket(
   const count = work(device);
   // Further batches of a step find the gradients of the first.
   if (settings.optimizer.accumulation > 1) await gather();
-  await optimizer.gradientNorm();
-  optimizer.update(1e-4);
+  await globalNorm(device, parameters);
+  await optimizer.update(1e-4);
   const categories = Object.entries(device.memory().byCategory).map(([name, bytes]) => [name, bytes.peak]);
   return {
     ...bucket,
@@ -227,8 +228,8 @@ async function planUpdate(device: NullDevice, settings: TrainSettings, model: Tr
     await gatherBatchGradients(model.dit, [plannedSample(device, settings.model, { width, height, frames: 1 })]);
   }
   device.counters.reset();
-  await optimizer.gradientNorm();
-  optimizer.update(1e-4);
+  await globalNorm(device, parameters);
+  await optimizer.update(1e-4);
   for (const parameter of parameters.values()) parameter.clearGradient();
   return work(device);
 }

@@ -10,8 +10,7 @@ import type { Expert } from "../../models/wan/recognize.ts";
 import { type LoadOptions, WeightLoader, type WeightReader } from "../../nn/weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
-import { AdamW } from "../optimizers/adamw.ts";
-import { AdamW8bit } from "../optimizers/adamw8bit.ts";
+import { createOptimizer } from "../optimizers/index.ts";
 import type { Optimizer } from "../optimizers/optimizer.ts";
 import { drawUniforms } from "../step/draws.ts";
 import type { LoraDropout } from "../step/dropout.ts";
@@ -73,7 +72,7 @@ export function openExpert(
     const adapters = trainsWeights ? undefined : freshAdapters(dit, lora, settings.seed, expert, options.dropout);
     if (adapters) owned.push(adapters);
     const parameters = adapters?.parameters() ?? weights.parameters;
-    const optimizer = createOptimizer(device, parameters, settings.optimizer);
+    const optimizer = createOptimizer({ device, parameters }, settings.optimizer);
     owned.push(optimizer);
     return {
       expert,
@@ -89,12 +88,12 @@ export function openExpert(
 
 function freshAdapters(
   dit: WanDit,
-  { rank, alpha, targets, dropout: rate }: TrainSettings["lora"],
+  { kind, rank, alpha, targets, dropout: rate }: TrainSettings["lora"],
   seed: bigint,
   expert: Expert,
   dropout: LoraDropout | undefined,
 ): AttachedLora {
-  const options = { rank, alpha, select: selectsLinear(targets), seed };
+  const options = { kind, rank, alpha, select: selectsLinear(targets) };
   const uniform = (count: number, module: number) =>
     drawUniforms(seed, "initialization", count, module, experts[expert]);
   return freshLora(
@@ -102,13 +101,4 @@ function freshAdapters(
     dropout && rate > 0 ? { ...options, dropout: (module) => dropout.of(module) } : options,
     uniform,
   );
-}
-
-export function createOptimizer(
-  device: Device,
-  parameters: ReadonlyMap<string, Tensor>,
-  { kind, betas, eps, weightDecay }: TrainSettings["optimizer"],
-): Optimizer {
-  const settings = { betas, eps, weightDecay };
-  return kind === "adamw8bit" ? new AdamW8bit(device, parameters, settings) : new AdamW(device, parameters, settings);
 }

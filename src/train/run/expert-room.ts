@@ -50,7 +50,7 @@ export class ExpertRoom implements Disposable {
   /** Steps that an expert has trained. */
   stepsOf(expert: Expert): number {
     const optimizer = this.#current?.expert === expert ? this.#current.training?.optimizer : undefined;
-    return optimizer?.step ?? this.#saved[expert]?.steps ?? 0;
+    return optimizer?.step ?? this.#saved[expert]?.numbers.step ?? 0;
   }
 
   /** The expert in memory was trained by a step. */

@@ -10,7 +10,8 @@ import type { HashCache } from "../../io/content-hash.ts";
 import { FileLock } from "../../io/file-lock.ts";
 import { searchCheckpoint } from "../../models/wan/checkpoint-files.ts";
 import type { TrainSettings } from "../config/settings.ts";
-import { learningRateAt, type Schedule, scheduleOf, warmupWarning } from "../optimizers/schedule.ts";
+import { learningRateAt, scheduleOf, warmupWarning } from "../optimizers/schedules/index.ts";
+import type { Schedule } from "../optimizers/schedules/schedule.ts";
 import { checkReady } from "../plan/readiness.ts";
 import { LoraDropout } from "../step/dropout.ts";
 import { type StepResult, trainStep } from "../step/step.ts";
@@ -199,7 +200,6 @@ async function* takeSteps(
       step: done,
       expert,
       ...trained,
-      learningRate,
       seconds: (ended - started) / 1000,
       peakBytes: device.memory().peak,
     });

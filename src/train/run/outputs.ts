@@ -4,7 +4,7 @@ import { fromFloat32 } from "../../base/float-formats.ts";
 import { elementCount } from "../../base/shape.ts";
 import type { DatasetPlan } from "../../dataset/dataset-plan.ts";
 import { writeSafetensors } from "../../io/safetensors-writer.ts";
-import type { AdapterValues } from "../../lora/attach.ts";
+import { type AdapterValues, trainableKinds } from "../../lora/adapters/table.ts";
 import { keyFormats } from "../../lora/key-formats.ts";
 import { modelSpecMetadata, type TrainingFacts, trainingMetadata } from "../../lora/kohya-metadata.ts";
 import { writeLora } from "../../lora/write.ts";
@@ -90,7 +90,7 @@ function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): R
     trainItems: facts.trainItems,
     batchesPerEpoch: facts.batchesPerEpoch,
     epochs: Math.ceil((facts.steps * optimizer.accumulation) / facts.batchesPerEpoch),
-    gradientCheckpointing: settings.checkpointing,
+    gradientCheckpointing: settings.recompute,
     gradientAccumulationSteps: optimizer.accumulation,
     maxTrainSteps: facts.steps,
     warmupSteps: facts.warmupSteps,
@@ -101,9 +101,9 @@ function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): R
     ...(save.comment === undefined ? {} : { comment: save.comment }),
     optimizer: optimizer.kind,
     maxGradNorm: optimizer.clip,
-    timestepSampling: time.sampling,
+    timestepSampling: time.kind,
     // Musubi writes it always; 1, its default, shifts nothing.
-    discreteFlowShift: time.sampling === "shift" || time.sampling === "logit_normal" ? time.shift : 1,
+    discreteFlowShift: typeof time.settings.shift === "number" ? time.settings.shift : 1,
     datasets: facts.datasets,
     ...(base === undefined ? {} : { baseModelName: basename(base) }),
     vaeName: basename(facts.vae),
@@ -123,28 +123,17 @@ function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): R
   return { ...trainingMetadata(training), ...spec };
 }
 
-/** Adapters from their saved parameters `<module>.down` and `<module>.up`, which are read each time they are asked for. */
-function adaptersOf(saved: SavedParameters, alpha: number): AdapterValues[] {
-  return saved.names
-    .filter((name) => name.endsWith(".down"))
-    .map((name) => {
-      const module = name.slice(0, -".down".length);
-      const [rank, inputs] = saved.shape(name) as [number, number];
-      const [outputs] = saved.shape(`${module}.up`) as [number, number];
-      return {
-        module,
-        rank,
-        inputs,
-        outputs,
-        alpha,
-        get down() {
-          return saved.values(name);
-        },
-        get up() {
-          return saved.values(`${module}.up`);
-        },
-      };
-    });
+/** Adapters from their saved parameters, e.g. `<module>.down`, which are read each time they are asked for. */
+function adaptersOf(saved: SavedParameters, lora: TrainSettings["lora"]): AdapterValues[] {
+  const kind = trainableKinds[lora.kind];
+  const first = `.${kind.trained[0]}`;
+  const modules = saved.names.filter((name) => name.endsWith(first)).map((name) => name.slice(0, -first.length));
+  return modules.map((module) =>
+    kind.fromTrained(module, lora.alpha, (part) => {
+      const name = `${module}.${part}`;
+      return { shape: saved.shape(name), values: () => saved.values(name) };
+    }),
+  );
 }
 
 /** Writes the files of a moment, one for each expert that has trained; returns their names in the run's folder. */
@@ -164,7 +153,7 @@ export async function writeOutputs(
     using parameters = new SavedParameters(settings.output, saved);
     if (settings.kind === "lora") {
       const { keys, dtype } = settings.save;
-      const adapters = adaptersOf(parameters, settings.lora.alpha);
+      const adapters = adaptersOf(parameters, settings.lora);
       await writeLora(path, adapters, { format: keyFormats[keys], dtype, metadata, expert });
     } else await writeTransformer(path, parameters, settings.save.dtype, metadata);
     written.push(file);

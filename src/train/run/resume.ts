@@ -4,12 +4,17 @@ import { KinoraError } from "../../base/errors.ts";
 import type { ContentHash } from "../../io/content-hash.ts";
 import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import type { Choice } from "../choices.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import type { CachedData } from "./data.ts";
 
+/** A choice with its settings beside it. */
+const told = ({ settings, ...choice }: Choice) => ({ ...choice, ...settings });
+
 /** By setting, as text. How long to train, what to write and what to look at may change. */
 export function fixedSettings(settings: TrainSettings): Record<string, string> {
-  const { kind, seed, model, base, dtype, lora, experts, time, optimizer, schedule } = settings;
+  const { kind, seed, model, base, dtype, lora, experts, time, objective, optimizer, schedule } = settings;
+  const { loss, weighting } = objective;
   const facts: Record<string, unknown> = {
     train: kind,
     seed: String(seed),
@@ -17,14 +22,15 @@ export function fixedSettings(settings: TrainSettings): Record<string, string> {
     "model.base": base,
     ...(settings.boundary === undefined ? {} : { "the boundary of the experts": settings.boundary }),
     "products in": dtype,
-    "model.checkpointing": settings.checkpointing,
+    "model.recompute": settings.recompute,
     ...(kind === "lora" ? { lora } : {}),
     experts,
-    time,
+    time: told(time),
+    loss: { ...told(loss), weighting: weighting.kind, ...weighting.settings },
     "conditioning.caption_dropout": settings.captionDropout,
     "conditioning.first_frame": settings.firstFrame,
-    optimizer,
-    schedule,
+    optimizer: told(optimizer),
+    schedule: told(schedule),
     "validation.hold_out": settings.validation.holdOut,
     batch_size: settings.dataset.datasets.map(({ batchSize }) => batchSize),
     num_repeats: settings.dataset.datasets.map(({ repeats }) => repeats),

@@ -17,8 +17,8 @@ const expertName = z.enum(["high", "low"]);
 const expertState = z.strictObject({
   /** Within the run's folder. */
   file: z.string(),
-  /** Steps that this expert has trained. */
-  steps: z.int(),
+  /** What its optimizer counts; `step` is how many steps this expert has trained. */
+  numbers: z.intersection(z.object({ step: z.int() }), z.record(z.string(), z.number())),
 });
 
 const runStateSchema = z.strictObject({
@@ -46,6 +46,7 @@ const runStateSchema = z.strictObject({
   finished: z.boolean(),
 });
 export type RunState = z.infer<typeof runStateSchema>;
+export type SavedExpert = z.infer<typeof expertState>;
 
 /** The state of a run that has not begun. */
 export function freshState(fixed: Record<string, string>): RunState {
@@ -103,12 +104,6 @@ export async function writeState(output: string, state: RunState): Promise<void>
   }
 }
 
-export interface SavedExpert {
-  /** Within the run's folder. */
-  file: string;
-  steps: number;
-}
-
 /** Saves what trains in an expert after `step` steps of the run. */
 export async function saveExpert(
   output: string,
@@ -116,6 +111,7 @@ export async function saveExpert(
   step: number,
 ): Promise<SavedExpert> {
   const { parameters, optimizer } = training!;
+  const { tensors, numbers } = optimizer.state();
   const file = `${stateFolder}/${expert}-${String(step).padStart(8, "0")}.safetensors`;
   await makeFolder(join(output, stateFolder));
   const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
@@ -125,12 +121,11 @@ export async function saveExpert(
       shape: tensor.shape,
       bytes: () => tensor.readBytes(),
     }));
-  await writeSafetensors(
-    join(output, file),
-    [...entries(PARAMETER, parameters), ...entries(OPTIMIZER, optimizer.state())],
-    { kind: "kinora.train-expert", expert, steps: String(optimizer.step) },
-  );
-  return { file, steps: optimizer.step };
+  await writeSafetensors(join(output, file), [...entries(PARAMETER, parameters), ...entries(OPTIMIZER, tensors)], {
+    kind: "kinora.train-expert",
+    expert,
+  });
+  return { file, numbers: { ...numbers, step: optimizer.step } };
 }
 
 /** Puts a saved expert's values into a model that was set up alike. Throws `train.bad-state`, `io.*`. */
@@ -152,8 +147,8 @@ export function restoreExpert(output: string, { training }: ExpertModel, saved: 
     }
   };
   restore(PARAMETER, parameters);
-  restore(OPTIMIZER, optimizer.state());
-  optimizer.step = saved.steps;
+  restore(OPTIMIZER, optimizer.state().tensors);
+  optimizer.restore(saved.numbers);
 }
 
 /** The trained values of a saved expert, read one by one while the file is mapped. */

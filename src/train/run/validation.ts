@@ -7,6 +7,7 @@ import { openScope } from "../../tensor/scope.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import { drawNoise } from "../step/draws.ts";
 import { batchLosses } from "../step/gradients.ts";
+import { plainObjective } from "../step/losses.ts";
 import { trainingSample } from "../step/samples.ts";
 import { expertRange, type SigmaRange } from "../step/timesteps.ts";
 import type { CachedData } from "./data.ts";
@@ -22,11 +23,13 @@ export async function validate(
   model: ExpertModel,
   items: readonly DatasetItem[],
   data: CachedData,
-  settings: Pick<TrainSettings, "model" | "boundary" | "seed" | "firstFrame" | "validation">,
+  settings: Pick<TrainSettings, "model" | "boundary" | "seed" | "firstFrame" | "objective" | "validation">,
 ): Promise<Omit<ValidationLine, "step">> {
   const started = performance.now();
   const expert: Expert = model.expert;
   const grid = sigmaGrid(expertRange(expert, settings.boundary), settings.validation.sigmas);
+  // What is learnt at a level, whatever the level counts in training.
+  const objective = { ...settings.objective, weighting: plainObjective.weighting };
   const sums = grid.map(() => 0);
   for (const [i, item] of items.entries()) {
     for (const [band, sigma] of grid.entries()) {
@@ -38,7 +41,7 @@ export async function validate(
         // Where every clip trains with its first frame given, that is the task to judge.
         firstFrameGiven: settings.firstFrame === 1,
       });
-      const [loss] = batchLosses(model.dit, [sample]);
+      const [loss] = batchLosses(model.dit, [sample], { objective });
       sums[band]! += await loss!.item();
     }
     await nextTurn();

@@ -4,7 +4,7 @@ import type { DType } from "../../base/dtype.ts";
 import { normalQuantile } from "../../base/normal-distribution.ts";
 import type { Shape } from "../../base/shape.ts";
 import type { Device } from "../../device/device.ts";
-import type { Adapter } from "../../nn/linear.ts";
+import type { Dropout } from "../../lora/adapters/kind.ts";
 import { empty, type Tensor } from "../../tensor/tensor.ts";
 
 /** Makes a threshold of a multiplication: differences this large leave 0…1 at once. */
@@ -34,7 +34,7 @@ export class LoraDropout implements Disposable {
   }
 
   /** The seam of one adapter; `module` numbers its stream of draws. */
-  of(module: number): NonNullable<Adapter["dropout"]> {
+  of(module: number): Dropout {
     return (shape, dtype) => this.#mask(module, shape, dtype);
   }
 

@@ -1,17 +1,20 @@
 // A batch forward and backward: the losses, and their gradients gathered in the parameters. Not the optimizer's step.
 import type { WanDit } from "../../models/wan/dit/dit.ts";
 import { firstFrameTimesteps, type LatentShape } from "../../models/wan/image-condition.ts";
-import { add, meanSquaredError, slice } from "../../tensor/ops/index.ts";
+import { add, slice } from "../../tensor/ops/index.ts";
 import { openScope } from "../../tensor/scope.ts";
 import { Tape } from "../../tensor/tape.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { velocityTarget } from "./flow-matching.ts";
+import { lossOf, type Objective, plainObjective, weightOf } from "./losses.ts";
 import { modelInput, type TrainingSample } from "./model-input.ts";
 
 export interface LossOptions {
   /** Multiplies each sample's loss; 1 where absent. */
   weight?: number;
   recompute?: boolean;
+  /** Default: {@link plainObjective}. */
+  objective?: Objective;
 }
 
 /**
@@ -21,6 +24,7 @@ export interface LossOptions {
 export function batchLosses(model: WanDit, samples: readonly TrainingSample[], options: LossOptions = {}): Tensor[] {
   const { clean, clip } = samples[0]!;
   const frames = clean.shape[1]!;
+  const { objective = plainObjective } = options;
   const velocity = model.forward(
     {
       latents: modelInput(samples),
@@ -38,13 +42,14 @@ export function batchLosses(model: WanDit, samples: readonly TrainingSample[], o
     const answer = samples.length === 1 ? velocity : slice(velocity, 0, i, 1);
     const target = velocityTarget(sample.clean, sample.noise).alias(answer.shape);
     const judged = (tensor: Tensor) => (sample.firstFrameGiven ? slice(tensor, 2, 1, frames - 1) : tensor);
-    return meanSquaredError(judged(answer), judged(target), options.weight ?? 1);
+    const weight = (options.weight ?? 1) * weightOf(objective, sample.sigma);
+    return lossOf(objective, judged(answer), judged(target), weight);
   });
 }
 
 /**
- * Adds the gradients of weight·loss of every sample to the parameters' own. Returns the unweighted losses; they are read
- * when the work is done, so that nothing waits in between.
+ * Adds the gradients of weight·loss of every sample to the parameters' own. Returns the losses without `weight`; they are
+ * read when the work is done, so that nothing waits in between.
  */
 export async function gatherBatchGradients(
   model: WanDit,

@@ -5,6 +5,7 @@ import { KinoraError } from "../../base/errors.ts";
 import type { Batch } from "../../dataset/batches.ts";
 import { openScope } from "../../tensor/scope.ts";
 import type { TrainSettings } from "../config/settings.ts";
+import { globalNorm } from "../optimizers/optimizer.ts";
 import type { CachedData } from "../run/data.ts";
 import type { ExpertModel } from "../run/expert-model.ts";
 import { drawSeed } from "./draws.ts";
@@ -19,6 +20,8 @@ export interface StepResult {
   /** Before clipping. */
   gradientNorm: number;
   sigmas: number[];
+  /** The optimizer's own, where it finds one. */
+  learningRate: number;
 }
 
 /**
@@ -40,7 +43,7 @@ export async function trainStep(
     using _scope = openScope(dit.device);
     const samples = drawBatch(dit.device, batch.items, data, settings, { step, batch: k, range });
     dropout.begin(drawSeed(settings.seed, "dropout", step, k));
-    const options = { weight: 1 / count, recompute: settings.checkpointing };
+    const options = { weight: 1 / count, recompute: settings.recompute, objective: settings.objective };
     losses.push(...(await gatherBatchGradients(dit, samples, options)));
     sigmas.push(...samples.map(({ sigma }) => sigma));
     // A second Ctrl-C is heard between batches.
@@ -48,15 +51,16 @@ export async function trainStep(
   }
   dropout.end();
   const loss = losses.reduce((sum, value) => sum + value, 0) / count;
-  const gradientNorm = await optimizer.gradientNorm();
+  const gradientNorm = await globalNorm(dit.device, parameters);
   if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
     for (const parameter of parameters.values()) parameter.clearGradient();
     throw notFinite(step, expert, loss, sigmas, batches);
   }
   const { clip } = settings.optimizer;
-  optimizer.update(learningRate, clip > 0 && gradientNorm > clip ? clip / gradientNorm : 1);
+  const scale = clip > 0 && gradientNorm > clip ? clip / gradientNorm : 1;
+  const used = await optimizer.update(learningRate, scale);
   await dit.device.synchronize();
-  return { loss, gradientNorm, sigmas };
+  return { loss, gradientNorm, sigmas, learningRate: used };
 }
 
 function notFinite(

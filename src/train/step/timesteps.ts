@@ -1,20 +1,14 @@
-// How noise levels are drawn (σ = 1 is noise), and how much of a distribution each expert gets.
-// https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/training/trainer_base.py#L575-L619
+// Noise levels of a run (σ = 1 is noise): the range of each expert, how much of a distribution falls into it, and draws
+// within it. The distributions themselves: time-samplings.ts.
 import { KinoraError } from "../../base/errors.ts";
-import { normalShare } from "../../base/normal-distribution.ts";
 import type { PhiloxRng } from "../../base/rng/philox-rng.ts";
-import type { TimeSampling } from "../../protocol/train-config.ts";
+import type { Choice } from "../choices.ts";
+import { type TimeSampler, timeSamplings } from "./time-samplings.ts";
 
-export interface TimeDistribution {
-  sampling: TimeSampling;
-  /** `shift` and `logit_normal`: σ = s·x/(1 + (s − 1)·x). */
-  shift: number;
-  /** `sigmoid` and `shift`: x = sigmoid(scale·N). */
-  scale: number;
-  /** `logit_normal`: x = sigmoid(mean + std·N). */
-  mean: number;
-  std: number;
-}
+/** A distribution of noise levels: plain data. */
+export type TimeDistribution = Choice;
+
+const samplerOf = ({ kind, settings }: TimeDistribution): TimeSampler => timeSamplings[kind]!.sampler(settings);
 
 /** Noise levels from `from` (included) to `to` (excluded, but for 1). */
 export interface SigmaRange {
@@ -32,28 +26,11 @@ export function inRange(sigma: number, { from, to }: SigmaRange): boolean {
   return sigma >= from && (sigma < to || (to === 1 && sigma === 1));
 }
 
-/** What one uniform or normal draw becomes. */
-function location({ sampling, scale, mean, std, shift }: TimeDistribution): {
-  mean: number;
-  std: number;
-  shift: number;
-} {
-  if (sampling === "logit_normal") return { mean, std, shift };
-  return { mean: 0, std: scale, shift: sampling === "shift" ? shift : 1 };
-}
-
-/** The share of draws below `sigma`. */
-export function shareBelow(distribution: TimeDistribution, sigma: number): number {
-  if (sigma <= 0) return 0;
-  if (sigma >= 1) return 1;
-  if (distribution.sampling === "uniform") return sigma;
-  const { mean, std, shift } = location(distribution);
-  const x = sigma / (shift - (shift - 1) * sigma);
-  return normalShare((Math.log(x / (1 - x)) - mean) / std);
-}
-
+/** The share of draws that fall into a range. */
 export function shareOf(distribution: TimeDistribution, { from, to }: SigmaRange): number {
-  return shareBelow(distribution, to) - shareBelow(distribution, from);
+  const sampler = samplerOf(distribution);
+  const below = (sigma: number) => (sigma <= 0 ? 0 : sigma >= 1 ? 1 : sampler.shareBelow(sigma));
+  return below(to) - below(from);
 }
 
 /** Below this share a range would be drawn for too long, and means a mistake. */
@@ -75,14 +52,9 @@ export function checkRange(distribution: TimeDistribution, range: SigmaRange, wh
  * `rng` is the sample's own generator, so that the number of draws matters to nobody else.
  */
 export function drawSigma(distribution: TimeDistribution, range: SigmaRange, rng: PhiloxRng): number {
-  const { mean, std, shift } = location(distribution);
+  const sampler = samplerOf(distribution);
   for (;;) {
-    let sigma: number;
-    if (distribution.sampling === "uniform") sigma = rng.uniform();
-    else {
-      const x = 1 / (1 + Math.exp(-(mean + std * rng.normal())));
-      sigma = (shift * x) / (1 + (shift - 1) * x);
-    }
+    const sigma = sampler.draw(rng);
     if (inRange(sigma, range)) return sigma;
   }
 }

@@ -3,6 +3,7 @@
 import type { DType } from "../../../base/dtype.ts";
 import type { RowRuns } from "../../../device/kernels.ts";
 import { Linear, type LinearForward } from "../../../nn/linear.ts";
+import { Parameter } from "../../../nn/parameter.ts";
 import type { WeightProvider } from "../../../nn/weights.ts";
 import {
   add,
@@ -44,8 +45,8 @@ class SelfAttention {
   readonly k: Linear;
   readonly v: Linear;
   readonly o: Linear;
-  readonly normQ: Tensor;
-  readonly normK: Tensor;
+  readonly normQ: Parameter;
+  readonly normK: Parameter;
   protected readonly config: DitConfig;
 
   constructor(weights: WeightProvider, name: string, config: DitConfig, dtype: DType) {
@@ -55,12 +56,16 @@ class SelfAttention {
     this.k = new Linear(weights, `${name}.k`, dim, dim, { dtype });
     this.v = new Linear(weights, `${name}.v`, dim, dim, { dtype });
     this.o = new Linear(weights, `${name}.o`, dim, dim, { dtype });
-    this.normQ = weights.tensor(`${name}.norm_q.weight`, [dim], "f32");
-    this.normK = weights.tensor(`${name}.norm_k.weight`, [dim], "f32");
+    this.normQ = new Parameter(weights, `${name}.norm_q.weight`, [dim]);
+    this.normK = new Parameter(weights, `${name}.norm_k.weight`, [dim]);
   }
 
   linears(): Linear[] {
     return [this.q, this.k, this.v, this.o];
+  }
+
+  norms(): Parameter[] {
+    return [this.normQ, this.normK];
   }
 
   /** [B, L, dim] → [B, L, heads, headDim] */
@@ -70,8 +75,8 @@ class SelfAttention {
   }
 
   /** RMS norm over the whole width, before the split into heads. */
-  protected normed(x: Tensor, weight: Tensor): Tensor {
-    return this.heads(rmsNorm(x, weight, { eps: this.config.eps, kind: "mean" }));
+  protected normed(x: Tensor, weight: Parameter): Tensor {
+    return this.heads(rmsNorm(x, weight.value, { eps: this.config.eps, kind: "mean" }));
   }
 
   /** x [B, L, dim] modulated and normed → [B, L, dim] by `finish`. */
@@ -87,7 +92,7 @@ class SelfAttention {
 
 class CrossAttention extends SelfAttention {
   /** 2.1 image-to-video: keys and values of the picture's CLIP features. */
-  readonly image: { k: Linear; v: Linear; normK: Tensor } | undefined;
+  readonly image: { k: Linear; v: Linear; normK: Parameter } | undefined;
 
   constructor(weights: WeightProvider, name: string, config: DitConfig, dtype: DType) {
     super(weights, name, config, dtype);
@@ -95,12 +100,16 @@ class CrossAttention extends SelfAttention {
     this.image = config.imageBranch && {
       k: new Linear(weights, `${name}.k_img`, dim, dim, { dtype }),
       v: new Linear(weights, `${name}.v_img`, dim, dim, { dtype }),
-      normK: weights.tensor(`${name}.norm_k_img.weight`, [dim], "f32"),
+      normK: new Parameter(weights, `${name}.norm_k_img.weight`, [dim]),
     };
   }
 
   override linears(): Linear[] {
     return [...super.linears(), ...(this.image ? [this.image.k, this.image.v] : [])];
+  }
+
+  override norms(): Parameter[] {
+    return [...super.norms(), ...(this.image ? [this.image.normK] : [])];
   }
 
   /** No mask: the zero-padded rows of the text are attended to, as upstream. */
@@ -122,8 +131,8 @@ export class Block {
   readonly crossAttention: CrossAttention;
   readonly up: Linear;
   readonly down: Linear;
-  readonly modulation: Tensor;
-  readonly #norm3: { weight: Tensor; bias: Tensor };
+  readonly modulation: Parameter;
+  readonly #norm3: { weight: Parameter; bias: Parameter };
   readonly #config: DitConfig;
   readonly #dtype: DType;
 
@@ -131,27 +140,36 @@ export class Block {
     const { dim, ffnDim } = config;
     this.#config = config;
     this.#dtype = dtype;
-    this.modulation = weights.tensor(`${name}.modulation`, [1, 6, dim], "f32");
+    this.modulation = new Parameter(weights, `${name}.modulation`, [1, 6, dim]);
     this.selfAttention = new SelfAttention(weights, `${name}.self_attn`, config, dtype);
     this.#norm3 = {
-      weight: weights.tensor(`${name}.norm3.weight`, [dim], "f32"),
-      bias: weights.tensor(`${name}.norm3.bias`, [dim], "f32"),
+      weight: new Parameter(weights, `${name}.norm3.weight`, [dim]),
+      bias: new Parameter(weights, `${name}.norm3.bias`, [dim]),
     };
     this.crossAttention = new CrossAttention(weights, `${name}.cross_attn`, config, dtype);
     this.up = new Linear(weights, `${name}.ffn.0`, dim, ffnDim, { dtype });
     this.down = new Linear(weights, `${name}.ffn.2`, ffnDim, dim, { dtype });
   }
 
-  /** Every Linear, the places a LoRA can stand. */
+  /** Every Linear, in the order of the forward pass. */
   linears(): Linear[] {
     return [...this.selfAttention.linears(), ...this.crossAttention.linears(), this.up, this.down];
+  }
+
+  /** What is no product's weight or bias. */
+  parameters(): Parameter[] {
+    const { weight, bias } = this.#norm3;
+    return [this.modulation, ...this.selfAttention.norms(), ...this.crossAttention.norms(), weight, bias];
   }
 
   /** x float32 [B, L, dim] → the same; not changed itself. */
   forward(x: Tensor, context: BlockContext): Tensor {
     return scoped(x.device, () => {
       const { runs } = context;
-      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulationParts(this.modulation, context.timeProjection);
+      const [shift1, scale1, gate1, shift2, scale2, gate2] = modulationParts(
+        this.modulation.value,
+        context.timeProjection,
+      );
       const modulated = (input: Tensor, scale: Tensor, shift: Tensor) =>
         layerNorm(input, { eps: this.#config.eps, modulation: { scale, shift, runs }, dtype: this.#dtype });
       const step = (body: () => Tensor) => scoped(x.device, body);
@@ -174,7 +192,9 @@ export class Block {
 
   /** x float32 [B, L, dim], the residual stream. */
   attendText(x: Tensor, context: BlockContext, finish: LinearForward = {}): Tensor {
-    const normed = layerNorm(x, { eps: this.#config.eps, ...this.#norm3, dtype: this.#dtype });
+    const { weight, bias } = this.#norm3;
+    const affine = { weight: weight.value, bias: bias.value };
+    const normed = layerNorm(x, { eps: this.#config.eps, ...affine, dtype: this.#dtype });
     return this.crossAttention.attend(normed, context.text, context.image, finish);
   }
 

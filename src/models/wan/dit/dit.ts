@@ -5,6 +5,7 @@ import { checkShape } from "../../../base/shape.ts";
 import type { Device } from "../../../device/device.ts";
 import type { RowRuns } from "../../../device/kernels.ts";
 import { Linear } from "../../../nn/linear.ts";
+import { Parameter } from "../../../nn/parameter.ts";
 import type { WeightProvider } from "../../../nn/weights.ts";
 import {
   activation,
@@ -50,7 +51,7 @@ export class WanDit implements Disposable {
   readonly #text: readonly [Linear, Linear];
   readonly #time: readonly [Linear, Linear];
   readonly #timeProjection: Linear;
-  readonly #head: { linear: Linear; modulation: Tensor };
+  readonly #head: { linear: Linear; modulation: Parameter };
   readonly #image: ImageProjection | undefined;
   #rotation: { key: string; table: Rotation } | undefined;
 
@@ -78,16 +79,24 @@ export class WanDit implements Disposable {
     this.blocks = Array.from({ length: config.layers }, (_, i) => new Block(weights, `blocks.${i}`, config, dtype));
     this.#head = {
       linear: new Linear(weights, "head.head", dim, outputChannels * patch, { dtype: "f32" }),
-      modulation: weights.tensor("head.modulation", [1, 2, dim], "f32"),
+      modulation: new Parameter(weights, "head.modulation", [1, 2, dim]),
     };
   }
 
-  /** Every Linear by its official name: where adapters attach. */
+  /** Every Linear by its official name: where adapters of its weight stand. */
   linears(): Map<string, Linear> {
     const all = [this.#patch, ...this.#text, ...this.#time, this.#timeProjection, this.#head.linear];
     for (const block of this.blocks) all.push(...block.linears());
     if (this.#image) all.push(...this.#image.linears);
     return new Map(all.map((layer) => [layer.name, layer]));
+  }
+
+  /** Every parameter that is no Linear's weight, by its official name: biases, norms, modulations. */
+  parameters(): Map<string, Parameter> {
+    const all = [...this.linears().values()].flatMap(({ bias }) => bias ?? []);
+    all.push(this.#head.modulation, ...(this.#image?.parameters() ?? []));
+    for (const block of this.blocks) all.push(...block.parameters());
+    return new Map(all.map((parameter) => [parameter.name, parameter]));
   }
 
   /** Velocity, float32 [B, C, F, H, W]. `recompute`: keep only each block's input for the backward pass. */
@@ -231,7 +240,7 @@ export class WanDit implements Disposable {
     const { outputChannels, patchSize, eps, dim } = this.config;
     const [pt, ph, pw] = patchSize;
     const rows = timeEmbedding.shape[0]!;
-    const [shift, scale] = modulationParts(this.#head.modulation, reshape(timeEmbedding, [rows, 1, dim]));
+    const [shift, scale] = modulationParts(this.#head.modulation.value, reshape(timeEmbedding, [rows, 1, dim]));
     const normed = layerNorm(tokens, { eps, modulation: { scale: scale!, shift: shift!, runs } });
     const patches = this.#head.linear.forward(normed);
     const batch = tokens.shape[0]!;
@@ -252,22 +261,29 @@ export class WanDit implements Disposable {
   }
 }
 
+interface Affine {
+  weight: Parameter;
+  bias: Parameter;
+}
+
+const valuesOf = ({ weight, bias }: Affine) => ({ weight: weight.value, bias: bias.value });
+
 /**
  * CLIP features to the transformer's width: norm, Linear, GELU (erf), Linear, norm.
  * https://github.com/Wan-Video/Wan2.1/blob/9737cba/wan/modules/model.py#L350-L369
  */
 class ImageProjection {
   readonly linears: readonly [Linear, Linear];
-  readonly #before: { weight: Tensor; bias: Tensor };
-  readonly #after: { weight: Tensor; bias: Tensor };
-  readonly #position: Tensor | undefined;
+  readonly #before: Affine;
+  readonly #after: Affine;
+  readonly #position: Parameter | undefined;
   readonly #dtype: DType;
 
   constructor(weights: WeightProvider, config: DitConfig, dtype: DType) {
     const { featureDim, firstLast } = config.imageBranch!;
-    const affine = (name: string, size: number) => ({
-      weight: weights.tensor(`${name}.weight`, [size], "f32"),
-      bias: weights.tensor(`${name}.bias`, [size], "f32"),
+    const affine = (name: string, size: number): Affine => ({
+      weight: new Parameter(weights, `${name}.weight`, [size]),
+      bias: new Parameter(weights, `${name}.bias`, [size]),
     });
     this.#dtype = dtype;
     this.#before = affine("img_emb.proj.0", featureDim);
@@ -276,7 +292,12 @@ class ImageProjection {
       new Linear(weights, "img_emb.proj.3", featureDim, config.dim, { dtype }),
     ];
     this.#after = affine("img_emb.proj.4", config.dim);
-    this.#position = firstLast ? weights.tensor("img_emb.emb_pos", [1, 514, featureDim], "f32") : undefined;
+    this.#position = firstLast ? new Parameter(weights, "img_emb.emb_pos", [1, 514, featureDim]) : undefined;
+  }
+
+  parameters(): Parameter[] {
+    const norms = [this.#before, this.#after].flatMap(({ weight, bias }) => [weight, bias]);
+    return this.#position ? [...norms, this.#position] : norms;
   }
 
   /** Per sample [tokens, featureDim] → [B, tokens, dim]. */
@@ -285,9 +306,9 @@ class ImageProjection {
       images.map((image) => reshape(cast(image, "f32"), [1, ...image.shape])),
       0,
     );
-    const placed = this.#position ? add(stacked, this.#position) : stacked;
-    const normed = layerNorm(placed, { eps: 1e-5, ...this.#before, dtype: this.#dtype });
+    const placed = this.#position ? add(stacked, this.#position.value) : stacked;
+    const normed = layerNorm(placed, { eps: 1e-5, ...valuesOf(this.#before), dtype: this.#dtype });
     const projected = this.linears[1].forward(this.linears[0].forward(normed, { activation: "gelu-erf" }));
-    return layerNorm(projected, { eps: 1e-5, ...this.#after });
+    return layerNorm(projected, { eps: 1e-5, ...valuesOf(this.#after) });
   }
 }

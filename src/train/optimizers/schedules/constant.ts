@@ -1,0 +1,11 @@
+// The same rate all the time.
+import { z } from "zod";
+import type { ScheduleRow } from "./schedule.ts";
+
+const settings = z.strictObject({});
+
+export const constant: ScheduleRow<typeof settings> = {
+  help: "the same rate all the time",
+  settings,
+  rate: ({ highest }) => highest,
+};
