@@ -7,13 +7,14 @@ import { elementCount } from "../src/base/shape.ts";
 import type { Device } from "../src/device/device.ts";
 import { createNullDevice } from "../src/device/null/null-device.ts";
 import { openDevice } from "../src/device/open-device.ts";
+import { pictureCondition } from "../src/models/wan/conditioning.ts";
 import { latentSize } from "../src/models/wan/geometry.ts";
 import { wanModels } from "../src/models/wan/params.ts";
 import { openScope } from "../src/tensor/scope.ts";
 import { empty, fromValues } from "../src/tensor/tensor.ts";
 import { drawNoise } from "../src/train/step/draws.ts";
 import { velocityTarget } from "../src/train/step/flow-matching.ts";
-import { channelCondition, modelInput } from "../src/train/step/model-input.ts";
+import { trainingInput } from "../src/train/step/model-input.ts";
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "7" } } });
 const rounds = Number(values.rounds);
@@ -47,8 +48,8 @@ function byKernels(device: Device, shape: LatentShape, conditioned: boolean): vo
   using _scope = openScope(device);
   const clean = empty(device, shape, "f32");
   const noise = drawNoise(device, 5n, "noise", shape, { index: 0 });
-  const channels = conditioned ? { channels: channelCondition(empty(device, shape, "f32")) } : {};
-  modelInput([{ clean, noise, sigma: 0.7, text: clean, ...channels }]);
+  const condition = conditioned ? pictureCondition("channels", empty(device, shape, "f32")) : {};
+  trainingInput(device, [{ clean, noise, sigma: 0.7, text: clean, condition }], 2);
   velocityTarget(clean, noise);
 }
 

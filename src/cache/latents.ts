@@ -4,12 +4,13 @@ import { finished } from "../base/generators.ts";
 import type { DatasetItem } from "../dataset/items.ts";
 import { listFolder, mediaKind } from "../dataset/media-files.ts";
 import type { ContentHash, HashCache } from "../io/content-hash.ts";
+import { hasPictureLatents, pictureLatents } from "../models/wan/conditioning.ts";
+import type { ImageInput } from "../models/wan/params.ts";
+import { encodeClip } from "../models/wan/vae/encode-clip.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
-import { openScope } from "../tensor/scope.ts";
-import { fromValues } from "../tensor/tensor.ts";
 import type { CacheEvent } from "./events.ts";
 import { byFile, itemFrames } from "./frames.ts";
-import { type CachedTensor, type CacheKey, type CacheStore, cacheKey, type KeyFacts } from "./store.ts";
+import { type CacheKey, type CacheStore, cacheKey, type KeyFacts } from "./store.ts";
 
 export interface LatentCacheOptions {
   store: CacheStore;
@@ -18,8 +19,8 @@ export interface LatentCacheOptions {
   vae: { hash: ContentHash; dtype: "f32" | "bf16" };
   /** Opened where something is missing; disposed of at the end. */
   openVae: () => WanVae;
-  /** Image-to-video: also the latents of (first frame, then grey frames). */
-  condition: boolean;
+  /** How the model takes a picture: where the picture has latents of its own, those of each first frame are kept too. */
+  image: ImageInput;
   /** What the values are stored in. */
   dtype?: "f32" | "bf16";
   signal?: AbortSignal;
@@ -33,7 +34,7 @@ export async function* cacheLatents(
   items: readonly DatasetItem[],
   options: LatentCacheOptions,
 ): AsyncGenerator<CacheEvent, Map<string, CacheKey>> {
-  const { store, signal, dtype = "f32" } = options;
+  const { store, image, signal, dtype = "f32" } = options;
   const keys = new Map<string, CacheKey>();
   const facts = new Map<CacheKey, KeyFacts>();
   const missing = new Map<CacheKey, DatasetItem>();
@@ -56,9 +57,12 @@ export async function* cacheLatents(
   for (const group of byFile([...missing.values()])) {
     for await (const { item, frames } of itemFrames(group, signal)) {
       const key = keys.get(item.id)!;
-      const tensors = { latents: await encodeFrames(vae, frames, item, signal) };
-      const condition = options.condition ? await encodeCondition(vae, frames, item, signal) : undefined;
-      await store.write("latents", key, { ...tensors, ...(condition ? { condition } : {}) }, dtype, facts.get(key)!);
+      const { width, height } = item.bucket;
+      const tensors = {
+        latents: await encodeClip(vae, pixelChunks(frames, width, height), item.bucket, signal),
+        ...(hasPictureLatents(image) ? { condition: await firstFrameLatents(vae, image, frames, item, signal) } : {}),
+      };
+      await store.write("latents", key, tensors, dtype, facts.get(key)!);
       yield { type: "cached", kind: "latents", done: ++done, of: missing.size, reused, name: item.id };
     }
   }
@@ -66,7 +70,7 @@ export async function* cacheLatents(
 }
 
 /** Everything that decides an item's latents. */
-async function latentFacts(item: DatasetItem, { hashes, vae, condition }: LatentCacheOptions): Promise<KeyFacts> {
+async function latentFacts(item: DatasetItem, { hashes, vae, image }: LatentCacheOptions): Promise<KeyFacts> {
   const { crop, cut, rateChange, firstFrame, frames, bucket } = item;
   return {
     kind: "latents",
@@ -81,7 +85,7 @@ async function latentFacts(item: DatasetItem, { hashes, vae, condition }: Latent
     offset: [crop.left, crop.top],
     vae: vae.hash,
     computed: vae.dtype,
-    condition,
+    condition: hasPictureLatents(image),
   };
 }
 
@@ -111,51 +115,14 @@ function* pixelChunks(frames: readonly Uint8Array[], width: number, height: numb
   }
 }
 
-/** float32 [C, F, h, w]. Memory does not grow with the clip's length. */
-async function encodeChunks(
+/** What an item's first frame is to the model, as a picture. */
+function firstFrameLatents(
   vae: WanVae,
-  chunks: Iterable<Float32Array>,
-  { bucket }: DatasetItem,
-  signal: AbortSignal | undefined,
-): Promise<CachedTensor> {
-  const { width, height } = bucket;
-  const parts: CachedTensor[] = [];
-  using stream = vae.encoder({ width, height });
-  for (const values of chunks) {
-    signal?.throwIfAborted();
-    using _scope = openScope(vae.device);
-    const count = values.length / (3 * width * height);
-    const latents = stream.push(fromValues(vae.device, values, [3, count, height, width]));
-    parts.push({ values: await latents.read(), shape: latents.shape });
-  }
-  return joinFrames(parts);
-}
-
-const encodeFrames = (vae: WanVae, frames: readonly Uint8Array[], item: DatasetItem, signal?: AbortSignal) =>
-  encodeChunks(vae, pixelChunks(frames, item.bucket.width, item.bucket.height), item, signal);
-
-/** The first frame, then grey ones: what image-to-video gives the model beside the noise. */
-function encodeCondition(vae: WanVae, frames: readonly Uint8Array[], item: DatasetItem, signal?: AbortSignal) {
-  const { width, height } = item.bucket;
-  function* chunks(): Generator<Float32Array> {
-    yield* pixelChunks(frames.slice(0, 1), width, height);
-    for (let start = 1; start < frames.length; start += 4) yield new Float32Array(3 * 4 * width * height);
-  }
-  return encodeChunks(vae, chunks(), item, signal);
-}
-
-/** [C, t, h, w] parts one behind the other. */
-function joinFrames(parts: readonly CachedTensor[]): CachedTensor {
-  const [channels, , height, width] = parts[0]!.shape as [number, number, number, number];
-  const frames = parts.reduce((sum, { shape }) => sum + shape[1]!, 0);
-  const plane = height * width;
-  const values = new Float32Array(channels * frames * plane);
-  let at = 0;
-  for (const part of parts) {
-    const count = part.shape[1]! * plane;
-    for (let c = 0; c < channels; c++)
-      values.set(part.values.subarray(c * count, (c + 1) * count), (c * frames + at) * plane);
-    at += part.shape[1]!;
-  }
-  return { values, shape: [channels, frames, height, width] };
+  image: ImageInput,
+  frames: readonly Uint8Array[],
+  { bucket: { width, height } }: DatasetItem,
+  signal?: AbortSignal,
+) {
+  const [planes] = pixelChunks(frames.slice(0, 1), width, height);
+  return pictureLatents(vae, image, { planes: planes!, width, height }, frames.length, signal);
 }

@@ -10,6 +10,7 @@ import type { Device } from "../device/device.ts";
 import { makeFolder, sweepPartials } from "../io/atomic.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
+import type { HostTensor } from "../tensor/host-tensor.ts";
 import { cast } from "../tensor/ops/index.ts";
 import { empty, type Tensor } from "../tensor/tensor.ts";
 
@@ -33,11 +34,6 @@ export function cacheKey(facts: KeyFacts): CacheKey {
   return createHash("sha256")
     .update(JSON.stringify(ordered(facts)))
     .digest("hex") as CacheKey;
-}
-
-export interface CachedTensor {
-  values: Float32Array;
-  shape: readonly number[];
 }
 
 export class CacheStore {
@@ -84,7 +80,7 @@ export class CacheStore {
   }
 
   /** The same on the host, by name. Throws `io.*`, `safetensors.*`, `tensors.unknown-name`. */
-  read(kind: CacheKind, key: CacheKey, names: readonly string[]): CachedTensor[] {
+  read(kind: CacheKind, key: CacheKey, names: readonly string[]): HostTensor[] {
     using file = SafetensorsFile.open(this.path(kind, key));
     return names.map((name) => {
       const { dtype, shape } = file.info(name);
@@ -96,7 +92,7 @@ export class CacheStore {
   async write(
     kind: CacheKind,
     key: CacheKey,
-    tensors: Readonly<Record<string, CachedTensor>>,
+    tensors: Readonly<Record<string, HostTensor>>,
     dtype: "f32" | "bf16",
     facts: KeyFacts,
   ): Promise<void> {

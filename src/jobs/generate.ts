@@ -7,7 +7,7 @@ import { writePng } from "../io/image/write.ts";
 import { generateContract, type Video } from "../protocol/jobs/generate.ts";
 import type { Recipe } from "../protocol/recipe.ts";
 import type { GenerateEvent as FilmEvent } from "../sample/events.ts";
-import { checkResumable, latentsPath } from "../sample/latents-file.ts";
+import { resumeSource } from "../sample/existing.ts";
 import { generate } from "../sample/pipeline.ts";
 import { readRecipe, repeatOptions } from "../sample/recipe.ts";
 import { DEFAULT_TASK, type GenerateRequest as FilmRequest, resolveRequest, taskModel } from "../sample/request.ts";
@@ -65,8 +65,7 @@ async function settle(
       throw new KinoraError("request.missing-option", "resume needs to know which run", { hint: "give its out" });
     }
     if (n > 1) throw contradiction("one run is resumed at a time", `n is ${n}`, "resume each film by its own out");
-    checkResumable(out);
-    source ??= latentsPath(out);
+    source ??= resumeSource(out);
   }
   const repeats = source === undefined ? undefined : await readRecipe(source);
   const asked = { ...filmOptions(request, taskModel(request.model ?? repeats?.task ?? DEFAULT_TASK)), out: out ?? "" };

@@ -1,21 +1,43 @@
 // How a video was made: everything that decides its latents, as it travels inside the MP4 and the saved latents.
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
+import { seedWords } from "../base/rng/seed.ts";
+import { guidanceSchema } from "../sample/guidance/index.ts";
+import { noiseRows, splitNoise } from "../sample/noise/index.ts";
+import { samplerNames } from "../sample/schedulers/index.ts";
+import { MAX_STEPS } from "../sample/schedulers/noise-levels.ts";
 import { modelNameSchema } from "./model-media.ts";
 
 export const recipeVersion = 1;
 
+// Recipes come from files that others may have made: every number and every list has a bound.
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
-/** A file by its name alone, for people, and its content, which is what counts. */
-const content = z.strictObject({ name: z.string(), sha256 });
-const side = z.int().positive();
+/** A file by its name alone, for people, and its content, which is what counts. It names no place. */
+const content = z.strictObject({ name: z.string().max(1000), sha256 });
+const side = z.int().positive().max(1_000_000);
 const size = z.strictObject({ width: side, height: side });
 
-export const samplerSchema = z.enum(["unipc", "dpm++", "euler"]);
-export type SamplerName = z.infer<typeof samplerSchema>;
+export const samplerSchema = z.enum(samplerNames);
 
-/** Whose random numbers: Kinora's own, or PyTorch's on a CPU or on a GPU (`torch-cuda:NAME` for one not like an H100). */
-export const noiseSchema = z.string().regex(/^(?:kinora|torch-cpu|torch-cuda(?::.+)?)$/);
+/** Whose random numbers, e.g. `kinora` or `torch-cuda:RTX 4090`. */
+export const noiseSchema = z
+  .string()
+  .max(100)
+  .refine((text) => noiseRows.some(({ name }) => name === splitNoise(text)[0]), "no noise that is known");
+
+const seed = z
+  .string()
+  .regex(/^-?\d{1,20}$/)
+  .refine((text) => isSeed(text), "a whole number of at most 64 bits");
+
+function isSeed(text: string): boolean {
+  try {
+    seedWords(BigInt(text));
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 export const loraExpertSchema = z.enum(["high", "low", "both"]);
 export type LoraExpert = z.infer<typeof loraExpertSchema>;
@@ -24,27 +46,30 @@ export const recipeSchema = z.strictObject({
   kind: z.literal("kinora.recipe"),
   version: z.literal(recipeVersion),
   /** The Kinora that made it. */
-  kinora: z.string(),
+  kinora: z.string().max(100),
   task: modelNameSchema,
   /** As typed; cleaning happens in the text encoder. */
   prompt: z.string(),
   negative: z.string(),
   /** Decimal, since a seed has 64 bits. */
-  seed: z.string().regex(/^-?\d{1,20}$/),
+  seed,
   noise: noiseSchema,
   sampler: samplerSchema,
-  steps: z.int().positive(),
+  /** The sampler's own settings, where it has any. */
+  samplerOptions: z.record(z.string(), z.json()).optional(),
+  steps: z.int().positive().max(MAX_STEPS),
   shift: z.number().positive(),
-  /** Scale per expert; a model with one transformer uses `low`. */
-  guidance: z.strictObject({ low: z.number(), high: z.number() }),
+  /** For each expert; a model with one transformer uses `low`. A number is the scale of CFG. */
+  guidance: z.strictObject({ low: guidanceSchema, high: guidanceSchema }),
   /** Two experts: the high-noise one runs while t ≥ boundary·1000. */
-  boundary: z.number().optional(),
+  boundary: z.number().min(0).max(1).optional(),
   /** As asked; with a picture, its area is what counts. */
   size,
   /** As made. */
   video: size,
   frames: side,
-  fps: z.number().positive(),
+  /** Of the film; it decides no latents. */
+  fps: z.number().positive().max(1000),
   image: content.optional(),
   weights: z.strictObject({
     high: content.optional(),
@@ -53,9 +78,9 @@ export const recipeSchema = z.strictObject({
     textEncoder: content,
     tokenizer: content,
   }),
-  loras: z.array(content.extend({ strength: z.number(), expert: loraExpertSchema })),
+  loras: z.array(content.extend({ strength: z.number(), expert: loraExpertSchema })).max(1000),
   dtype: z.enum(["f32", "bf16"]),
-  device: z.string(),
+  device: z.string().max(100),
 });
 
 export type Recipe = z.infer<typeof recipeSchema>;
@@ -63,10 +88,20 @@ export type Recipe = z.infer<typeof recipeSchema>;
 /** The key under which files carry a recipe as JSON. */
 export const RECIPE_KEY = "kinora";
 
+/** No recipe comes near: the longest prompts are some thousand characters. */
+const LONGEST = 4_000_000;
+
 const MALFORMED = "it was damaged or changed by hand: give the options themselves, without this file";
 
 /** Reads a recipe's JSON. Throws `recipe.malformed`, `recipe.newer`. */
 export function parseRecipe(text: string, path: string): Recipe {
+  if (text.length > LONGEST) {
+    throw new KinoraError("recipe.malformed", `the recipe in ${path} is too long to be one`, {
+      expected: `at most ${LONGEST} characters`,
+      actual: `${text.length}`,
+      hint: MALFORMED,
+    });
+  }
   let value: unknown;
   try {
     value = JSON.parse(text);

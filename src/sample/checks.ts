@@ -6,7 +6,6 @@ import { FileLock } from "../io/file-lock.ts";
 import { fileError } from "../io/files.ts";
 import { checkAutoencoder, checkTextEncoder, checkTransformer } from "../models/wan/check-files.ts";
 import type { VaeConfig } from "../models/wan/vae/config.ts";
-import { isFinished, loadLatents } from "./latents-file.ts";
 import type { GenerateRequest } from "./request.ts";
 
 /**
@@ -50,16 +49,5 @@ export function lockOutput(out: string): FileLock {
     code: "generate.locked",
     message: `another run is making ${out}`,
     instead: "choose another --out",
-  });
-}
-
-/** Throws `generate.unfinished` where a run that has not made its film yet lies at this place. */
-export function checkNothingUnfinished(latents: string, out: string): void {
-  if (!existsSync(latents)) return;
-  const saved = loadLatents(latents);
-  if (isFinished(saved) && existsSync(out)) return;
-  const { step, steps } = saved.scheduler;
-  throw new KinoraError("generate.unfinished", `an unfinished run lies in ${latents} (step ${step} of ${steps})`, {
-    hint: "--resume goes on with it; delete the file to begin anew",
   });
 }

@@ -1,21 +1,20 @@
 // Latents on disk with their recipe: finished ones before they are decoded, and unfinished ones to go on from.
-import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
+import { verifyChecksum, withChecksum } from "../io/checksum.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
-import { type WritableTensor, writeSafetensors } from "../io/safetensors-writer.ts";
-import type { LatentShape } from "../models/wan/image-condition.ts";
-import { parseRecipe, RECIPE_KEY, type Recipe, samplerSchema } from "../protocol/recipe.ts";
-import type { SchedulerState } from "./schedulers/index.ts";
+import { writeSafetensors } from "../io/safetensors-writer.ts";
+import type { LatentShape } from "../models/wan/conditioning.ts";
+import { parseRecipe, RECIPE_KEY, type Recipe } from "../protocol/recipe.ts";
+import type { FilmRun, FilmState } from "./film-run.ts";
+import { MAX_STEPS } from "./schedulers/noise-levels.ts";
 
-export interface SavedLatents {
+/** The scheduler's `step` of `steps` says how far they are. */
+export interface SavedLatents extends FilmState {
   recipe: Recipe;
   shape: LatentShape;
-  latents: Float32Array;
-  /** `step` of `steps` says how far they are. */
-  scheduler: SchedulerState;
   wishes: Wishes;
 }
 
@@ -29,17 +28,21 @@ export interface Wishes {
 
 const PROGRESS_KEY = "kinora.progress";
 const LATENTS = "latents";
-const PREFIX = "scheduler.";
+/** Before the names of what the sampler keeps, and of what else the run remembers. */
+const SCHEDULER = "scheduler.";
+const MEMORY = "memory.";
 
 const progressSchema = z.strictObject({
-  kind: samplerSchema,
-  steps: z.int().positive(),
-  shift: z.number(),
-  step: z.int().nonnegative(),
-  order: z.int().nonnegative(),
+  kind: z.string().max(100),
+  steps: z.int().positive().max(MAX_STEPS),
+  shift: z.number().positive(),
+  step: z.int().nonnegative().max(MAX_STEPS),
+  order: z.int().nonnegative().max(100),
   // Absent in files of versions that forgot them.
   keepLatents: z.boolean().default(false),
   preview: z.boolean().default(false),
+  // The file has a checksum; absent in files of versions that wrote none.
+  checksum: z.literal(true).optional(),
 });
 
 /** Beside the MP4 that will be made of them. */
@@ -51,69 +54,111 @@ export const isFinished = ({ scheduler }: SavedLatents): boolean => scheduler.st
 
 /** Writes atomically: a kill leaves the state before or after. Throws `io.*`. */
 export async function saveLatents(path: string, saved: SavedLatents): Promise<void> {
-  const { kind, steps, shift, step, order } = saved.scheduler;
-  // What the sampler remembers is of no use once it is done.
-  const kept = isFinished(saved) ? {} : saved.scheduler.tensors;
-  const tensor = (name: string, values: Float32Array): WritableTensor => ({
+  const { recipe, shape, latents, scheduler, memory, wishes } = saved;
+  const { kind, steps, shift, step, order } = scheduler;
+  const tensor = (name: string, values: Float32Array, sizes: readonly number[] = [values.length]) => ({
     name,
-    dtype: "f32",
-    shape: saved.shape,
+    dtype: "f32" as const,
+    shape: sizes,
     bytes: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
   });
-  const tensors = [
-    tensor(LATENTS, saved.latents),
-    ...Object.entries(kept).map(([name, values]) => tensor(PREFIX + name, values)),
-  ];
-  await writeSafetensors(path, tensors, {
-    [RECIPE_KEY]: JSON.stringify(saved.recipe),
-    [PROGRESS_KEY]: JSON.stringify({ kind, steps, shift, step, order, ...saved.wishes } satisfies z.infer<
-      typeof progressSchema
-    >),
-  });
+  const tensors = [tensor(LATENTS, latents, shape)];
+  // What a run remembers is of no use once it is done.
+  if (!isFinished(saved)) {
+    for (const [name, values] of Object.entries(scheduler.tensors))
+      tensors.push(tensor(SCHEDULER + name, values, shape));
+    for (const [name, values] of memory) tensors.push(tensor(MEMORY + name, values));
+  }
+  const progress = { kind, steps, shift, step, order, ...wishes, checksum: true } satisfies z.input<
+    typeof progressSchema
+  >;
+  const metadata = { [RECIPE_KEY]: JSON.stringify(recipe), [PROGRESS_KEY]: JSON.stringify(progress) };
+  await writeSafetensors(path, tensors, withChecksum(tensors, metadata));
 }
 
-/** Throws `io.*`, `safetensors.*`, `recipe.*`, `latents.malformed`. */
-export function loadLatents(path: string): SavedLatents {
+export interface LoadedLatents extends SavedLatents {
+  /** False for files of versions that wrote no checksum: damage to their values is not noticed. */
+  verified: boolean;
+}
+
+/** Throws `io.*`, `safetensors.*`, `recipe.*`, `latents.malformed`, `latents.damaged`. */
+export function loadLatents(path: string): LoadedLatents {
   using file = SafetensorsFile.open(path);
   const malformed = (actual: string) =>
     new KinoraError("latents.malformed", `${path} holds no latents that Kinora saved`, {
       actual,
       hint: "it is damaged or another program's: delete it, or move it away, to begin anew",
     });
-  const recipe = file.metadata[RECIPE_KEY];
-  if (recipe === undefined) throw malformed("no recipe");
+  const text = file.metadata[RECIPE_KEY];
+  if (text === undefined) throw malformed("no recipe");
+  const recipe = parseRecipe(text, path);
   const progress = progressSchema.safeParse(parseJson(file.metadata[PROGRESS_KEY]));
   if (!progress.success) throw malformed("no sampler state");
   if (!file.has(LATENTS)) throw malformed("no tensor `latents`");
+  const { keepLatents, preview, checksum, ...scheduler } = progress.data;
+  if (scheduler.step > scheduler.steps) throw malformed(`step ${scheduler.step} of ${scheduler.steps}`);
+  const found = verifyChecksum(file);
+  if (found === "wrong" || (checksum && found === "absent")) {
+    throw new KinoraError("latents.damaged", `${path} is damaged: its checksum is not that of its content`, {
+      hint: "check the disk; delete the file, or move it away, to begin anew",
+    });
+  }
   const { shape } = file.info(LATENTS);
-  const values = (name: string): Float32Array => {
+  const read = (name: string, expected: readonly number[]): Float32Array => {
     const info = file.info(name);
-    if (info.shape.length !== 4 || String(info.shape) !== String(shape)) throw malformed(`${name} [${info.shape}]`);
+    if (String(info.shape) !== String(expected)) throw malformed(`${name} [${info.shape}]`);
     // A copy: the file is closed, and may be replaced, before they are used.
-    return toFloat32(file.bytes(name).slice(), info.dtype);
+    const values = toFloat32(file.bytes(name).slice(), info.dtype);
+    if (values.some((value) => !Number.isFinite(value))) throw malformed(`NaN or infinity in ${name}`);
+    return values;
   };
-  const { keepLatents, preview, ...scheduler } = progress.data;
-  const names = file.names.filter((name) => name.startsWith(PREFIX));
+  if (shape.length !== 4) throw malformed(`${LATENTS} [${shape}]`);
+  const named = (prefix: string, expected: (name: string) => readonly number[]) =>
+    file.names
+      .filter((name) => name.startsWith(prefix))
+      .map((name) => [name.slice(prefix.length), read(name, expected(name))] as const);
   return {
-    recipe: parseRecipe(recipe, path),
+    recipe,
     shape: shape as unknown as LatentShape,
-    latents: values(LATENTS),
+    latents: read(LATENTS, shape),
     wishes: { keepLatents, preview },
-    scheduler: {
-      ...scheduler,
-      tensors: Object.fromEntries(names.map((name) => [name.slice(PREFIX.length), values(name)])),
-    },
+    scheduler: { ...scheduler, tensors: Object.fromEntries(named(SCHEDULER, () => shape)) },
+    memory: new Map(named(MEMORY, (name) => [file.info(name).shape[0] ?? 0])),
+    verified: found === "right",
   };
 }
 
-/** Throws `generate.nothing-to-resume` where no run that could go on lies beside `out`. */
-export function checkResumable(out: string): void {
-  const path = latentsPath(out);
-  if (existsSync(path)) return;
-  const film = existsSync(out);
-  throw new KinoraError("generate.nothing-to-resume", `there is no ${path}`, {
-    hint: film ? `${out} is there: that run is finished` : "leave out --resume to begin",
-  });
+/**
+ * Saves a run as it goes: after its first step, so that a full disk shows at once, then at most every other second. A
+ * step that takes longer is never lost.
+ */
+export class LatentsSaver {
+  readonly path: string;
+  readonly #run: FilmRun;
+  readonly #what: Pick<SavedLatents, "recipe" | "wishes">;
+  #last = Number.NEGATIVE_INFINITY;
+  #failed = false;
+
+  constructor(path: string, run: FilmRun, what: Pick<SavedLatents, "recipe" | "wishes">) {
+    this.path = path;
+    this.#run = run;
+    this.#what = what;
+  }
+
+  /** A full disk does not end the run: what could not be saved is told, once. */
+  async save({ force }: { force: boolean }): Promise<string | undefined> {
+    if (!force && performance.now() - this.#last < 2000) return undefined;
+    try {
+      await saveLatents(this.path, { ...this.#what, shape: this.#run.shape, ...this.#run.state() });
+      this.#last = performance.now();
+    } catch (error) {
+      if (!(error instanceof KinoraError)) throw error;
+      if (this.#failed) return undefined;
+      this.#failed = true;
+      return `what is done could not be saved, so an interruption would lose it: ${error.message}`;
+    }
+    return undefined;
+  }
 }
 
 export async function removeLatents(path: string): Promise<void> {

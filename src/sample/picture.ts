@@ -1,55 +1,56 @@
-// The picture of an image-to-video run: the video's size that follows from it, and its latents as the model takes them.
+// The picture of an image-to-video run: read, and brought to the video's size as the model's official pipeline does it.
+// What its latents then are to the model: models/wan/conditioning.ts.
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
+import type { PreparedImage } from "../models/wan/conditioning.ts";
 import { latentSize } from "../models/wan/geometry.ts";
-import { channelCondition, type LatentShape } from "../models/wan/image-condition.ts";
-import { pictureVideoSize } from "../models/wan/image-geometry.ts";
+import { coverGeometry, pictureVideoSize, stretchedSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
-import type { WanVae } from "../models/wan/vae/vae.ts";
-import { openScope } from "../tensor/scope.ts";
-import { fromValues } from "../tensor/tensor.ts";
-import { coverImage, imageThenGrey, type PreparedImage, stretchImage } from "./conditions.ts";
+import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "./image-resize.ts";
 
-/** Reads a picture and fits it to about the area of `size`, as the model's official pipeline does. Throws `media.*`, `image.*`. */
+/**
+ * Reads a picture and fits it to about the area of `size`, for a video of `frames` frames.
+ * Throws `media.*`, `image.*`, `generate.image-aspect`, `size.*`.
+ */
 export async function preparePicture(
   model: WanModel,
   path: string,
   size: { width: number; height: number },
+  frames: number,
 ): Promise<PreparedImage> {
   const { width, height, data } = await readImage(path);
   const picture = { width, height, pixels: data };
   const area = size.width * size.height;
-  if (pictureVideoSize(model, picture, area))
-    return model.image === "channels" ? stretchImage(picture, area) : coverImage(picture, area);
-  throw new KinoraError("generate.image-aspect", `no video of ${area} pixels fits the shape of ${path}`, {
-    actual: `${width}×${height}`,
-    hint: "take a larger --size, or crop the picture",
-  });
-}
-
-/** [channels, frames, height, width] of a video of this size. Throws `size.*`. */
-export function latentShape(model: WanModel, size: { width: number; height: number }, frames: number): LatentShape {
-  return latentSize(model, { width: size.width, height: size.height, frames }).shape;
-}
-
-/** What the picture gives the denoising loop: channels beside the noise, or the first latent frame. */
-export type PictureCondition = { channels: Float32Array } | { firstFrame: Float32Array };
-
-/** Encodes a prepared picture for a video of `shape` latents. */
-export async function encodePicture(
-  vae: WanVae,
-  model: WanModel,
-  image: PreparedImage,
-  shape: LatentShape,
-  frames: number,
-): Promise<PictureCondition> {
-  const { width, height } = image;
-  const encode = async (video: Float32Array, count: number): Promise<Float32Array> => {
-    using _scope = openScope(vae.device);
-    return vae.encode(fromValues(vae.device, video, [3, count, height, width])).read();
-  };
-  if (model.image === "channels") {
-    return { channels: channelCondition(await encode(imageThenGrey(image, frames), frames), shape) };
+  const video = pictureVideoSize(model, picture, area);
+  if (!video) {
+    throw new KinoraError("generate.image-aspect", `no video of ${area} pixels fits the shape of ${path}`, {
+      actual: `${width}×${height}`,
+      hint: "take a larger --size, or crop the picture",
+    });
   }
-  return { firstFrame: await encode(image.planes, 1) };
+  // Before anything of that size is made.
+  latentSize(model, { ...video, frames });
+  return model.image === "channels" ? stretchImage(picture, area) : coverImage(picture, area);
+}
+
+/** I2V: to [−1, 1] first, then a bicubic stretch without clamp. https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/image2video.py#L258-L275 */
+export function stretchImage(image: RgbImage, maxArea: number): PreparedImage {
+  const size = stretchedSize(image.width, image.height, maxArea);
+  return { planes: resizeBicubic(toPlanes(image), 3, image, size), ...size };
+}
+
+/** TI2V: Lanczos on 8-bit pixels, centre crop, then to [−1, 1]. https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/textimage2video.py#L461-L477 */
+export function coverImage(image: RgbImage, maxArea: number): PreparedImage {
+  const { width, height, resizedWidth, resizedHeight, cropX, cropY } = coverGeometry(
+    image.width,
+    image.height,
+    maxArea,
+  );
+  const resized = resizeLanczos(image, resizedWidth, resizedHeight);
+  const pixels = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    const start = ((y + cropY) * resizedWidth + cropX) * 3;
+    pixels.set(resized.pixels.subarray(start, start + width * 3), y * width * 3);
+  }
+  return { planes: toPlanes({ width, height, pixels }), width, height };
 }

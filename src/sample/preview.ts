@@ -1,6 +1,6 @@
 // A rough look at unfinished latents: each latent pixel's colour by a linear map, without the autoencoder.
 
-import type { LatentShape } from "../models/wan/image-condition.ts";
+import type { LatentShape } from "../models/wan/conditioning.ts";
 import { type VaeConfig, vaeConfigs } from "../models/wan/vae/config.ts";
 
 interface LinearMap {

@@ -8,9 +8,11 @@ import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import { runnableModels } from "../protocol/model-media.ts";
-import type { LoraExpert, SamplerName } from "../protocol/recipe.ts";
-import { parseNoise } from "./noise.ts";
-import { createScheduler, schedulerKinds } from "./schedulers/index.ts";
+import type { LoraExpert } from "../protocol/recipe.ts";
+import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
+import { parseNoise } from "./noise/index.ts";
+import { type SamplerName, samplerOf } from "./schedulers/index.ts";
+import type { SamplerOptions } from "./schedulers/sampler.ts";
 
 export interface LoraChoice {
   path: string;
@@ -32,10 +34,12 @@ export interface GenerateOptions {
   size?: { width: number; height: number } | undefined;
   frames?: number | undefined;
   sampler?: string | undefined;
+  /** The sampler's own settings. */
+  samplerOptions?: SamplerOptions | undefined;
   steps?: number | undefined;
   shift?: number | undefined;
-  /** One scale, or one per expert. */
-  guidance?: number | { low: number; high: number } | undefined;
+  /** The scale of CFG or another kind of guidance, for all or per expert. */
+  guidance?: GuidanceChoice | ExpertGuidance | undefined;
   /** Negative or absent: one is drawn. */
   seed?: bigint | undefined;
   /** Where the experts change; absent: as the checkpoint or the model says. */
@@ -50,6 +54,11 @@ export interface GenerateOptions {
   keepLatents?: boolean | undefined;
 }
 
+export interface ExpertGuidance {
+  low: GuidanceChoice;
+  high: GuidanceChoice;
+}
+
 export interface GenerateRequest {
   model: WanModel;
   prompt: string;
@@ -59,9 +68,10 @@ export interface GenerateRequest {
   size: { width: number; height: number };
   frames: number;
   sampler: SamplerName;
+  samplerOptions?: SamplerOptions;
   steps: number;
   shift: number;
-  guidance: { low: number; high: number };
+  guidance: ExpertGuidance;
   boundary?: number;
   seed: bigint;
   noise: string;
@@ -74,6 +84,10 @@ export interface GenerateRequest {
 
 /** The task that generate.py runs unless told otherwise. */
 export const DEFAULT_TASK = "t2v-A14B";
+
+/** generate.py's. */
+export const DEFAULT_SAMPLER: SamplerName = "unipc";
+export const DEFAULT_NOISE = "kinora";
 
 /** Official tasks beyond Kinora's models. */
 const elsewhere = ["animate-14B", "s2v-14B"];
@@ -116,11 +130,12 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   checkImage(model, image);
   // With a picture, the size is an area, and the sides follow from the picture.
   if (image === undefined) latentSize(model, { ...size, frames });
-  const sampler = samplerOf(options.sampler ?? "unipc");
+  const sampler = samplerOf(options.sampler ?? DEFAULT_SAMPLER);
+  const { samplerOptions } = options;
   const steps = options.steps ?? defaults.steps;
   const shift = options.shift ?? defaults.shift;
-  createScheduler(sampler, { steps, shift });
-  const noise = options.noise ?? "kinora";
+  sampler.create({ steps, shift }, samplerOptions);
+  const noise = options.noise ?? DEFAULT_NOISE;
   parseNoise(noise);
   const choices = options.files ?? {};
   if (model.boundary === undefined ? (choices.high ?? choices.low) !== undefined : choices.dit !== undefined) {
@@ -140,7 +155,8 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     ...(image === undefined ? {} : { image }),
     size,
     frames,
-    sampler,
+    sampler: sampler.name,
+    ...(samplerOptions && Object.keys(samplerOptions).length > 0 ? { samplerOptions } : {}),
     steps,
     shift,
     guidance: guidanceOf(options.guidance ?? defaults.guidance),
@@ -184,32 +200,17 @@ function checkImage(model: WanModel, image: string | undefined): void {
   }
 }
 
-function samplerOf(name: string): SamplerName {
-  const found = schedulerKinds.find((kind) => kind === name);
-  if (found) return found;
-  const near = nearestName(name, schedulerKinds);
-  throw new KinoraError("generate.unknown-sampler", `unknown sampler ${name}`, {
-    expected: schedulerKinds.join(", "),
-    hint: near ? `did you mean ${near}?` : undefined,
-  });
-}
-
-/** A scale for each expert, from one for both or from a pair. Throws `generate.bad-guidance`. */
-export function guidanceOf(guidance: number | { low: number; high: number } | readonly [low: number, high: number]): {
-  low: number;
-  high: number;
-} {
-  const scales =
-    typeof guidance === "number"
+/** A guidance for each expert, from one for both or from a pair. Throws `generate.bad-guidance`. */
+export function guidanceOf(
+  guidance: GuidanceChoice | ExpertGuidance | readonly [low: number, high: number],
+): ExpertGuidance {
+  const { low, high } =
+    typeof guidance === "number" || "kind" in guidance
       ? { low: guidance, high: guidance }
       : "low" in guidance
-        ? guidance
+        ? (guidance as ExpertGuidance)
         : { low: guidance[0], high: guidance[1] };
-  if (Number.isFinite(scales.low) && Number.isFinite(scales.high)) return scales;
-  throw new KinoraError("generate.bad-guidance", "a guidance scale is no number", {
-    actual: `${scales.low}, ${scales.high}`,
-    hint: "e.g. 5, or 3,4 for low and high noise; 1 does without guidance",
-  });
+  return { low: settleGuidance(low), high: settleGuidance(high) };
 }
 
 function checkLoraChoices({ model, loras }: GenerateRequest): void {

@@ -1,6 +1,6 @@
 // Latents to a film: decoded chunk by chunk into the encoder, so that no whole video is ever in memory.
 import { VideoWriter } from "../io/video/write.ts";
-import type { LatentShape } from "../models/wan/image-condition.ts";
+import type { LatentShape } from "../models/wan/conditioning.ts";
 import type { WanVae } from "../models/wan/vae/vae.ts";
 import { openScope } from "../tensor/scope.ts";
 import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";

@@ -8,49 +8,20 @@ import { torchCpuNormal } from "../../src/base/rng/torch-cpu.ts";
 import { gpuThreads, torchCudaNormal } from "../../src/base/rng/torch-cuda.ts";
 import { HashCache, type HashProgress } from "../../src/io/content-hash.ts";
 import { VideoWriter } from "../../src/io/video/write.ts";
-import type { LatentShape } from "../../src/models/wan/image-condition.ts";
+import type { LatentShape } from "../../src/models/wan/conditioning.ts";
 import { vaeConfigFrom, vaeConfigs } from "../../src/models/wan/vae/config.ts";
-import { RECIPE_KEY, type Recipe, recipeSchema } from "../../src/protocol/recipe.ts";
+import { RECIPE_KEY, recipeSchema } from "../../src/protocol/recipe.ts";
 import { isFinished, latentsPath, loadLatents, type SavedLatents, saveLatents } from "../../src/sample/latents-file.ts";
-import { drawNoise, parseNoise } from "../../src/sample/noise.ts";
+import { parseNoise } from "../../src/sample/noise/index.ts";
 import { hasPreview, previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, recipeDifferences } from "../../src/sample/recipe.ts";
-import { createScheduler, schedulerKinds } from "../../src/sample/schedulers/index.ts";
+import { createScheduler, samplerNames } from "../../src/sample/schedulers/index.ts";
+import { takeStep } from "../../src/sample/schedulers/scheduler.ts";
 import { toPictures } from "../../src/sample/video-output.ts";
+import { hashOf, recipe } from "../support/recipe.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const path = temporaryFolder();
-const hash = (digit: string) => digit.repeat(64);
-
-const recipe: Recipe = {
-  kind: "kinora.recipe",
-  version: 1,
-  kinora: "0.1.0",
-  task: "tiny-t2v",
-  prompt: "a red circle",
-  negative: "",
-  seed: "-9223372036854775808",
-  noise: "torch-cuda:RTX 4090",
-  sampler: "unipc",
-  steps: 3,
-  shift: 5,
-  guidance: { low: 3, high: 4 },
-  boundary: 0.875,
-  size: { width: 64, height: 64 },
-  video: { width: 64, height: 64 },
-  frames: 9,
-  fps: 16,
-  weights: {
-    high: { name: "high", sha256: hash("1") },
-    low: { name: "low", sha256: hash("2") },
-    vae: { name: "vae", sha256: hash("3") },
-    textEncoder: { name: "t5", sha256: hash("4") },
-    tokenizer: { name: "tokenizer.json", sha256: hash("5") },
-  },
-  loras: [{ name: "style.safetensors", sha256: hash("6"), strength: 0.5, expert: "high" }],
-  dtype: "f32",
-  device: "cpu",
-};
 
 async function filmWith(name: string, metadata: Record<string, string>): Promise<string> {
   await using writer = await VideoWriter.create(path(name), { width: 16, height: 16, fps: 16, metadata });
@@ -79,13 +50,29 @@ describe("recipes", () => {
     expect(await code({ [RECIPE_KEY]: JSON.stringify({ ...recipe, version: 2 }) })).toBe("recipe.newer");
     expect(await code({ [RECIPE_KEY]: JSON.stringify({ ...recipe, more: 1 }) })).toBe("recipe.malformed");
     expect(await code({ [RECIPE_KEY]: JSON.stringify({ ...recipe, seed: "five" }) })).toBe("recipe.malformed");
+    // Numbers that JSON lets through: infinities, and what no film has.
+    const json = JSON.stringify(recipe);
+    for (const [from, to] of [
+      ['"shift":5', '"shift":1e999'],
+      ['"low":3', '"low":-1e999'],
+      ['"steps":3', '"steps":1e999'],
+      ['"frames":9', '"frames":1e15'],
+      ['"fps":16', '"fps":1e30'],
+      ['"boundary":0.875', '"boundary":7'],
+      ['"strength":0.5', '"strength":1e999'],
+      ['"noise":"torch-cuda:RTX 4090"', '"noise":"dice"'],
+      [`"seed":"${recipe.seed}"`, '"seed":"-9223372036854775809"'],
+    ] as const) {
+      expect(json).toContain(from);
+      expect(await code({ [RECIPE_KEY]: json.replace(from, to) }), to).toBe("recipe.malformed");
+    }
   });
 
   it("differ by what decides the latents and nothing else", () => {
     expect(recipeDifferences(recipe, { ...recipe, kinora: "9", device: "reference" })).toEqual([]);
-    const renamed = { ...recipe.weights, low: { name: "other", sha256: hash("2") } };
+    const renamed = { ...recipe.weights, low: { name: "other", sha256: hashOf("2") } };
     expect(recipeDifferences(recipe, { ...recipe, weights: renamed })).toEqual([]);
-    const other = { ...recipe.weights, low: { name: "low", sha256: hash("9") } };
+    const other = { ...recipe.weights, low: { name: "low", sha256: hashOf("9") } };
     expect(recipeDifferences(recipe, { ...recipe, weights: other, seed: "1" }).sort()).toEqual(["seed", "weights"]);
     expect(recipeDifferences(recipe, { ...recipe, boundary: undefined })).toEqual(["boundary"]);
     expect(recipeSchema.parse(recipe)).toEqual(recipe);
@@ -95,35 +82,37 @@ describe("recipes", () => {
 describe("saved latents", () => {
   const shape: LatentShape = [2, 1, 2, 3];
   const wishes = { keepLatents: true, preview: false };
+  const memory = new Map([["guidance.momentum", Float32Array.of(1, 2, 3)]]);
   const values = (seed: number) => Float32Array.from({ length: 12 }, (_, i) => Math.sin(i + seed));
 
-  it.each(schedulerKinds)("keep the state of %s after every step", async (kind) => {
+  it.each(samplerNames)("keep the state of %s after every step", async (kind) => {
     const options = { steps: 4, shift: 5 };
     const unbroken = createScheduler(kind, options);
     let latents: Float32Array = values(0);
     const file = path(`${kind}.safetensors`);
+    const saved = () => ({ recipe, shape, latents, scheduler: unbroken.state(), memory, wishes });
     for (let step = 0; step < options.steps; step++) {
-      await saveLatents(file, { recipe, shape, latents, scheduler: unbroken.state(), wishes });
-      const saved = loadLatents(file);
-      expect(saved).toEqual({ recipe, shape, latents, scheduler: unbroken.state(), wishes });
+      await saveLatents(file, saved());
+      const loaded = loadLatents(file);
+      expect(loaded).toEqual({ ...saved(), verified: true });
       const resumed = createScheduler(kind, options);
-      resumed.restore(saved.scheduler);
-      const next = unbroken.step(values(step + 1), latents);
-      expect(resumed.step(values(step + 1), saved.latents)).toEqual(next);
+      resumed.restore(loaded.scheduler);
+      const next = takeStep(unbroken, latents, () => values(step + 1));
+      expect(takeStep(resumed, loaded.latents, () => values(step + 1))).toEqual(next);
       latents = next;
     }
-    const done: SavedLatents = { recipe, shape, latents, scheduler: unbroken.state(), wishes };
-    await saveLatents(file, done);
+    await saveLatents(file, saved());
     expect(isFinished(loadLatents(file))).toBe(true);
-    // A finished sampler's memory is of no use to anyone.
+    // What a finished run remembers is of no use to anyone.
     expect(loadLatents(file).scheduler.tensors).toEqual({});
+    expect(loadLatents(file).memory).toEqual(new Map());
     expect(await readRecipe(file)).toEqual(recipe);
   });
 
   it("are refused where the file is another's or damaged", async () => {
     const file = path("damaged.safetensors");
     const scheduler = createScheduler("euler", recipe).state();
-    await saveLatents(file, { recipe, shape, latents: values(0), scheduler, wishes });
+    await saveLatents(file, { recipe, shape, latents: values(0), scheduler, memory, wishes });
     const bytes = readFileSync(file);
     const headers = bytes.toString("latin1");
     const broken: [string, Buffer][] = [
@@ -142,16 +131,68 @@ describe("saved latents", () => {
     }
   });
 
-  it("of versions that knew no wishes are read as without", async () => {
+  /** The same file with parts of its header blotted out, as older versions wrote it. */
+  const without = (file: string, ...parts: RegExp[]) => {
+    let text = readFileSync(file).toString("latin1");
+    for (const part of parts) {
+      expect(text).toMatch(part);
+      text = text.replace(part, (found) => " ".repeat(found.length));
+    }
+    writeFileSync(file, Buffer.from(text, "latin1"));
+  };
+  const checksum = [/,\\"checksum\\":true/, /,"kinora\.checksum":"[0-9a-f]{64}"/];
+
+  it("of versions that knew neither wishes nor checksums are read as without", async () => {
     const file = path("older.safetensors");
     const scheduler = createScheduler("euler", recipe).state();
-    await saveLatents(file, { recipe, shape, latents: values(0), scheduler, wishes });
-    const wished = ',\\"keepLatents\\":true,\\"preview\\":false';
-    const bytes = readFileSync(file).toString("latin1");
-    const older = bytes.replace(wished, " ".repeat(wished.length));
-    expect(older).not.toBe(bytes);
-    writeFileSync(file, Buffer.from(older, "latin1"));
-    expect(loadLatents(file).wishes).toEqual({ keepLatents: false, preview: false });
+    const saved = { recipe, shape, latents: values(0), scheduler, memory: new Map(), wishes };
+    await saveLatents(file, saved);
+    without(file, /,\\"keepLatents\\":true,\\"preview\\":false/, ...checksum);
+    const older = { keepLatents: false, preview: false };
+    expect(loadLatents(file)).toEqual({ ...saved, wishes: older, verified: false });
+  });
+
+  it("tell a flipped bit anywhere in their values, and a checksum that is gone", async () => {
+    const file = path("flipped.safetensors");
+    const scheduler = createScheduler("euler", recipe).state();
+    const saved = { recipe, shape, latents: values(0), scheduler, memory, wishes };
+    await saveLatents(file, saved);
+    const bytes = readFileSync(file);
+    const data = bytes.length - 4 * (12 + 3);
+    for (let at = data; at < bytes.length; at += 3) {
+      const flipped = Buffer.from(bytes);
+      flipped[at]! ^= 1 << (at % 8);
+      writeFileSync(file, flipped);
+      expect(() => loadLatents(file)).toThrow(expect.objectContaining({ code: "latents.damaged" }));
+    }
+    const told = Buffer.from(bytes.toString("latin1").replace("a red circle", "a rad circle"), "latin1");
+    writeFileSync(file, told);
+    expect(() => loadLatents(file)).toThrow(expect.objectContaining({ code: "latents.damaged" }));
+    writeFileSync(file, bytes);
+    without(file, checksum[1]!);
+    expect(() => loadLatents(file)).toThrow(expect.objectContaining({ code: "latents.damaged" }));
+  });
+
+  it("with impossible values, counts or shapes are refused before anything is made of them", async () => {
+    const file = path("hostile.safetensors");
+    const scheduler = createScheduler("euler", recipe).state();
+    const sound = { recipe, shape, latents: values(0), scheduler, memory, wishes };
+    const hostile: [string, Partial<SavedLatents>][] = [
+      ["recipe.malformed", { recipe: { ...recipe, frames: 1e12 } }],
+      ["recipe.malformed", { recipe: { ...recipe, steps: 1e9 } }],
+      ["recipe.malformed", { recipe: { ...recipe, seed: "99999999999999999999" } }],
+      ["recipe.malformed", { recipe: { ...recipe, guidance: { low: 1e300, high: 3 } } }],
+      ["latents.malformed", { scheduler: { ...scheduler, steps: 1e9 } }],
+      ["latents.malformed", { scheduler: { ...scheduler, step: 4 } }],
+      ["latents.malformed", { scheduler: { ...scheduler, shift: -1 } }],
+      ["latents.malformed", { latents: values(0).with(5, Number.NaN) }],
+      ["latents.malformed", { memory: new Map([["x", Float32Array.of(Number.POSITIVE_INFINITY)]]) }],
+      ["latents.malformed", { shape: [12] as unknown as LatentShape }],
+    ];
+    for (const [code, change] of hostile) {
+      await saveLatents(file, { ...sound, ...change });
+      expect(() => loadLatents(file), JSON.stringify(change)).toThrow(expect.objectContaining({ code }));
+    }
   });
 
   it("lie beside the film", () => {
@@ -194,7 +235,7 @@ describe("content hashes", () => {
     writeFileSync(file, "content");
     const known = await finished(new HashCache(folder).hash(file));
     expect(await new HashCache(folder).find(known)).toBe(file);
-    expect(await new HashCache(folder).find(hash("0"))).toBeUndefined();
+    expect(await new HashCache(folder).find(hashOf("0"))).toBeUndefined();
     renameSync(file, path("moved.bin"));
     expect(await new HashCache(folder).find(known)).toBeUndefined();
     writeFileSync(file, "other content");
@@ -223,12 +264,12 @@ describe("content hashes", () => {
 
 describe("noise", () => {
   it("is PyTorch's where asked, of the GPU that was named", () => {
-    expect(drawNoise(parseNoise("torch-cpu"), 7n, 50)).toEqual(torchCpuNormal(7n, 50));
-    expect(drawNoise(parseNoise("torch-cuda"), 7n, 50)).toEqual(torchCudaNormal(7n, 50));
+    expect(parseNoise("torch-cpu")(7n, 50)).toEqual(torchCpuNormal(7n, 50));
+    expect(parseNoise("torch-cuda")(7n, 50)).toEqual(torchCudaNormal(7n, 50));
     const many = 400_000;
     const gpu = gpuThreads["RTX 4090"];
-    expect(drawNoise(parseNoise("torch-cuda:rtx 4090"), 7n, many)).toEqual(torchCudaNormal(7n, many, gpu));
-    expect(drawNoise(parseNoise("torch-cuda"), 7n, many)).not.toEqual(torchCudaNormal(7n, many, gpu));
+    expect(parseNoise("torch-cuda:rtx 4090")(7n, many)).toEqual(torchCudaNormal(7n, many, gpu));
+    expect(parseNoise("torch-cuda")(7n, many)).not.toEqual(torchCudaNormal(7n, many, gpu));
   });
 });
 

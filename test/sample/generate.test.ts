@@ -11,7 +11,7 @@ import type { GenerateEvent } from "../../src/sample/events.ts";
 import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
 import type { GenerateOptions } from "../../src/sample/request.ts";
-import { schedulerKinds } from "../../src/sample/schedulers/index.ts";
+import { samplerNames } from "../../src/sample/schedulers/index.ts";
 import {
   randomWeights,
   tinyParts,
@@ -26,7 +26,7 @@ import { hashCache, resolved, runRequest, tinyOptions, tinyStudio } from "./gene
 const { path, t2v, ti2v, picture, hashes, film, run, publishedVae, device } = await tinyStudio();
 
 describe("tasks and samplers", () => {
-  it.each(schedulerKinds)("make a film from text with %s, each expert in its turn", async (sampler) => {
+  it.each(samplerNames)("make a film from text with %s, each expert in its turn", async (sampler) => {
     const result = await run({ sampler, steps: 4 });
     const steps = result.of("step");
     expect(steps.map(({ step, steps: all }) => [step, all])).toEqual([1, 2, 3, 4].map((step) => [step, 4]));
@@ -40,7 +40,7 @@ describe("tasks and samplers", () => {
     expect(result.last).toMatchObject({ type: "finished", frames: 5, path: result.out });
   });
 
-  it.each(schedulerKinds)("make a film from text and a picture with %s", async (sampler) => {
+  it.each(samplerNames)("make a film from text and a picture with %s", async (sampler) => {
     const size = { width: 64, height: 64 };
     const [plain, led] = [
       await run({ task: "tiny-ti2v", sampler, size }),

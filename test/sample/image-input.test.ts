@@ -1,9 +1,9 @@
 // The picture paths against Pillow and PyTorch, recorded once with the versions named below.
 import { describe, expect, it } from "vitest";
-import { firstFrameTimesteps, imposeFirstFrame, latentFrames } from "../../src/models/wan/image-condition.ts";
+import { firstFrameTimesteps, imposeFirstFrame } from "../../src/models/wan/conditioning.ts";
 import { roundHalfEven } from "../../src/models/wan/image-geometry.ts";
-import { coverImage, stretchImage } from "../../src/sample/conditions.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "../../src/sample/image-resize.ts";
+import { coverImage, stretchImage } from "../../src/sample/picture.ts";
 
 /** A picture whose pixels follow one formula in Python and here. */
 function pattern(width: number, height: number): RgbImage {
@@ -80,11 +80,6 @@ describe("picture conditions", () => {
     expect([...latents.subarray(24, 32)]).toEqual([8, 9, 10, 11, 12, 13, 14, 15]);
     expect(latents[8]).toBe(5);
     expect([...firstFrameTimesteps(700, shape)]).toEqual([0, 0, 700, 700, 700, 700]);
-  });
-
-  it("count latent frames, and name the nearest where there is no such count", () => {
-    expect(latentFrames(81)).toBe(21);
-    expect(() => latentFrames(80)).toThrowError(/77/);
   });
 
   it("round halves to even as Python does", () => {

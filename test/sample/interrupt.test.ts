@@ -5,16 +5,17 @@ import { basename, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { loadDit } from "../../src/models/wan/load.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
-import { denoise, uploadText } from "../../src/sample/denoise.ts";
+import { FilmRun } from "../../src/sample/film-run.ts";
+import { filmSettings } from "../../src/sample/film-settings.ts";
 import { latentsPath, loadLatents } from "../../src/sample/latents-file.ts";
 import { generate } from "../../src/sample/pipeline.ts";
-import { createScheduler, schedulerKinds } from "../../src/sample/schedulers/index.ts";
+import { samplerNames } from "../../src/sample/schedulers/index.ts";
 import { resolved, tinyOptions, tinyStudio } from "./generate-support.ts";
 
 const { path, t2v, hashes, film, run, publishedVae, device } = await tinyStudio();
 
 describe("interrupting", () => {
-  it.each(schedulerKinds)("resumes %s after any step bit for bit", async (sampler) => {
+  it.each(samplerNames)("resumes %s after any step bit for bit", async (sampler) => {
     const steps = 3;
     const unbroken = (await run({ sampler, steps })).latents();
     for (let stop = 1; stop < steps; stop++) {
@@ -98,18 +99,15 @@ describe("interrupting", () => {
     {
       using dit = loadDit(device, join(t2v, "low_noise_model.safetensors"), { dtype: "f32" });
       const values = new Float32Array(2 * config.textDim);
-      using text = uploadText(device, { values, shape: [2, config.textDim] });
-      let turns = 0;
-      const loop = denoise({
-        expert: () => dit,
-        scheduler: createScheduler("euler", { steps: 1, shift: 5 }),
-        latents: new Float32Array(16 * 4),
-        shape: [16, 1, 2, 2],
-        text: { positive: text, negative: text },
+      const text = { values, shape: [2, config.textDim] };
+      const settings = filmSettings({
+        ...{ sampler: "euler", steps: 1, shift: 5, noise: "kinora", seed: 1n },
         guidance: { low: 3, high: 3 },
       });
+      let turns = 0;
+      using one = new FilmRun(device, settings, { shape: [16, 1, 2, 2], text: { positive: text, negative: text } });
       setImmediate(() => turns++);
-      await loop.next();
+      await one.step(dit);
       expect(turns).toBe(1);
     }
     expect(device.memory().live).toBe(before);

@@ -2,16 +2,19 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { isKinoraError } from "../../src/base/errors.ts";
+import { stepNoise } from "../../src/sample/noise/kinora.ts";
+import { createScheduler, type SamplerName, samplers } from "../../src/sample/schedulers/index.ts";
+import type { Sampler } from "../../src/sample/schedulers/sampler.ts";
 import {
-  createScheduler,
+  type ScheduleOptions,
   type Scheduler,
-  type SchedulerKind,
-  type SchedulerOptions,
-  schedulerKinds,
-} from "../../src/sample/schedulers/index.ts";
+  type StepNoise,
+  takeStep,
+} from "../../src/sample/schedulers/scheduler.ts";
+import { eulerAncestral, heun } from "./added-samplers.ts";
 
 interface Run {
-  kind: SchedulerKind;
+  kind: SamplerName;
   steps: number;
   shift: number;
   /** All of them up to 25 steps; beyond that the first and last six. */
@@ -31,9 +34,17 @@ function velocity(x: Float32Array, timestep: number): Float32Array {
   return x.map((value) => Math.sin(3 * value) * 0.5 + drift);
 }
 
+/** The noise of a scheduler's next step. */
+const noiseOf =
+  (scheduler: Scheduler): StepNoise =>
+  (draw) =>
+    stepNoise(7n, scheduler.position, draw, start.length);
+
 function walk(scheduler: Scheduler, sample: Float32Array, until = scheduler.timesteps.length): Float32Array {
   let x = sample;
-  while (scheduler.position < until) x = scheduler.step(velocity(x, scheduler.timesteps[scheduler.position]!), x);
+  while (scheduler.position < until) {
+    x = takeStep(scheduler, x, ({ sample: shown, timestep }) => velocity(shown, timestep), noiseOf(scheduler));
+  }
   return x;
 }
 
@@ -78,25 +89,25 @@ describe("euler", () => {
     const constant = noise.map((value, i) => value - clip[i]!);
     let x: Float32Array = noise;
     for (let step = 0; step < 8; step++) {
-      x = scheduler.step(constant, x);
+      x = takeStep(scheduler, x, () => constant);
       const sigma = scheduler.sigmas[step + 1]!;
       for (let i = 0; i < 3; i++) expect(x[i]!).toBeCloseTo((1 - sigma) * clip[i]! + sigma * noise[i]!, 5);
     }
   });
 });
 
-describe.each(schedulerKinds)("%s", (kind) => {
-  const options: SchedulerOptions = { steps: 7, shift: 5 };
+describe.each<Sampler>([...samplers, eulerAncestral, heun])("$name", (sampler) => {
+  const options: ScheduleOptions = { steps: 7, shift: 5 };
 
   test("goes on bit for bit from a state that went through a file", () => {
-    const whole = walk(createScheduler(kind, options), start);
+    const whole = walk(sampler.create(options), start);
     for (let cut = 0; cut <= 7; cut++) {
-      const before = createScheduler(kind, options);
+      const before = sampler.create(options);
       const x = walk(before, start, cut);
       const { tensors, ...rest } = before.state();
       const text = JSON.stringify({ ...rest, tensors: Object.entries(tensors).map(([k, v]) => [k, [...v]]) });
       const read = JSON.parse(text);
-      const after = createScheduler(kind, options);
+      const after = sampler.create(options);
       after.restore({
         ...read,
         tensors: Object.fromEntries(read.tensors.map(([k, v]: [string, number[]]) => [k, Float32Array.from(v)])),
@@ -107,46 +118,69 @@ describe.each(schedulerKinds)("%s", (kind) => {
   });
 
   test("neither changes nor keeps what it is given", () => {
-    const scheduler = createScheduler(kind, options);
-    const undisturbed = walk(createScheduler(kind, options), start);
+    const scheduler = sampler.create(options);
+    const undisturbed = walk(sampler.create(options), start);
     let x: Float32Array = start.slice();
-    for (const timestep of scheduler.timesteps) {
-      const [sample, prediction] = [x.slice(), velocity(x, timestep)];
-      const copy = prediction.slice();
-      x = scheduler.step(prediction, sample);
-      expect(prediction).toEqual(copy);
+    while (scheduler.position < options.steps) {
+      const sample = x.slice();
+      const given: [Float32Array, Float32Array][] = [];
+      const answer = (shown: Float32Array, timestep: number) => {
+        const prediction = velocity(shown, timestep);
+        given.push([prediction, prediction.slice()]);
+        return prediction;
+      };
+      x = takeStep(scheduler, sample, (asked) => answer(asked.sample, asked.timestep), noiseOf(scheduler));
+      for (const [prediction, copy] of given) {
+        expect(prediction).toEqual(copy);
+        prediction.fill(Number.NaN);
+      }
       sample.fill(Number.NaN);
-      prediction.fill(Number.NaN);
     }
     expect(x).toEqual(undisturbed);
   });
 
   test("ends on the clip itself where the model is sure of it", () => {
     const clip = Float32Array.of(0.5, -1.5, 2, 0, 1, 1, 1, 1);
-    const scheduler = createScheduler(kind, { steps: 12, shift: 4 });
+    const scheduler = sampler.create({ steps: 12, shift: 4 });
     let x: Float32Array = start;
     for (let step = 0; step < 12; step++) {
-      const sigma = scheduler.sigmas[step]!;
-      x = scheduler.step(
-        x.map((value, i) => (value - clip[i]!) / sigma),
+      x = takeStep(
+        scheduler,
         x,
+        ({ sample, sigma }) => sample.map((value, i) => (value - clip[i]!) / sigma),
+        noiseOf(scheduler),
       );
     }
     for (let i = 0; i < clip.length; i++) expect(x[i]!).toBeCloseTo(clip[i]!, 4);
   });
 
+  test("given up in the middle of a step is where it was before", () => {
+    const scheduler = sampler.create(options);
+    const x = walk(scheduler, start, 3);
+    const before = scheduler.state();
+    const step = scheduler.step(x, noiseOf(scheduler));
+    expect(step.next().done).toBe(false);
+    step.return(x);
+    expect(scheduler.state()).toEqual(before);
+    const after = sampler.create(options);
+    after.restore(before);
+    expect(walk(scheduler, x)).toEqual(walk(after, x));
+  });
+
   test("names what is wrong", () => {
-    const make = (steps: number, shift: number) => codeOf(() => createScheduler(kind, { steps, shift }));
+    const make = (steps: number, shift: number) => codeOf(() => sampler.create({ steps, shift }));
     for (const steps of [0, -3, 2.5, Number.NaN, 1e9]) expect(make(steps, 5)).toBe("scheduler.options");
     for (const shift of [0, -1, Number.NaN, Number.POSITIVE_INFINITY]) expect(make(5, shift)).toBe("scheduler.options");
     expect(make(50, 1e9)).toBe("scheduler.too-many-steps");
-    const scheduler = createScheduler(kind, options);
-    expect(codeOf(() => scheduler.step(new Float32Array(3), new Float32Array(4)))).toBe("scheduler.size");
+    expect(codeOf(() => sampler.create(options, { unheard: 1 }))).toBe("sampler.options");
+    const scheduler = sampler.create(options);
+    const short = () => new Float32Array(3);
+    expect(codeOf(() => takeStep(scheduler, start, short, noiseOf(scheduler)))).toBe("scheduler.size");
     walk(scheduler, start);
-    expect(codeOf(() => scheduler.step(start, start))).toBe("scheduler.finished");
+    expect(codeOf(() => takeStep(scheduler, start, short))).toBe("scheduler.finished");
     const state = scheduler.state();
-    expect(codeOf(() => createScheduler(kind, { steps: 8, shift: 5 }).restore(state))).toBe("scheduler.state-mismatch");
-    const fresh = createScheduler(kind, options);
+    expect(codeOf(() => sampler.create({ steps: 8, shift: 5 }).restore(state))).toBe("scheduler.state-mismatch");
+    const fresh = sampler.create(options);
     expect(codeOf(() => fresh.restore({ ...state, step: 9 }))).toBe("scheduler.state-mismatch");
   });
 });
@@ -157,5 +191,54 @@ test.each(["unipc", "dpm++"] as const)("%s refuses a state without its tensors, 
   const fresh = createScheduler(kind, { steps: 5, shift: 5 });
   expect(codeOf(() => fresh.restore({ ...scheduler.state(), tensors: {} }))).toBe("scheduler.state-mismatch");
   fresh.restore(scheduler.state());
-  expect(codeOf(() => fresh.step(new Float32Array(3), new Float32Array(3)))).toBe("scheduler.size");
+  expect(codeOf(() => takeStep(fresh, new Float32Array(3), () => new Float32Array(3)))).toBe("scheduler.size");
+});
+
+describe("an added sampler", () => {
+  const options: ScheduleOptions = { steps: 5, shift: 3 };
+
+  test("has settings of its own, with defaults", () => {
+    const run = (given?: Record<string, unknown>) => walk(eulerAncestral.create(options, given), start);
+    expect(run()).toEqual(run({ eta: 1 }));
+    expect(run({ eta: 0.5 })).not.toEqual(run());
+    // Without noise put back it is Euler, up to rounding.
+    const plain = walk(createScheduler("euler", options), start);
+    for (const [i, value] of run({ eta: 0 }).entries()) expect(value).toBeCloseTo(plain[i]!, 5);
+    expect(codeOf(() => eulerAncestral.create(options, { eta: "much" }))).toBe("sampler.options");
+  });
+
+  test("draws the same noise in a step whenever it is asked for, and other noise in the next", () => {
+    const draws = (step: number, draw: number) => stepNoise(7n, step, draw, 64);
+    expect(draws(2, 0)).toEqual(draws(2, 0));
+    const all = [draws(2, 0), draws(2, 1), draws(3, 0), stepNoise(8n, 2, 0, 64)].map(String);
+    expect(new Set(all).size).toBe(4);
+    expect(draws(2, 0).slice(0, 16)).toEqual(stepNoise(7n, 2, 0, 16));
+  });
+
+  test("that draws noise says so where there is none", () => {
+    expect(codeOf(() => takeStep(eulerAncestral.create(options), start, (asked) => asked.sample))).toBe(
+      "scheduler.no-noise",
+    );
+  });
+
+  test("asks as often as it needs to", () => {
+    const count = (sampler: Sampler) => {
+      let asked = 0;
+      const scheduler = sampler.create(options);
+      let x: Float32Array = start;
+      while (scheduler.position < options.steps) {
+        x = takeStep(
+          scheduler,
+          x,
+          ({ sample, timestep }) => {
+            asked++;
+            return velocity(sample, timestep);
+          },
+          noiseOf(scheduler),
+        );
+      }
+      return asked;
+    };
+    expect([count(heun), count(eulerAncestral)]).toEqual([9, 5]);
+  });
 });

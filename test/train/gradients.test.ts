@@ -69,7 +69,7 @@ describe("gradients of a batch", () => {
     using _model = model;
     const { list, free } = samples(1);
     using _scope = openScope(device);
-    const given = { ...list[0]!, firstFrameGiven: true };
+    const given = { ...list[0]!, condition: { firstFrame: list[0]!.clean } };
     const [first] = batchLosses(model, [given]);
     const values = await given.noise.read();
     // Other noise on latent frame 0 of every channel: [4, 2, 4, 4].

@@ -3,13 +3,14 @@ import { describe, expect, it } from "vitest";
 import { philoxNormals } from "../../src/base/rng/philox-rng.ts";
 import { createNullDevice } from "../../src/device/null/null-device.ts";
 import { openDevice } from "../../src/device/open-device.ts";
+import { pictureCondition } from "../../src/models/wan/conditioning.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues, type Tensor } from "../../src/tensor/tensor.ts";
 import { plannedSample } from "../../src/train/plan/planned-sample.ts";
 import { drawNoise, drawSeed } from "../../src/train/step/draws.ts";
 import { velocityTarget } from "../../src/train/step/flow-matching.ts";
-import { channelCondition, modelInput, type TrainingSample } from "../../src/train/step/model-input.ts";
+import { type TrainingSample, trainingInput } from "../../src/train/step/model-input.ts";
 import { draws } from "../support/drawn-weights.ts";
 
 /** Two channels, three latent frames of 2 × 2. */
@@ -35,7 +36,7 @@ describe.each(["auto", "reference"] as const)("on the %s device", async (name) =
   it("clean latents and noise are mixed at each sample's level, and the target is their difference", async () => {
     using _scope = openScope(device);
     const batch = [sample(0), sample(0.3), sample(1)];
-    const input = modelInput(batch);
+    const input = trainingInput(device, batch, 2).latents;
     expect(input.shape).toEqual([3, ...shape]);
     const expected: number[] = [];
     for (const { clean, noise, sigma } of batch) {
@@ -51,12 +52,13 @@ describe.each(["auto", "reference"] as const)("on the %s device", async (name) =
 
   it("a given first frame stays as it is, in every channel and in its own sample alone", async () => {
     using _scope = openScope(device);
-    const batch = [sample(0.5), sample(0.5, { firstFrameGiven: true })];
-    const input = await modelInput(batch).read();
-    for (const [s, { clean, noise, firstFrameGiven }] of batch.entries()) {
+    const [plain, led] = [sample(0.5), sample(0.5)];
+    const batch = [plain, { ...led, condition: { firstFrame: led.clean } }];
+    const input = await trainingInput(device, batch, 2).latents.read();
+    for (const [s, { clean, noise }] of batch.entries()) {
       const [x, n] = [await clean.read(), await noise.read()];
       for (let i = 0; i < x.length; i++) {
-        const given = firstFrameGiven && i % (3 * plane) < plane;
+        const given = s === 1 && i % (3 * plane) < plane;
         expect(input[s * x.length + i]).toBeCloseTo(given ? x[i]! : (x[i]! + n[i]!) / 2, 6);
       }
     }
@@ -65,12 +67,13 @@ describe.each(["auto", "reference"] as const)("on the %s device", async (name) =
   it("a condition stands behind the latents: four mask channels, 1 on the first frame, then its own", async () => {
     using _scope = openScope(device);
     const encoded = values();
-    const channels = channelCondition(fromValues(device, encoded, shape));
+    const condition = pictureCondition("channels", fromValues(device, encoded, shape));
+    const channels = condition.channels!;
     expect(channels.shape).toEqual([6, 3, 2, 2]);
     const mask = Array.from({ length: 4 * 3 * plane }, (_, i) => (i % (3 * plane) < plane ? 1 : 0));
     near(await channels.read(), [...mask, ...encoded]);
-    const batch = [sample(1, { channels }), sample(1, { channels })];
-    const input = modelInput(batch);
+    const batch = [sample(1, { condition }), sample(1, { condition })];
+    const input = trainingInput(device, batch, 2).latents;
     expect(input.shape).toEqual([2, 8, 3, 2, 2]);
     const expected: number[] = [];
     for (const { noise } of batch) expected.push(...(await noise.read()), ...mask, ...encoded);

@@ -1,55 +1,65 @@
 // Fixtures of whole generations: from noise (and a picture) through every step to the decoded clip.
 import type { Device } from "../../../src/device/device.ts";
-import type { WanDit } from "../../../src/models/wan/dit/dit.ts";
 import {
-  channelCondition,
   firstFrameTimesteps,
+  type HostCondition,
   imposeFirstFrame,
   type LatentShape,
-  latentFrames,
-} from "../../../src/models/wan/image-condition.ts";
+  type PreparedImage,
+  pictureCondition,
+  pictureLatents,
+} from "../../../src/models/wan/conditioning.ts";
+import type { WanDit } from "../../../src/models/wan/dit/dit.ts";
 import { coverGeometry, stretchGeometry } from "../../../src/models/wan/image-geometry.ts";
-import { coverImage, imageThenGrey, type PreparedImage, stretchImage } from "../../../src/sample/conditions.ts";
-import { type DenoiseInput, denoise } from "../../../src/sample/denoise.ts";
+import type { Expert } from "../../../src/models/wan/recognize.ts";
+import { latentFrames } from "../../../src/models/wan/vae/config.ts";
+import { FilmRun } from "../../../src/sample/film-run.ts";
+import { filmSettings } from "../../../src/sample/film-settings.ts";
 import type { RgbImage } from "../../../src/sample/image-resize.ts";
+import { coverImage, stretchImage } from "../../../src/sample/picture.ts";
 import { createScheduler } from "../../../src/sample/schedulers/index.ts";
+import { openScope } from "../../../src/tensor/scope.ts";
+import { fromValues } from "../../../src/tensor/tensor.ts";
 import type { Fixture } from "../fixture.ts";
-import { decodeClip, encodeClip, loadVae, type Vae } from "./autoencoders.ts";
+import { decodeClip, loadVae, type Vae } from "./autoencoders.ts";
 import { ditConfig, loadDit, type Precision } from "./networks.ts";
 
-/** Runs the loop and compares every step and the decoded clip. */
+interface Film {
+  expert(which: Expert): WanDit;
+  boundary?: number;
+  shape: LatentShape;
+  condition?: HostCondition;
+}
+
+/** Runs every step and compares it, then the decoded clip. */
 async function generate(
   fixture: Fixture,
   device: Device,
   vae: Vae,
-  input: Omit<DenoiseInput, "scheduler" | "latents" | "shape" | "text">,
-  shape: LatentShape,
+  { expert, boundary, shape, condition }: Film,
 ): Promise<void> {
-  const { config } = fixture;
-  const scheduler = createScheduler(config.solver, { steps: config.steps, shift: config.shift });
-  fixture.compare("timesteps", scheduler.timesteps);
-  fixture.compare("sigmas", scheduler.sigmas);
-  const positive = fixture.tensor(device, "inputs.context");
-  const negative = fixture.tensor(device, "inputs.context_null");
+  const { solver, steps, shift, guide, guide_low, guide_high } = fixture.config;
+  const settings = filmSettings({
+    ...{ sampler: solver, steps, shift, noise: "kinora", seed: 0n, boundary },
+    guidance: { low: guide_low ?? guide, high: guide_high ?? guide },
+  });
+  fixture.compare("timesteps", settings.scheduler.timesteps);
+  fixture.compare("sigmas", settings.scheduler.sigmas);
+  const host = (name: string) => ({ values: fixture.values(name), shape: fixture.shape(name) });
+  const text = { positive: host("inputs.context"), negative: host("inputs.context_null") };
   const rows = { cond: [] as Float32Array[], uncond: [] as Float32Array[], latents: [] as Float32Array[] };
   const experts: number[] = [];
-  for await (const step of denoise({
-    ...input,
-    scheduler,
-    shape,
-    latents: fixture.values("inputs.noise"),
-    text: { positive, negative },
-  })) {
-    rows.cond.push(step.conditional);
-    rows.uncond.push(step.unconditional!);
-    rows.latents.push(step.latents);
-    experts.push(step.expert === "high" ? 1 : 0);
+  using run = new FilmRun(device, settings, { shape, text, condition }, { latents: fixture.values("inputs.noise") });
+  for (let which = run.expert; which !== undefined; which = run.expert) {
+    const { answers, latents } = await run.step(expert(which));
+    rows.cond.push(answers[0]!);
+    rows.uncond.push(answers[1]!);
+    rows.latents.push(latents);
+    experts.push(which === "high" ? 1 : 0);
   }
-  for (const [name, steps] of Object.entries(rows)) fixture.compare(name, joined(steps));
+  for (const [name, values] of Object.entries(rows)) fixture.compare(name, joined(values));
   if (fixture.has("outputs.expert_high")) fixture.compare("expert_high", experts);
-  fixture.compare("video", await decodeClip(vae, rows.latents.at(-1)!, shape));
-  positive[Symbol.dispose]();
-  negative[Symbol.dispose]();
+  fixture.compare("video", await decodeClip(vae, run.latents, shape));
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array {
@@ -68,11 +78,6 @@ function experts(fixture: Fixture, device: Device, dtype: Precision): { high: Wa
   return { high: load("high"), low: load("low") };
 }
 
-function guidanceOf(fixture: Fixture): { low: number; high: number } {
-  const { guide, guide_low, guide_high } = fixture.config;
-  return { low: guide_low ?? guide, high: guide_high ?? guide };
-}
-
 function picture(fixture: Fixture): RgbImage {
   const [height, width] = fixture.shape("inputs.image_u8");
   return { width: width!, height: height!, pixels: fixture.bytes("inputs.image_u8") };
@@ -84,17 +89,8 @@ export async function t2vMoe(fixture: Fixture, device: Device, dtype: Precision)
   using _low = low;
   using vae = loadVae(fixture, device, "vae21", "weights.vae.", fixture.config.vae);
   const shape = fixture.shape("inputs.noise") as unknown as LatentShape;
-  await generate(
-    fixture,
-    device,
-    vae,
-    {
-      expert: (which) => (which === "high" ? high : low),
-      boundary: fixture.config.boundary,
-      guidance: guidanceOf(fixture),
-    },
-    shape,
-  );
+  const { boundary } = fixture.config;
+  await generate(fixture, device, vae, { expert: (which) => (which === "high" ? high : low), boundary, shape });
 }
 
 /** The picture resized by us must be the recorded one; the loop goes on from the recorded one. */
@@ -111,32 +107,21 @@ export async function i2vMoe(fixture: Fixture, device: Device, dtype: Precision)
   const raw = picture(fixture);
   const geometry = stretchGeometry(raw.width, raw.height, config.max_area);
   compareImage(fixture, stretchImage(raw, config.max_area));
-  const image = {
+  const image: PreparedImage = {
     planes: fixture.values("inputs.image"),
     width: geometry.latentWidth * 8,
     height: geometry.latentHeight * 8,
   };
-  const shape: LatentShape = [16, latentFrames(config.frames), geometry.latentHeight, geometry.latentWidth];
-  const encoded = await encodeClip(vae, imageThenGrey(image, config.frames), [
-    3,
-    config.frames,
-    image.height,
-    image.width,
-  ]);
-  const channels = channelCondition(encoded, shape);
-  fixture.compare("y", channels);
-  await generate(
-    fixture,
-    device,
-    vae,
-    {
-      expert: (which) => (which === "high" ? high : low),
-      boundary: config.boundary,
-      guidance: guidanceOf(fixture),
-      channels,
-    },
-    shape,
-  );
+  const shape: LatentShape = [16, latentFrames(vae.config, config.frames), geometry.latentHeight, geometry.latentWidth];
+  const latents = await pictureLatents(vae, "channels", image, config.frames);
+  {
+    using _scope = openScope(device);
+    const { channels } = pictureCondition("channels", fromValues(device, latents.values, latents.shape));
+    await fixture.compareTensor("y", channels!);
+  }
+  const { boundary } = config;
+  const expert = (which: Expert) => (which === "high" ? high : low);
+  await generate(fixture, device, vae, { expert, boundary, shape, condition: { image: "channels", latents } });
 }
 
 export async function ti2v(fixture: Fixture, device: Device, dtype: Precision): Promise<void> {
@@ -147,15 +132,16 @@ export async function ti2v(fixture: Fixture, device: Device, dtype: Precision): 
   const { width, height } = coverGeometry(raw.width, raw.height, config.max_area);
   compareImage(fixture, coverImage(raw, config.max_area));
   const shape = fixture.shape("inputs.noise") as unknown as LatentShape;
-  const firstFrame = await encodeClip(vae, fixture.values("inputs.image"), [3, 1, height, width]);
-  fixture.compare("z", firstFrame);
+  const planes = fixture.values("inputs.image");
+  const latents = await pictureLatents(vae, "first-frame", { planes, width, height }, 1);
+  fixture.compare("z", latents.values);
   const start = fixture.values("inputs.noise");
-  imposeFirstFrame(start, firstFrame, shape);
+  imposeFirstFrame(start, latents.values, shape);
   fixture.compare("start", start);
   const [, frames, rows, columns] = shape;
   const mask = new Float32Array(frames * rows * columns).fill(1).fill(0, 0, rows * columns);
   fixture.compare("mask", mask);
   const { timesteps } = createScheduler(config.solver, { steps: config.steps, shift: config.shift });
   fixture.compare("token_t", joined(timesteps.map((timestep) => firstFrameTimesteps(timestep, shape))));
-  await generate(fixture, device, vae, { expert: () => model, guidance: guidanceOf(fixture), firstFrame }, shape);
+  await generate(fixture, device, vae, { expert: () => model, shape, condition: { image: "first-frame", latents } });
 }

@@ -331,10 +331,10 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
   }
   const { named, ...asked } = readOptions(given, second);
   // Everything heavy is loaded only now, so that help and errors come at once.
-  const [{ generate }, { resolveRequest }, saved, recipes, hashing, { openDevice }] = await Promise.all([
+  const [{ generate }, { resolveRequest }, existing, recipes, hashing, { openDevice }] = await Promise.all([
     import("../../sample/pipeline.ts"),
     import("../../sample/request.ts"),
-    import("../../sample/latents-file.ts"),
+    import("../../sample/existing.ts"),
     import("../../sample/recipe.ts"),
     import("../../io/content-hash.ts"),
     import("../../device/open-device.ts"),
@@ -349,8 +349,7 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
   }
   let source = given.from;
   if (given.resume) {
-    saved.checkResumable(asked.out);
-    source ??= saved.latentsPath(asked.out);
+    source ??= existing.resumeSource(asked.out);
   }
   const repeats = source === undefined ? undefined : await recipes.readRecipe(source);
   const complete = repeats ? await recipes.repeatOptions(repeats, asked, hashes) : asked;

@@ -4,9 +4,9 @@ import { createNullDevice, type NullDevice } from "../../device/null/null-device
 import { RandomWeights } from "../../nn/random-weights.ts";
 import { openScope } from "../../tensor/scope.ts";
 import { empty } from "../../tensor/tensor.ts";
+import { firstFrameTimesteps } from "./conditioning.ts";
 import { WanDit } from "./dit/dit.ts";
 import { clipShape, latentSize, type VideoSize } from "./geometry.ts";
-import { firstFrameTimesteps } from "./image-condition.ts";
 import type { DitConfig, WanModel } from "./params.ts";
 
 /** Elements of the parameters, not bytes. */

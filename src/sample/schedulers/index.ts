@@ -1,20 +1,23 @@
-// The samplers by name.
-import { DpmSolverScheduler } from "./dpm-solver.ts";
-import { EulerScheduler } from "./euler.ts";
-import type { Scheduler, SchedulerKind, SchedulerOptions } from "./scheduler.ts";
-import { UniPcScheduler } from "./unipc.ts";
+// The samplers: a file and a line here for each. Names, help, request checks and recipes follow from this table.
+import { findRow } from "../../base/table.ts";
+import { dpmSolver } from "./dpm-solver.ts";
+import { euler } from "./euler.ts";
+import type { SamplerOptions } from "./sampler.ts";
+import type { ScheduleOptions, Scheduler } from "./scheduler.ts";
+import { unipc } from "./unipc.ts";
 
-export type { Scheduler, SchedulerKind, SchedulerOptions, SchedulerState } from "./scheduler.ts";
+export const samplers = [unipc, dpmSolver, euler] as const;
 
-const makers = {
-  unipc: (options) => new UniPcScheduler(options),
-  "dpm++": (options) => new DpmSolverScheduler(options),
-  euler: (options) => new EulerScheduler(options),
-} satisfies Record<SchedulerKind, (options: SchedulerOptions) => Scheduler>;
+export type SamplerName = (typeof samplers)[number]["name"];
 
-export const schedulerKinds = Object.keys(makers) as readonly SchedulerKind[];
+export const samplerNames = samplers.map(({ name }) => name) as [SamplerName, ...SamplerName[]];
 
-/** A sampler at its first step. Throws `scheduler.options` or `scheduler.too-many-steps`. */
-export function createScheduler(kind: SchedulerKind, options: SchedulerOptions): Scheduler {
-  return makers[kind](options);
+/** Throws `generate.unknown-sampler` with the nearest name. */
+export function samplerOf(name: string): (typeof samplers)[number] {
+  return findRow(samplers, name, { code: "generate.unknown-sampler", what: "sampler" });
+}
+
+/** A sampler at its first step. Throws as {@link samplerOf} and the row's `create` do. */
+export function createScheduler(name: string, schedule: ScheduleOptions, options?: SamplerOptions): Scheduler {
+  return samplerOf(name).create(schedule, options);
 }

@@ -1,15 +1,16 @@
 // The noise levels σ at which the official pipelines sample, and the scalar arithmetic on them in float32.
 import { KinoraError } from "../../base/errors.ts";
-import { type SchedulerOptions, TRAIN_TIMESTEPS } from "./scheduler.ts";
+import { type ScheduleOptions, TRAIN_TIMESTEPS } from "./scheduler.ts";
 
-const MAX_STEPS = 10_000;
+/** More make no schedule that float32 could tell apart, and no film. */
+export const MAX_STEPS = 10_000;
 const f32 = Math.fround;
 
 /**
  * `steps` levels from `start` towards 0 (which is left out), evenly spaced before the shift, in float64.
  * Throws `scheduler.options`.
  */
-export function shiftedLevels(start: number, { steps, shift }: SchedulerOptions): number[] {
+export function shiftedLevels(start: number, { steps, shift }: ScheduleOptions): number[] {
   if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS || !Number.isFinite(shift) || shift <= 0) {
     throw new KinoraError("scheduler.options", "these sampler settings make no schedule", {
       expected: `1 to ${MAX_STEPS} steps and a positive shift`,

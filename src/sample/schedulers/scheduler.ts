@@ -1,19 +1,35 @@
-// What every sampler offers: the timesteps the model is asked at, and one step from noise towards the clip.
-// Works on float32 latents of any shape on the host; knows nothing of models, guidance or experts.
+// What every sampler offers: the noise levels it visits, and one step from noise towards the clip. A step asks the model
+// as often as it needs to and draws noise where it needs some. Works on float32 latents of any shape on the host; knows
+// nothing of models, guidance or experts.
 import { KinoraError } from "../../base/errors.ts";
 
-export type SchedulerKind = "unipc" | "dpm++" | "euler";
-
-export interface SchedulerOptions {
-  /** Number of model evaluations, at least 1. */
+/** What every sampler is told; what else one takes is in its row (sampler.ts). */
+export interface ScheduleOptions {
+  /** At least 1. */
   steps: number;
   /** Timestep shift s: σ becomes s·σ / (1 + (s − 1)·σ). 1 leaves the schedule as it is. */
   shift: number;
 }
 
+/** A question to the model in the middle of a step. The answer is its velocity (noise − clip), as long as the sample. */
+export interface Evaluation {
+  /** What the model is shown; not to be changed. */
+  readonly sample: Float32Array;
+  /** 0…1000, as it is handed to the model. */
+  readonly timestep: number;
+  readonly sigma: number;
+}
+
+/**
+ * Standard normal numbers of a step, as long as the latents. Draw 0, 1, … are apart from each other and from every other
+ * step's, and the same whenever they are asked for, so that a run that goes on draws what the unbroken one drew.
+ */
+export type StepNoise = (draw: number) => Float32Array;
+
 /** Everything a sampler remembers between steps, ready to be written to a file. */
 export interface SchedulerState {
-  kind: SchedulerKind;
+  /** The sampler's name. */
+  kind: string;
   steps: number;
   shift: number;
   /** Steps done so far. */
@@ -24,33 +40,52 @@ export interface SchedulerState {
   tensors: Readonly<Record<string, Float32Array>>;
 }
 
+/** Work that asks the model: yields what it is to be asked, takes the answers, returns what comes of them. */
+export type Asking<T> = Generator<Evaluation, T, Float32Array>;
+
 export interface Scheduler {
-  readonly kind: SchedulerKind;
-  /** The integers handed to the model. [steps] */
+  readonly kind: string;
+  /** Of the first evaluation of each step; they decide which expert runs the step. [steps] */
   readonly timesteps: readonly number[];
   /** Noise levels, falling, the last one 0. [steps + 1] */
   readonly sigmas: Float32Array;
   /** Steps done so far. */
   readonly position: number;
   /**
-   * The sample after the next step.
-   * @param velocity the model's prediction (noise − clip) at `timesteps[position]`; the same length as `sample`
-   * @param sample the current latents; neither argument is changed or kept
+   * The next step. Neither the sample nor an answer is changed or kept. A step that is given up in the middle leaves the
+   * scheduler where it was.
    * Throws `scheduler.finished` after the last step, `scheduler.size` where lengths differ.
    */
-  step(velocity: Float32Array, sample: Float32Array): Float32Array;
-  /** A snapshot; a scheduler of the same kind and options that restores it goes on bit for bit. */
+  step(sample: Float32Array, noise: StepNoise): Asking<Float32Array>;
+  /** A snapshot; a scheduler of the same sampler and options that restores it goes on bit for bit. */
   state(): SchedulerState;
-  /** Throws `scheduler.state-mismatch` for a state of another kind or other options. */
+  /** Throws `scheduler.state-mismatch` for a state of another sampler or other options. */
   restore(state: SchedulerState): void;
+}
+
+/** Takes the next step where answers are at hand at once. Throws as {@link Scheduler.step} does. */
+export function takeStep(
+  scheduler: Scheduler,
+  sample: Float32Array,
+  answer: (evaluation: Evaluation) => Float32Array,
+  noise: StepNoise = noNoise,
+): Float32Array {
+  const step = scheduler.step(sample, noise);
+  let move = step.next();
+  while (!move.done) move = step.next(answer(move.value));
+  return move.value;
+}
+
+function noNoise(): never {
+  throw new KinoraError("scheduler.no-noise", "this sampler draws noise in its steps, and none was given");
 }
 
 /** The bookkeeping all samplers share. A subclass computes one step and names the tensors it keeps. */
 export abstract class BaseScheduler implements Scheduler {
-  abstract readonly kind: SchedulerKind;
+  abstract readonly kind: string;
   readonly timesteps: readonly number[];
   readonly sigmas: Float32Array;
-  readonly #options: SchedulerOptions;
+  readonly #options: ScheduleOptions;
   #position = 0;
   /** Order of the last step; the next one may be one higher. */
   protected lastOrder = 0;
@@ -58,7 +93,7 @@ export abstract class BaseScheduler implements Scheduler {
   protected kept: Record<string, Float32Array> = {};
 
   /** @param levels falling noise levels in float64, without the final 0. [steps] */
-  constructor(levels: readonly number[], options: SchedulerOptions) {
+  constructor(levels: readonly number[], options: ScheduleOptions) {
     this.#options = { steps: options.steps, shift: options.shift };
     // Integers by truncation of the float64 levels; the levels themselves are rounded to float32 afterwards.
     this.timesteps = levels.map((sigma) => Math.trunc(sigma * TRAIN_TIMESTEPS));
@@ -77,21 +112,26 @@ export abstract class BaseScheduler implements Scheduler {
     return this.#position;
   }
 
-  step(velocity: Float32Array, sample: Float32Array): Float32Array {
+  *step(sample: Float32Array, noise: StepNoise): Asking<Float32Array> {
     const index = this.#position;
     if (index >= this.timesteps.length) {
       throw new KinoraError("scheduler.finished", `all ${this.timesteps.length} steps are done`);
     }
     const kept = Object.values(this.kept)[0]?.length ?? sample.length;
-    if (velocity.length !== sample.length || sample.length !== kept) {
-      throw new KinoraError("scheduler.size", "velocity and sample must be as long as the latents of the last step", {
-        expected: `${kept} elements`,
-        actual: `${velocity.length} and ${sample.length}`,
-      });
-    }
-    const next = this.advance(index, velocity, sample);
+    checkLength("the sample", sample, kept);
+    const { next, keep = {}, order = 1 } = yield* this.advance(index, sample, noise);
+    this.kept = keep;
+    this.lastOrder = order;
     this.#position = index + 1;
     return next;
+  }
+
+  /** Asks the model about `sample` at one of the noise levels, by its index, or at another in between. */
+  protected *ask(sample: Float32Array, at: number | Omit<Evaluation, "sample">): Asking<Float32Array> {
+    const level = typeof at === "number" ? { timestep: this.timesteps[at]!, sigma: this.sigmas[at]! } : at;
+    const velocity = yield { sample, ...level };
+    checkLength("the model's answer", velocity, sample.length);
+    return velocity;
   }
 
   state(): SchedulerState {
@@ -133,8 +173,25 @@ export abstract class BaseScheduler implements Scheduler {
   /** The names in `kept` after `step` steps. */
   protected abstract keptAt(step: number): readonly string[];
 
-  /** Computes the sample after step `index`, and updates `kept` and `lastOrder`. */
-  protected abstract advance(index: number, velocity: Float32Array, sample: Float32Array): Float32Array;
+  /** Computes step `index` from `kept` and `lastOrder`, and what to keep of it; changes nothing itself. */
+  protected abstract advance(index: number, sample: Float32Array, noise: StepNoise): Asking<Advance>;
+}
+
+/** What a step comes to. */
+export interface Advance {
+  next: Float32Array;
+  /** The new `kept`; nothing where absent. */
+  keep?: Record<string, Float32Array>;
+  /** Order of this step; 1 where absent. */
+  order?: number;
+}
+
+function checkLength(what: string, values: Float32Array, expected: number): void {
+  if (values.length === expected) return;
+  throw new KinoraError("scheduler.size", `${what} must be as long as the latents of the step before`, {
+    expected: `${expected} elements`,
+    actual: `${values.length}`,
+  });
 }
 
 /** Timesteps run from 0 to 1000, as in training. */

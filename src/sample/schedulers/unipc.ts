@@ -1,8 +1,10 @@
 // UniPC of order 2 (B2, predicting the clean latents): a predictor, and a corrector that mends the step before.
 // Every scalar and element is rounded to float32 where the official code's tensors are.
 // https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/utils/fm_solvers_unipc.py (arXiv 2302.04867)
+import { z } from "zod";
 import { logSnr, predictClean, shiftedLevels, UNIPC_START } from "./noise-levels.ts";
-import { BaseScheduler, type SchedulerOptions } from "./scheduler.ts";
+import { defineSampler } from "./sampler.ts";
+import { type Advance, type Asking, BaseScheduler, type ScheduleOptions } from "./scheduler.ts";
 
 const f32 = Math.fround;
 const SOLVER_ORDER = 2;
@@ -16,21 +18,24 @@ interface StepTerms {
   h: number;
 }
 
+/** What is looked back on. */
+interface Kept {
+  /** The sample the last step started from, corrected. */
+  base: Float32Array;
+  /** Clean predictions of the last step and the one before it. */
+  clean: Float32Array;
+  cleanBefore?: Float32Array;
+}
+
 /**
  * The published class finds its first step by the timestep's value and goes wrong where the first two coincide (at
  * shift 12 from 92 steps on, where it ends in an assertion). This one counts, and such schedules simply work.
  */
-export class UniPcScheduler extends BaseScheduler {
+class UniPcScheduler extends BaseScheduler {
   readonly kind = "unipc";
-  declare protected kept: {
-    /** The sample the last step started from, corrected. */
-    base?: Float32Array;
-    /** Clean predictions of the last step and the one before it. */
-    clean?: Float32Array;
-    cleanBefore?: Float32Array;
-  };
+  declare protected kept: Partial<Kept>;
 
-  constructor(options: SchedulerOptions) {
+  constructor(options: ScheduleOptions) {
     super(shiftedLevels(UNIPC_START, options), options);
   }
 
@@ -38,16 +43,16 @@ export class UniPcScheduler extends BaseScheduler {
     return ["base", "clean", "cleanBefore"].slice(0, step === 0 ? 0 : step + 1);
   }
 
-  protected advance(index: number, velocity: Float32Array, sample: Float32Array): Float32Array {
+  protected *advance(index: number, sample: Float32Array): Asking<Advance> {
+    const velocity = yield* this.ask(sample, index);
     // The clean prediction comes from the sample as it was, before the corrector touches it.
     const clean = predictClean(sample, velocity, this.sigmas[index]!);
     const base = index > 0 ? this.#correct(index, clean) : sample.slice();
     const cleanBefore = this.kept.clean;
     // The last step is of order 1, and so is the first: there is nothing to look back on.
     const order = Math.min(SOLVER_ORDER, this.timesteps.length - index, this.lastOrder + 1);
-    this.kept = cleanBefore ? { base, clean, cleanBefore } : { base, clean };
-    this.lastOrder = order;
-    return this.#predict(index, order);
+    const keep: Kept & Record<string, Float32Array> = cleanBefore ? { base, clean, cleanBefore } : { base, clean };
+    return { next: this.#predict(index, order, keep), keep, order };
   }
 
   #terms(from: number, to: number): StepTerms {
@@ -62,9 +67,8 @@ export class UniPcScheduler extends BaseScheduler {
     return f32(f32(logSnr(this.sigmas[from - 1]!) - logSnr(this.sigmas[from]!)) / h);
   }
 
-  #predict(index: number, order: number): Float32Array {
+  #predict(index: number, order: number, { base, clean, cleanBefore }: Kept): Float32Array {
     const { ratio, drift, h } = this.#terms(index, index + 1);
-    const [base, clean, cleanBefore] = [this.kept.base!, this.kept.clean!, this.kept.cleanBefore];
     const next = new Float32Array(base.length);
     if (order === 1 || !cleanBefore) {
       for (let i = 0; i < next.length; i++) next[i] = f32(ratio * base[i]!) - f32(drift * clean[i]!);
@@ -120,3 +124,10 @@ function correctorWeights(h: number, back: number): [number, number] {
   const second = f32(f32(b1 - f32(factor * b2)) / f32(1 - factor));
   return [f32(f32(b2 - second) / back), second];
 }
+
+export const unipc = defineSampler({
+  name: "unipc",
+  help: "UniPC of order 2, the official code's own",
+  options: z.strictObject({}),
+  create: (schedule) => new UniPcScheduler(schedule),
+});

@@ -16,7 +16,9 @@ export function plannedSample(device: NullDevice, model: WanModel, size: VideoSi
     noise: drawNoise(device, 0n, "noise", shape, { index: 0 }),
     sigma: 0.5,
     text: empty(device, [model.dit.textLength, model.dit.textDim], "f32"),
-    ...(model.dit.imageBranch ? { clip: empty(device, clipShape(model.dit.imageBranch), "f32") } : {}),
-    ...(extra > 0 ? { channels: empty(device, [extra, ...volume], "f32") } : {}),
+    condition: {
+      ...(model.dit.imageBranch ? { clip: empty(device, clipShape(model.dit.imageBranch), "f32") } : {}),
+      ...(extra > 0 ? { channels: empty(device, [extra, ...volume], "f32") } : {}),
+    },
   };
 }

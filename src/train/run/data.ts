@@ -4,7 +4,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { mapped } from "../../base/generators.ts";
 import type { CacheEvent } from "../../cache/events.ts";
 import { cacheLatents } from "../../cache/latents.ts";
-import { type CachedTensor, type CacheKey, CacheStore } from "../../cache/store.ts";
+import { type CacheKey, CacheStore } from "../../cache/store.ts";
 import { cacheTexts } from "../../cache/texts.ts";
 import { type DatasetPlan, type PlanEvent, planDataset } from "../../dataset/dataset-plan.ts";
 import type { DatasetItem, Drop } from "../../dataset/items.ts";
@@ -16,6 +16,7 @@ import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import { loadTextEncoder, loadVae } from "../../models/wan/load.ts";
 import { openTokenizer, tokenizerFile } from "../../models/wan/prompt.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import type { HostTensor } from "../../tensor/host-tensor.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import { drawSeed } from "../step/draws.ts";
@@ -118,7 +119,7 @@ export class CachedData {
   }
 
   /** [tokens, textDim] on the host. Throws where the text was not announced. */
-  text(text: string): CachedTensor {
+  text(text: string): HostTensor {
     return this.#store.read("texts", this.#textKey(text), ["embedding"])[0]!;
   }
 
@@ -179,7 +180,7 @@ export async function* buildCaches(
       hashes,
       vae: { hash: hash[0]!, dtype: settings.vaeDtype },
       openVae: () => loadVae(device, vae, { dtype: settings.vaeDtype, half: "encoder" }),
-      condition: settings.model.image === "channels",
+      image: settings.model.image,
       ...abort,
     }),
   );

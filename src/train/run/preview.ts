@@ -1,10 +1,10 @@
 // What the trainer asks for when it is time for previews. It never samples itself: whoever composes training with
 // generation (the command line) hands in a maker.
-import type { CachedTensor } from "../../cache/store.ts";
 import type { Device } from "../../device/device.ts";
 import type { WanDit } from "../../models/wan/dit/dit.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import type { HostTensor } from "../../tensor/host-tensor.ts";
 import type { SamplePrompt } from "../config/prompt-file.ts";
 
 /** One film of a round. */
@@ -12,7 +12,7 @@ export interface PreviewFilm extends SamplePrompt {
   /** The prompt's, else the run's. */
   seed: bigint;
   /** Text embeddings [tokens, textDim], cached before training. */
-  text: { positive: CachedTensor; negative: CachedTensor };
+  text: { positive: HostTensor; negative: HostTensor };
   /** The film to write, whole or not at all. */
   out: string;
 }

@@ -1,13 +1,12 @@
 // A batch forward and backward: the losses, and their gradients gathered in the parameters. Not the optimizer's step.
 import type { WanDit } from "../../models/wan/dit/dit.ts";
-import { firstFrameTimesteps, type LatentShape } from "../../models/wan/image-condition.ts";
 import { add, slice } from "../../tensor/ops/index.ts";
 import { openScope } from "../../tensor/scope.ts";
 import { Tape } from "../../tensor/tape.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import { velocityTarget } from "./flow-matching.ts";
 import { lossOf, type Objective, plainObjective, weightOf } from "./losses.ts";
-import { modelInput, type TrainingSample } from "./model-input.ts";
+import { type TrainingSample, trainingInput } from "./model-input.ts";
 
 export interface LossOptions {
   /** Multiplies each sample's loss; 1 where absent. */
@@ -22,26 +21,14 @@ export interface LossOptions {
  * where a tape is open.
  */
 export function batchLosses(model: WanDit, samples: readonly TrainingSample[], options: LossOptions = {}): Tensor[] {
-  const { clean, clip } = samples[0]!;
-  const frames = clean.shape[1]!;
-  const { objective = plainObjective } = options;
-  const velocity = model.forward(
-    {
-      latents: modelInput(samples),
-      timesteps: samples.map(({ sigma, firstFrameGiven }) =>
-        firstFrameGiven
-          ? firstFrameTimesteps(sigma * 1000, clean.shape as LatentShape, model.config.patchSize[1])
-          : sigma * 1000,
-      ),
-      texts: samples.map(({ text }) => text),
-      ...(clip ? { images: samples.map((sample) => sample.clip!) } : {}),
-    },
-    { recompute: options.recompute ?? false },
-  );
+  const frames = samples[0]!.clean.shape[1]!;
+  const { objective = plainObjective, recompute = false } = options;
+  const input = trainingInput(model.device, samples, model.config.patchSize[1]);
+  const velocity = model.forward(input, { recompute });
   return samples.map((sample, i) => {
     const answer = samples.length === 1 ? velocity : slice(velocity, 0, i, 1);
     const target = velocityTarget(sample.clean, sample.noise).alias(answer.shape);
-    const judged = (tensor: Tensor) => (sample.firstFrameGiven ? slice(tensor, 2, 1, frames - 1) : tensor);
+    const judged = (tensor: Tensor) => (sample.condition?.firstFrame ? slice(tensor, 2, 1, frames - 1) : tensor);
     const weight = (options.weight ?? 1) * weightOf(objective, sample.sigma);
     return lossOf(objective, judged(answer), judged(target), weight);
   });

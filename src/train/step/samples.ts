@@ -4,13 +4,14 @@
 import type { Shape } from "../../base/shape.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
 import type { Device } from "../../device/device.ts";
+import { hasPictureLatents, pictureCondition } from "../../models/wan/conditioning.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import type { CachedData } from "../run/data.ts";
 import { captionOf } from "../run/texts.ts";
 import { drawNoise, drawRng } from "./draws.ts";
-import { channelCondition, type TrainingSample } from "./model-input.ts";
+import type { TrainingSample } from "./model-input.ts";
 import { drawSigma, type SigmaRange } from "./timesteps.ts";
 
 export interface SampleChoices {
@@ -31,14 +32,17 @@ export function trainingSample(
   model: WanModel,
   { sigma, noise, dropCaption, firstFrameGiven }: SampleChoices,
 ): TrainingSample {
-  const { latents, condition } = data.latents(device, item, model.image === "channels");
+  const { latents, condition: picture } = data.latents(device, item, hasPictureLatents(model.image));
+  const given = firstFrameGiven && latents.shape[1]! > 1 ? latents : undefined;
   return {
     clean: latents,
     noise: noise(latents.shape),
     sigma,
     text: data.textTensor(device, dropCaption ? "" : captionOf(item)),
-    ...(condition ? { channels: channelCondition(condition) } : {}),
-    ...(firstFrameGiven && latents.shape[1]! > 1 ? { firstFrameGiven } : {}),
+    condition: {
+      ...(picture ? pictureCondition(model.image, picture) : {}),
+      ...(given ? { firstFrame: given } : {}),
+    },
   };
 }
 

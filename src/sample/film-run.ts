@@ -1,0 +1,223 @@
+// One run of one film: from noise, or from where a run was stopped, to latents, a step at a time. Its sampler, the
+// guidance of each expert and its condition are values. Not the models: whoever runs it hands in the transformer of the
+// step's expert. Files are the pipeline's, several films at once those of films.ts.
+// https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/text2video.py#L330-L376
+import { setImmediate as nextTurn } from "node:timers/promises";
+import { KinoraError } from "../base/errors.ts";
+import { elementCount } from "../base/shape.ts";
+import type { Device } from "../device/device.ts";
+import {
+  type Condition,
+  type HostCondition,
+  imposeGiven,
+  type LatentShape,
+  loadCondition,
+  modelInput,
+} from "../models/wan/conditioning.ts";
+import type { DitInput, WanDit } from "../models/wan/dit/dit.ts";
+import type { Expert } from "../models/wan/recognize.ts";
+import { type HostTensor, upload } from "../tensor/host-tensor.ts";
+import { openScope } from "../tensor/scope.ts";
+import type { Tensor } from "../tensor/tensor.ts";
+import type { Guidance, Pass, Place, RunMemory, TextRole } from "./guidance/guidance.ts";
+import { stepNoise } from "./noise/kinora.ts";
+import type { NoiseSource } from "./noise/source.ts";
+import type { Scheduler, SchedulerState } from "./schedulers/scheduler.ts";
+
+/**
+ * How one pass is computed: by the whole transformer, or, as a step cache does, partly from what it kept in `memory`.
+ * Velocity, float32 [1, C, F, h, w] in the current scope.
+ */
+export type PassRunner = (
+  model: WanDit,
+  input: DitInput,
+  pass: Pass,
+  place: Place,
+  memory: RunMemory,
+) => Tensor | Promise<Tensor>;
+
+const wholeTransformer: PassRunner = (model, input) => model.forward(input);
+
+export interface FilmSettings {
+  /** At its first step, or where the run goes on. */
+  scheduler: Scheduler;
+  noise: NoiseSource;
+  seed: bigint;
+  /** Of each expert; a model with one transformer uses `low`. */
+  guidance: Readonly<Record<Expert, Guidance>>;
+  /** The high-noise expert runs while t ≥ boundary·1000; without it the one model is "low". */
+  boundary: number | undefined;
+  runPass?: PassRunner;
+}
+
+export interface FilmInput {
+  shape: LatentShape;
+  /** Embeddings [tokens, textDim]; the negative ones where a guidance asks for them. */
+  text: { positive: HostTensor; negative?: HostTensor | undefined };
+  condition?: HostCondition | undefined;
+}
+
+/** Everything a run that goes on needs beside its settings and input. */
+export interface FilmState {
+  /** float32 [C, F, h, w] */
+  latents: Float32Array;
+  scheduler: SchedulerState;
+  memory: RunMemory;
+}
+
+export interface FilmStep {
+  /** From 0. */
+  step: number;
+  steps: number;
+  timestep: number;
+  expert: Expert;
+  /** After this step; never written into again. */
+  latents: Float32Array;
+  /** The model's answers in the step's last evaluation, one a pass, and the velocity they came to. */
+  answers: readonly Float32Array[];
+  velocity: Float32Array;
+  /** Passes of the transformer in all. */
+  passes: number;
+  seconds: number;
+}
+
+export class FilmRun implements Disposable {
+  readonly shape: LatentShape;
+  readonly steps: number;
+  /** Of this run's own steps. */
+  seconds = 0;
+  readonly #settings: FilmSettings;
+  readonly #given: HostCondition | undefined;
+  readonly #texts: Readonly<Partial<Record<TextRole, Tensor>>>;
+  readonly #condition: (Condition & Disposable) | undefined;
+  #latents: Float32Array;
+  #memory: RunMemory;
+
+  /**
+   * Texts and conditions lie on the device until it is disposed of.
+   * @param from goes on from there; given latents alone are taken for the noise
+   */
+  constructor(device: Device, settings: FilmSettings, input: FilmInput, from: Partial<FilmState> = {}) {
+    const { scheduler, noise, seed } = settings;
+    const { shape, text, condition } = input;
+    if (from.scheduler) scheduler.restore(from.scheduler);
+    this.shape = shape;
+    this.steps = scheduler.timesteps.length;
+    this.#settings = settings;
+    this.#memory = new Map(from.memory);
+    this.#given = condition;
+    this.#latents = this.#imposed(from.latents?.slice() ?? noise(seed, elementCount(shape)));
+    this.#condition = condition && loadCondition(device, condition);
+    this.#texts = {
+      positive: upload(device, text.positive),
+      ...(text.negative ? { negative: upload(device, text.negative) } : {}),
+    };
+  }
+
+  /** As they are now; never written into again. */
+  get latents(): Float32Array {
+    return this.#latents;
+  }
+
+  /** Steps done. */
+  get done(): number {
+    return this.#settings.scheduler.position;
+  }
+
+  /** The noise level the latents are at; 0 at the end. */
+  get sigma(): number {
+    return this.#settings.scheduler.sigmas[this.done]!;
+  }
+
+  /** Whose the next step is; undefined after the last. */
+  get expert(): Expert | undefined {
+    const timestep = this.#settings.scheduler.timesteps[this.done];
+    if (timestep === undefined) return undefined;
+    const { boundary } = this.#settings;
+    return boundary !== undefined && timestep >= boundary * 1000 ? "high" : "low";
+  }
+
+  /** What a run that goes on bit for bit needs. */
+  state(): FilmState {
+    return { latents: this.#latents, scheduler: this.#settings.scheduler.state(), memory: new Map(this.#memory) };
+  }
+
+  /**
+   * The next step, with the transformer of `expert`. A step that fails leaves the run where it was.
+   * Throws `scheduler.finished`, `sample.not-finite`.
+   */
+  async step(model: WanDit): Promise<FilmStep> {
+    const started = performance.now();
+    const { scheduler, seed } = this.#settings;
+    const { done: step, expert = "low", latents: sample, steps } = this;
+    const timestep = scheduler.timesteps[step]!;
+    const count = sample.length;
+    const work = scheduler.step(sample, (draw) => stepNoise(seed, step, draw, count));
+    // Of its own until the step is done.
+    const memory: RunMemory = new Map(this.#memory);
+    let passes = 0;
+    let last: Pick<FilmStep, "answers" | "velocity"> | undefined;
+    let move = work.next();
+    while (!move.done) {
+      if (last) await nextTurn();
+      last = await this.#evaluate(model, { step, steps, expert, ...move.value }, memory);
+      passes += last.answers.length;
+      move = work.next(last.velocity);
+    }
+    this.#latents = this.#imposed(move.value);
+    this.#memory = memory;
+    const seconds = (performance.now() - started) / 1000;
+    this.seconds += seconds;
+    return { step, steps, timestep, expert, latents: this.#latents, ...last!, passes, seconds };
+  }
+
+  async #evaluate(model: WanDit, place: Place, memory: RunMemory): Promise<Pick<FilmStep, "answers" | "velocity">> {
+    const guidance = this.#settings.guidance[place.expert];
+    const answers: Float32Array[] = [];
+    for (const pass of guidance.passes(place)) {
+      // Signals and timers wait for a turn of the event loop, and a pass of a large model takes minutes.
+      if (answers.length > 0) await nextTurn();
+      answers.push(await this.#predict(model, pass, place, memory));
+    }
+    const velocity = guidance.combine(answers, place, memory);
+    if (velocity.some((value) => !Number.isFinite(value))) {
+      throw new KinoraError(
+        "sample.not-finite",
+        `the ${place.expert}-noise model answered with NaN or infinity at step ${place.step + 1}`,
+        { hint: "check the weights (kinora models inspect) and LoRA strengths" },
+      );
+    }
+    return { answers, velocity };
+  }
+
+  async #predict(model: WanDit, pass: Pass, place: Place, memory: RunMemory): Promise<Float32Array> {
+    const { runPass = wholeTransformer } = this.#settings;
+    using _scope = openScope(model.device);
+    const input = modelInput(
+      model.device,
+      [
+        {
+          shape: this.shape,
+          timestep: place.timestep,
+          text: this.#texts[pass.text]!,
+          condition: this.#condition,
+          write: (out) => out.write(place.sample),
+        },
+      ],
+      model.config.patchSize[1],
+    );
+    const velocity = await runPass(model, input, pass, place, memory);
+    return velocity.read();
+  }
+
+  /** `latents` with what is given of them put in, in place. */
+  #imposed(latents: Float32Array): Float32Array {
+    if (this.#given) imposeGiven(latents, this.#given, this.shape);
+    return latents;
+  }
+
+  [Symbol.dispose](): void {
+    for (const text of Object.values(this.#texts)) text[Symbol.dispose]();
+    this.#condition?.[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,29 @@
+// Choices by name, as requests and recipes carry them, made into the values that a run of one film works with.
+import type { FilmSettings } from "./film-run.ts";
+import { createGuidance, type GuidanceChoice } from "./guidance/index.ts";
+import { parseNoise } from "./noise/index.ts";
+import { createScheduler } from "./schedulers/index.ts";
+import type { SamplerOptions } from "./schedulers/sampler.ts";
+
+export interface SamplingChoices {
+  sampler: string;
+  samplerOptions?: SamplerOptions | undefined;
+  steps: number;
+  shift: number;
+  noise: string;
+  seed: bigint;
+  guidance: { low: GuidanceChoice; high: GuidanceChoice };
+  boundary?: number | undefined;
+}
+
+/** Throws what each table throws for names and settings that it does not know. */
+export function filmSettings(choices: SamplingChoices): FilmSettings {
+  const { sampler, samplerOptions, steps, shift, noise, seed, guidance, boundary } = choices;
+  return {
+    scheduler: createScheduler(sampler, { steps, shift }, samplerOptions),
+    noise: parseNoise(noise),
+    seed,
+    guidance: { low: createGuidance(guidance.low), high: createGuidance(guidance.high) },
+    boundary,
+  };
+}
