@@ -5,6 +5,7 @@ import { isKinoraError } from "../base/errors.ts";
 import { elementCount } from "../base/shape.ts";
 import type { TensorFormat, TensorSource } from "../io/tensor-source.ts";
 import { type Recognized, recognize } from "../models/wan/recognize.ts";
+import { statisticsOf } from "../models/wan/vae/statistics.ts";
 import { findComponents, type WeightLayout } from "../models/wan/weight-names.ts";
 import {
   compareWeights,
@@ -42,6 +43,18 @@ export interface WeightReport {
   readonly lora?: RecognizedLora;
   /** What kept a network from being recognised, by message. */
   readonly failures: readonly string[];
+}
+
+/** With what there is to say of an autoencoder's statistics; unusable ones make no other network of it. */
+function withStatisticsNotes(recognized: Recognized, source: TensorSource): Recognized {
+  if (recognized.kind !== "vae21" && recognized.kind !== "vae22") return recognized;
+  try {
+    const { statistics, notes } = statisticsOf(source, recognized.config);
+    return { ...recognized, config: { ...recognized.config, statistics }, notes: [...recognized.notes, ...notes] };
+  } catch (error) {
+    if (!isKinoraError(error)) throw error;
+    return { ...recognized, notes: [...recognized.notes, error.message] };
+  }
 }
 
 function granularity({ dtype, shape, scale }: LogicalTensor): string | undefined {
@@ -85,7 +98,7 @@ export function inspectWeights(source: TensorSource): WeightReport {
   for (const component of findComponents(source.names)) {
     try {
       const map = mapWeights(source, component);
-      const recognized = recognize(map, source.path);
+      const recognized = withStatisticsNotes(recognize(map, source.path), source);
       const problems = compareWeights(recognized.expected, map);
       const tensors = [...map.tensors.values()];
       networks.push({

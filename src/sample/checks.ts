@@ -22,8 +22,8 @@ export function checkFiles({ model, files }: GenerateRequest): { vae: VaeConfig;
       notes.push(`${path} is named as the ${expert}-noise expert and runs as the ${role}-noise one`);
   }
   const vae = checkAutoencoder(files.vae, model);
-  notes.push(...checkTextEncoder(files.textEncoder, model).notes);
-  return { vae, notes };
+  notes.push(...vae.notes, ...checkTextEncoder(files.textEncoder, model).notes);
+  return { vae: vae.config, notes };
 }
 
 /** Throws `generate.bad-output` where the film could not be put in its place at the end. */

@@ -83,7 +83,11 @@ describe("kinora models inspect", () => {
     const file = writeSparse(path("style_high_noise.safetensors"), shapes, "bf16", { values });
     const { text } = await run([file]);
     expect(row(text, "what")).toContain("LoRA for the high-noise expert, fits t2v-A14B");
-    expect([row(text, "rank"), row(text, "alpha"), row(text, "modules")]).toEqual(["32", "16 (scale 0.5)", "400"]);
+    expect([row(text, "rank"), row(text, "alpha"), row(text, "modules")]).toEqual([
+      "32",
+      "16 (scale 0.5)",
+      "400 × LoRA",
+    ]);
     expect([row(text, "layout"), row(text, "expert")]).toEqual(["kohya names", "high noise"]);
   });
 

@@ -60,10 +60,11 @@ export function checkTransformer(path: string, model: WanModel): RecognizedDit {
   return recognized(path, ["dit"], (network) => asTransformer(network, path, model).recognized);
 }
 
-/** Throws `checkpoint.wrong-model`, `weights.*`, `vae.statistics`, `io.*`. */
-export function checkAutoencoder(path: string, model: WanModel): VaeConfig {
+/** `notes` are words about the file. Throws `checkpoint.wrong-model`, `weights.*`, `vae.*`, `io.*`. */
+export function checkAutoencoder(path: string, model: WanModel): { config: VaeConfig; notes: readonly string[] } {
   return recognized(path, ["vae21", "vae22"], ({ recognized: found }) => {
-    if (found.kind === model.vae.kind && found.config.zDim === model.vae.channels) return found.config;
+    if (found.kind === model.vae.kind && found.config.zDim === model.vae.channels)
+      return { config: found.config, notes: found.notes };
     throw wrongModel(path, model, `the Wan ${model.vae.kind === "vae21" ? "2.1" : "2.2"} autoencoder`, found);
   });
 }

@@ -6,7 +6,7 @@ import { type LoadOptions, WeightLoader, type WeightReader } from "../../nn/weig
 import { WanDit } from "./dit/dit.ts";
 import { type Recognized, recognize } from "./recognize.ts";
 import { TextEncoder } from "./text-encoder.ts";
-import { LATENT_STATISTICS, parseStatistics } from "./vae/config.ts";
+import { statisticsOf } from "./vae/statistics.ts";
 import { WanVae } from "./vae/vae.ts";
 import { findComponents } from "./weight-names.ts";
 import { mapWeights, readWeights } from "./weights.ts";
@@ -44,12 +44,11 @@ export function openNetwork(path: string, kinds: readonly Kind[]): LoadedNetwork
   }
 }
 
-/** An autoencoder that is not a published one says in its file how its latents are normalised. */
-function withStatistics(recognized: Recognized, { metadata, path }: TensorSource): Recognized {
-  const json = metadata[LATENT_STATISTICS];
-  if (json === undefined || (recognized.kind !== "vae21" && recognized.kind !== "vae22")) return recognized;
-  const { config } = recognized;
-  return { ...recognized, config: { ...config, statistics: parseStatistics(json, config.zDim, path) } };
+/** An autoencoder with the statistics that its files give its latents. */
+function withStatistics(recognized: Recognized, source: TensorSource): Recognized {
+  if (recognized.kind !== "vae21" && recognized.kind !== "vae22") return recognized;
+  const { statistics, notes } = statisticsOf(source, recognized.config);
+  return { ...recognized, config: { ...recognized.config, statistics }, notes: [...recognized.notes, ...notes] };
 }
 
 /** Builds a model over an opened network; where that fails, the file is closed and what was loaded freed. */

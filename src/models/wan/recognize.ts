@@ -3,7 +3,7 @@
 import { KinoraError } from "../../base/errors.ts";
 import { elementCount } from "../../base/shape.ts";
 import { type DitConfig, type TextEncoderConfig, umt5Xxl, type WanModelName, wanModels } from "./params.ts";
-import { type VaeConfig, vaeConfigFrom, vaeConfigs } from "./vae/config.ts";
+import { isPublishedVae, type VaeConfig, vaeConfigFrom } from "./vae/config.ts";
 import type { WanKind } from "./weight-names.ts";
 import {
   type ClipVisionConfig,
@@ -236,13 +236,10 @@ function recognizeVae({ tensors }: WeightMap, kind: "vae21" | "vae22"): Recogniz
     },
     kind,
   );
-  const published = vaeConfigs[kind];
   const name =
     kind === "vae21" ? "Wan 2.1 video autoencoder (all models but ti2v-5B)" : "Wan 2.2 video autoencoder (ti2v-5B)";
-  const isPublished =
-    config.dim === published.dim && config.zDim === published.zDim && config.decDim === published.decDim;
   const own = `a ${kind === "vae21" ? "Wan 2.1" : "Wan 2.2"} autoencoder of its own sizes (width ${dim}, ${config.zDim} latent channels)`;
-  return { kind, config, label: isPublished ? name : own, expected: vaeShapes(config), notes: [] };
+  return { kind, config, label: isPublishedVae(config) ? name : own, expected: vaeShapes(config), notes: [] };
 }
 
 function recognizeTextEncoder({ tensors }: WeightMap): Recognized {

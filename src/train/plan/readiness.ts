@@ -28,7 +28,7 @@ export function checkReady(settings: TrainSettings, files: CheckpointSearch, opt
     const use = experts.train.includes(role) ? "trains" : "runs in previews";
     notes.push(`${path} is named as the ${expert}-noise expert and ${use} as the ${role}-noise one`);
   }
-  checkAutoencoder(files.file("vae"), model);
+  notes.push(...checkAutoencoder(files.file("vae"), model).notes);
   notes.push(...checkTextEncoder(files.file("textEncoder"), model).notes);
   if (kind === "lora") countTargets(model, lora.targets);
   return notes;

@@ -35,8 +35,13 @@ export const LATENT_STATISTICS = "latent_statistics";
 
 const statisticsSchema = z.object({ mean: z.array(z.number()), std: z.array(z.number().positive()) });
 
-/** Statistics from JSON, `{"mean": […], "std": […]}`. Throws `vae.statistics`. */
-export function parseStatistics(json: string, channels: number, path: string): LatentStatistics {
+/** Statistics from JSON, `{"mean": […], "std": […]}`. Throws `vae.statistics`, naming `where` they stand and as what. */
+export function parseStatistics(
+  json: string,
+  channels: number,
+  where: string,
+  form = '{"mean": […], "std": […]}',
+): LatentStatistics {
   let value: unknown;
   try {
     value = JSON.parse(json);
@@ -45,9 +50,10 @@ export function parseStatistics(json: string, channels: number, path: string): L
   }
   const { data } = statisticsSchema.safeParse(value);
   if (data && data.mean.length === channels && data.std.length === channels) return data;
-  throw new KinoraError("vae.statistics", `the latent statistics in the metadata of ${path} cannot be used`, {
-    expected: `{"mean": […], "std": […]} with ${channels} numbers each, those of std above 0`,
+  throw new KinoraError("vae.statistics", `the latent statistics in ${where} cannot be used`, {
+    expected: `${form} with ${channels} numbers each, those of std above 0`,
     actual: data ? `${data.mean.length} and ${data.std.length} numbers` : json.slice(0, 60),
+    hint: "take them from where the autoencoder came from",
   });
 }
 
@@ -95,6 +101,12 @@ export const vaeConfigs = {
     },
   },
 } as const satisfies Record<VaeReference["kind"], VaeConfig>;
+
+/** Whether an autoencoder has the sizes of a published one. */
+export function isPublishedVae({ kind, dim, decDim, zDim }: VaeConfig): boolean {
+  const published = vaeConfigs[kind];
+  return dim === published.dim && decDim === published.decDim && zDim === published.zDim;
+}
 
 /** Frames of a chunk after the first, which is one frame: upstream's 1, 4, 4, … */
 export const CHUNK_FRAMES = 4;
