@@ -18,32 +18,46 @@ function keysOf(text: string | undefined): LoraKeys {
 export const loraConvert = command({
   name: "lora convert",
   summary: "write a LoRA under another tool's names; it acts identically",
-  usage: "FILE --to musubi|comfy|diffusers|diffsynth [--out FILE]",
+  usage: "FILE --to musubi|comfy|diffusers|diffsynth [--out FILE] [--exclude PATTERN]",
   options: {
     to: { type: "string", value: "FORM", help: `${loraKeys.join(", ")}; ComfyUI reads the first two` },
     out: { type: "string", value: "FILE", help: "default: the file's name with the form behind it" },
     dtype: { type: "string", value: "f32|bf16|f16", help: "default: the file's own" },
     overwrite: { type: "boolean", help: "replace the file at --out" },
+    exclude: {
+      type: "string",
+      value: "PATTERN",
+      help: "leave out modules whose official names match, e.g. patch_embedding",
+      multiple: true,
+    },
+    expert: { type: "string", value: "high|low", help: "which to write, of a file that holds one for each" },
   },
   details: `
-Only musubi's form has an alpha of its own; for the others the scale alpha/rank is multiplied into the up matrices (kept
-in float32 where the file's format could not hold the product exactly).`,
+FILE is a file or a PEFT folder (with adapter_config.json). Only musubi's form has an alpha of its own; for the others the
+scale alpha/rank is multiplied into the up matrices (kept in float32 where the file's format could not hold the product
+exactly). Diffusers takes a low-noise LoRA by load_lora_weights(..., load_into_transformer_2=True); its names are those of
+any other. LoHa, LoKr, DoRA and whole differences have forms for musubi and ComfyUI only.`,
   async run(values, [path, ...rest], out) {
     if (path === undefined || rest.length > 0)
       throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora convert FILE --to comfy" });
     const keys = keysOf(values.to);
     const dtype = values.dtype === undefined ? undefined : parseChoice("--dtype", values.dtype, ["f32", "bf16", "f16"]);
     const target = values.out ?? join(dirname(path), `${basename(path, extname(path))}_${keys}.safetensors`);
+    const expert = values.expert === undefined ? undefined : parseChoice("--expert", values.expert, ["high", "low"]);
     const result = await convertLora(path, target, {
       format: keyFormats[keys],
       overwrite: values.overwrite,
+      exclude: values.exclude,
+      ...(expert ? { expert } : {}),
       ...(dtype ? { dtype } : {}),
     });
     if (values.json) out.data(JSON.stringify({ path, out: target, ...result }));
     else {
       const folded = result.folded ? "; the scale is now in the matrices" : "";
+      const left = result.excluded > 0 ? `; ${result.excluded} left out` : "";
+      for (const note of result.notes) out.note(`${path}: ${note}`);
       out.data(
-        `${target}: ${result.modules} modules from ${result.from.join(" and ")} names to ${keys}, ${result.dtype}${folded}`,
+        `${target}: ${result.modules} modules from ${result.from.join(" and ")} names to ${keys}, ${result.dtype}${folded}${left}`,
       );
     }
     return 0;

@@ -95,8 +95,9 @@ function emptyPair(device: Device, { inputs, outputs }: { inputs: number; output
 
 export const lora = {
   label: "LoRA",
-  // Where PEFT puts an adapter's name between, any single word is allowed.
+  // Where PEFT puts an adapter's name between, any single word is allowed: `bias` comes first, which is none.
   parts: [
+    [/\.(?:lora_B(?:\.\w+)??|lora_up)\.bias$/, "up_bias"],
     [
       /(?:\.lora_down\.weight|\.lora_A(?:\.\w+)??(?:\.weight)?|[._]lora\.down\.weight|\.lora_linear_layer\.down\.weight)$/,
       "down",
@@ -105,7 +106,6 @@ export const lora = {
       /(?:\.lora_up\.weight|\.lora_B(?:\.\w+)??(?:\.weight)?|[._]lora\.up\.weight|\.lora_linear_layer\.up\.weight)$/,
       "up",
     ],
-    [/\.(?:lora_B(?:\.\w+)??|lora_up)\.bias$/, "up_bias"],
     [/\.alpha$/, "alpha"],
   ],
   help: "a low-rank change beside each weight",
