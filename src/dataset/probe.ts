@@ -18,6 +18,8 @@ export interface MediaFacts {
   variableRate: boolean;
   /** Decoding met errors: some pixels may be wrong, some frames may be missing. */
   damaged: boolean;
+  /** What of the file its frames do not hold, in words. */
+  missing?: string;
 }
 
 /**
@@ -66,6 +68,7 @@ async function videoFacts(path: string): Promise<MediaFacts> {
     frames++;
   }
   if (frames === 0) throw new KinoraError("media.no-frames", `${JSON.stringify(path)} holds no frame that decodes`);
+  const missing = await reader.missing();
   return {
     width: reader.video.width,
     height: reader.video.height,
@@ -73,5 +76,6 @@ async function videoFacts(path: string): Promise<MediaFacts> {
     fps: last > first ? (frames - 1) / (last - first) : undefined,
     variableRate: longest > 1.5 * shortest,
     damaged: reader.errors > 0,
+    ...(missing === undefined ? {} : { missing }),
   };
 }

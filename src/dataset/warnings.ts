@@ -238,6 +238,13 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
     `${some(damaged, "file")} with errors inside: some frames may be wrong`,
     "look at them",
   );
+  const partial = items.filter((item) => item.facts.missing !== undefined);
+  warn(
+    "file.partial",
+    filesOf(partial),
+    `${some(filesOf(partial), "file")} not read whole: ${partial[0]?.facts.missing}`,
+    "it may be several recordings in one file: take them apart, or have them encoded as one",
+  );
 }
 
 function goalWarnings({ config, items }: DatasetPlan): DatasetWarning[] {

@@ -55,6 +55,8 @@ export const sourceSchema = z.strictObject({
   damage: z.int().min(0).optional(),
   /** Why nothing was taken from it. */
   problem: reasonSchema.optional(),
+  /** What of it is in no item without being damaged, and where its times were mended. */
+  notes: z.array(reasonSchema).optional(),
 });
 export type ManifestSource = z.infer<typeof sourceSchema>;
 

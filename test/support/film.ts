@@ -103,6 +103,49 @@ export async function makeFilm(path: string, options: FilmOptions): Promise<void
   format.freeContext();
 }
 
+/** Copies the streams of files into one, unchanged: `offset` seconds later, under an `id` (a PID in MPEG-TS). */
+export async function remux(
+  path: string,
+  inputs: readonly { from: string; offset?: number; id?: number }[],
+  muxerOptions: Record<string, string> = {},
+): Promise<void> {
+  const format = new FormatContext();
+  check(format.allocOutputContext2(null, null, `file:${path}`), path);
+  format.setFlags(AVFMT_FLAG_BITEXACT);
+  const sources: FormatContext[] = [];
+  for (const { from, id } of inputs) {
+    const source = new FormatContext();
+    check(await source.openInput(`file:${from}`), from);
+    check(await source.findStreamInfo(null), from);
+    const [stream] = source.streams;
+    const copy = format.newStream(null);
+    check(stream!.codecpar.copy(copy.codecpar), path);
+    copy.codecpar.codecTag = 0;
+    copy.timeBase = stream!.timeBase;
+    if (id !== undefined) copy.id = id;
+    sources.push(source);
+  }
+  check(await format.openOutput(), path);
+  check(await format.writeHeader(Dictionary.fromObject(muxerOptions)), path);
+  using packet = new Packet();
+  packet.alloc();
+  for (const [i, source] of sources.entries()) {
+    const { timeBase } = source.streams[0]!;
+    const later = BigInt(Math.round(((inputs[i]!.offset ?? 0) * timeBase.den) / timeBase.num));
+    while ((await source.readFrame(packet)) >= 0) {
+      packet.streamIndex = i;
+      packet.pts += later;
+      packet.dts += later;
+      packet.rescaleTs(timeBase, format.streams[i]!.timeBase);
+      check(await format.interleavedWriteFrame(packet), path);
+    }
+    await source.closeInput();
+  }
+  check(await format.writeTrailer(), path);
+  await format.closeOutput();
+  format.freeContext();
+}
+
 /** A sound file with no picture. */
 export async function makeSound(path: string): Promise<void> {
   using graph = new FilterGraph();

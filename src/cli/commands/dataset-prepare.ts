@@ -28,9 +28,15 @@ function progressLine(event: Extract<PrepareEvent, { type: "progress" }>): strin
 
 type Problem = Omit<Extract<PrepareEvent, { type: "problem" }>, "type">;
 
+/** What still gives its other parts. */
+const partly: Readonly<Record<string, string>> = {
+  "media.damaged": "damaged",
+  "media.partial": "cannot use all of",
+  "prepare.left-out": "cannot use all of",
+};
+
 function problemLine({ path, code, message }: Problem): string {
-  // A damaged film still gives its whole parts.
-  const verb = code === "media.damaged" ? "damaged" : "cannot use";
+  const verb = partly[code] ?? "cannot use";
   return `${verb} ${JSON.stringify(path)}: ${message} (${code})`;
 }
 

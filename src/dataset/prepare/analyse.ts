@@ -4,10 +4,12 @@ import { isKinoraError, type KinoraError } from "../../base/errors.ts";
 import { partialPath } from "../../io/atomic.ts";
 import { ImageReader } from "../../io/image/read.ts";
 import { type MediaInfo, probe } from "../../io/video/probe.ts";
+import { timelineOf } from "../../io/video/timeline.ts";
 import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
 import { inParallel } from "./channel.ts";
 import type { ClipRecord } from "./clip.ts";
 import { analyseSegment, type FilmHooks, type Segment, type SegmentRecord } from "./film.ts";
+import { filmNotes } from "./film-notes.ts";
 import { tooSmall } from "./geometry.ts";
 import { judge } from "./judge.ts";
 import { analysePicture } from "./picture.ts";
@@ -84,12 +86,6 @@ async function hashOfSource(path: string, store: WorkStore): Promise<string> {
   }
 }
 
-/** What a damaged film gave all the same. `seconds`: of it that could be read. */
-function damageText({ damage = 0, duration = 0 }: AnalysedSource["facts"], seconds: number): string {
-  const read = duration - seconds > 0.5 ? `, ${seconds.toFixed(1)} s of ${duration.toFixed(1)} s could be read` : "";
-  return `${damage} decoding ${damage === 1 ? "error" : "errors"}${read}; damaged frames are left out`;
-}
-
 function filmFacts(media: MediaInfo): Partial<ManifestSource> {
   const { video } = media;
   if (!video) return {};
@@ -104,8 +100,10 @@ function filmFacts(media: MediaInfo): Partial<ManifestSource> {
   };
 }
 
+const stretchesOf = (duration: number): number => Math.max(1, Math.round(duration / segmentSeconds));
+
 function segmentsOf(path: string, duration: number, fps: number): Segment[] {
-  const count = Math.max(1, Math.round(duration / segmentSeconds));
+  const count = stretchesOf(duration);
   const slots = Math.round(segmentSeconds * fps);
   return Array.from({ length: count }, (_, i) => ({
     path,
@@ -173,12 +171,23 @@ class Analysis {
         });
         return [];
       }
-      const segments = segmentsOf(path, media.duration, this.#options.settings.fps);
-      return segments.map((segment) => ({ source: index, segment, seconds: (media.duration || 1) / segments.length }));
+      const segments = await this.#segments(media);
+      const { duration = 0 } = Object.assign(source.facts, segments.facts);
+      const seconds = (duration || 1) / segments.list.length;
+      return segments.list.map((segment) => ({ source: index, segment, seconds }));
     } catch (error) {
       await this.#fail(index, error);
       return [];
     }
+  }
+
+  /** Long films in stretches. How long they are and whether they can be entered in their middle, only their packets tell. */
+  async #segments({ path, duration }: MediaInfo): Promise<{ list: Segment[]; facts: Partial<ManifestSource> }> {
+    const { settings, signal } = this.#options;
+    if (stretchesOf(duration) === 1) return { list: segmentsOf(path, 0, settings.fps), facts: {} };
+    const timeline = await timelineOf(path, signal);
+    const list = segmentsOf(path, timeline.joints > 0 ? 0 : timeline.duration, settings.fps);
+    return { list, facts: { duration: Math.round(timeline.duration * 1000) / 1000 } };
   }
 
   #problem(index: number, reason: Reason, hint?: string): void {
@@ -320,18 +329,11 @@ class Analysis {
         });
       scenes += 1 + Math.max(-1, ...clips.map((clip) => clip.scene));
     }
-    const errors = records.reduce((sum, record) => sum + record.errors, 0);
-    if (errors > 0) source.facts.damage = errors;
-    if (records.every((record) => record.slots === 0))
-      this.#problem(index, { code: "media.no-frames", message: "holds no frame that could be decoded" });
-    else if (errors > 0) {
-      const seconds = records.reduce((sum, record) => sum + record.slots, 0) / this.#options.settings.fps;
-      this.#options.onProblem(
-        source.file,
-        { code: "media.damaged", message: damageText(source.facts, seconds) },
-        undefined,
-      );
-    }
+    const { fps } = this.#options.settings;
+    const notes = filmNotes(records, { duration: source.facts.duration, clips: source.clips.length > 0, fps });
+    Object.assign(source.facts, notes.facts);
+    if (notes.problem) this.#problem(index, notes.problem);
+    for (const reason of notes.told) this.#options.onProblem(source.file, reason, undefined);
   }
 }
 

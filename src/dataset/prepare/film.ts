@@ -31,6 +31,10 @@ export interface SegmentRecord {
   left: Record<LeftOut, number>;
   /** Decoding errors that were survived. */
   errors: number;
+  /** Places where timestamps jumped. */
+  joints: number;
+  /** What of the film could not be reached, in words. */
+  missing?: string;
 }
 
 export type LeftOut = Extract<SceneDecision, { kind: "between" }>["why"];
@@ -278,7 +282,8 @@ export async function analyseSegment(
   const geometry = planGeometry(content, settings);
   if (!geometry) throw tooSmall(content, settings);
 
-  let slots = 0;
+  let [slots, joints] = [0, 0];
+  let missing: string | undefined;
   using sampler = new Sampler(reader, look, geometry, fps);
   await using cutter = new ClipCutter(reader, geometry, settings, hooks);
   const detector = new SceneDetector<Sample>(settings.scenes, fps);
@@ -297,13 +302,16 @@ export async function analyseSegment(
     }
     for (const { frame: decided, decision } of detector.finish()) await cutter.take(decided, decision);
     await cutter.finish();
+    joints = reader.joints;
+    missing = await reader.missing();
   } finally {
     detector.release((sample) => sample.working.free());
   }
   const clips = [...cutter.clips];
   for (const part of cutter.again) clips.push(await analyseAgain(reader, look, part, settings, hooks));
   clips.sort((a, b) => a.first - b.first);
-  return { clips, slots, left: cutter.left, errors: reader.errors };
+  const { errors } = reader;
+  return { clips, slots, left: cutter.left, errors, joints, ...(missing === undefined ? {} : { missing }) };
 }
 
 /** A clip read a second time with its own picture between the bars. Its frames are known, so scenes are not looked for. */

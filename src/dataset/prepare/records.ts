@@ -33,6 +33,8 @@ export const segmentRecordSchema = z.looseObject({
   clips: z.array(clipRecordSchema),
   slots: count,
   errors: count,
+  joints: count,
+  missing: z.string().max(1000).optional(),
   left: z.looseObject({ blank: count, fade: count, damaged: count }),
 }) as unknown as z.ZodType<SegmentRecord>;
 

@@ -1,5 +1,6 @@
 // report.html: the whole preparation on one page that opens from disk, with every picture and graph inside it.
 import { Html, html, page, table } from "../../base/html.ts";
+import { plural } from "../../base/units.ts";
 import { readPlainFile } from "../../io/files.ts";
 import type { DatasetManifest, ManifestItem, ManifestSource } from "../../protocol/dataset-manifest.ts";
 import { type MeasureName, measureNames } from "../../protocol/prepare-config.ts";
@@ -114,19 +115,14 @@ function bucketTable(kept: readonly ManifestItem[]): Html {
 }
 
 function problemRows(sources: readonly ManifestSource[], context: ReportContext): string[][] {
-  const rows = sources.flatMap(({ path, problem, damage }) =>
-    problem
-      ? [[path, problem.code, problem.message]]
-      : damage
-        ? [
-            [
-              path,
-              "media.damaged",
-              `${damage} decoding ${damage === 1 ? "error" : "errors"}; damaged frames are left out`,
-            ],
-          ]
-        : [],
-  );
+  const rows = sources.flatMap(({ path, problem, damage, notes = [] }) => {
+    const damaged = {
+      code: "media.damaged",
+      message: `${plural(damage ?? 0, "decoding error")}; damaged frames are left out`,
+    };
+    const found = problem ? [problem] : [...(damage ? [damaged] : []), ...notes];
+    return found.map(({ code, message }) => [path, code, message]);
+  });
   return [...rows, ...context.unlisted.map(({ path, code, message }) => [path, code, message])];
 }
 
@@ -172,7 +168,7 @@ export async function reportHtml(manifest: DatasetManifest, context: ReportConte
 <p class="soft">${fps} frames a second, sides in multiples of ${manifest.sizeMultiple}${manifest.inPlace ? ", films left in place" : ""}</p>
 <div class="tiles">
 ${tile(videos.length, "clips kept")}${tile(seconds(keptSeconds), `kept of ${seconds(film)} of film`)}${tile(kept.length - videos.length, "pictures kept")}${tile(dropped.length, "dropped")}${tile(problems.length, problems.length === 1 ? "source with problems" : "sources with problems")}</div>
-${section("What could not be read", table([{ title: "file" }, { title: "code" }, { title: "what" }], problems), problems.length > 0)}
+${section("What could not be read, or not whole", table([{ title: "file" }, { title: "code" }, { title: "what" }], problems), problems.length > 0)}
 ${section("Left alone", html`<ul>${context.notes.map((note) => html`<li>${note}</li>`)}</ul>`, context.notes.length > 0)}
 ${section("Why items were dropped", html`<div class="reasons">${reasonTable(dropped)}</div>`, dropped.length > 0)}
 ${section("Sizes", bucketTable(kept), kept.length > 0)}

@@ -2,11 +2,14 @@
 import { stat } from "node:fs/promises";
 import {
   AV_DISPOSITION_ATTACHED_PIC,
+  AV_DISPOSITION_DEPENDENT,
+  AV_DISPOSITION_TIMED_THUMBNAILS,
   AV_PKT_DATA_DISPLAYMATRIX,
+  AVFMT_TS_DISCONT,
   AVMEDIA_TYPE_AUDIO,
   AVMEDIA_TYPE_VIDEO,
 } from "node-av/constants";
-import { avGetCodecName, avGetPixFmtName, FormatContext, type Stream } from "node-av/lib";
+import { avGetCodecName, avGetPixFmtName, Dictionary, FormatContext, type Stream } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
 import { type ColorInfo, colorOf } from "./color.ts";
 import { check, fileUrl, isEndOfFile, mediaError, seconds } from "./ffmpeg.ts";
@@ -48,14 +51,20 @@ export interface MediaInfo {
 
 const alphaFormats = /^(yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8)/;
 
-/** The stream to read: the one with most pixels that is not a cover picture. */
+/** Cover pictures, previews for a player's slider and the tiles of a larger picture are no films. */
+const noFilm = AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS | AV_DISPOSITION_DEPENDENT;
+
+export function isFilmStream({ codecpar, disposition }: Stream): boolean {
+  return codecpar.codecType === AVMEDIA_TYPE_VIDEO && (disposition & noFilm) === 0;
+}
+
+/** The stream to read: of those with more than one frame, where there are any, the one with most pixels. */
 export function videoStream(streams: readonly Stream[]): Stream | undefined {
-  const films = streams.filter(
-    (stream) =>
-      stream.codecpar.codecType === AVMEDIA_TYPE_VIDEO && (stream.disposition & AV_DISPOSITION_ATTACHED_PIC) === 0,
-  );
+  const films = streams.filter(isFilmStream);
+  // A cover picture that is not marked as one may be larger than the film.
+  const moving = films.filter((stream) => stream.nbFrames !== 1n);
   const pixels = (stream: Stream) => stream.codecpar.width * stream.codecpar.height;
-  return films.reduce<Stream | undefined>(
+  return (moving.length > 0 ? moving : films).reduce<Stream | undefined>(
     (best, stream) => (best === undefined || pixels(stream) > pixels(best) ? stream : best),
     undefined,
   );
@@ -116,9 +125,23 @@ export async function openInput(path: string): Promise<FormatContext> {
     );
   }
   if (bytes === 0) throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`);
+  const context = await openContext(path, null);
+  const isStream = ((context.iformat?.flags ?? 0) & AVFMT_TS_DISCONT) !== 0;
+  const stream = videoStream(context.streams);
+  if (!isStream || bytes <= firstLook || (stream && stream.codecpar.width > 0)) return context;
+  // A broadcast may begin with sound alone: the picture comes later than FFmpeg looks by itself.
+  await context.closeInput();
+  return await openContext(path, { probesize: String(longLook), analyzeduration: "300000000" });
+}
+
+/** Bytes FFmpeg reads to know a file's streams, and those that are read where it found no picture in them. */
+const firstLook = 5_000_000;
+const longLook = 200_000_000;
+
+async function openContext(path: string, options: Record<string, string> | null): Promise<FormatContext> {
   const context = new FormatContext();
   // A failed open frees the context itself.
-  const opened = await context.openInput(fileUrl(path));
+  const opened = await context.openInput(fileUrl(path), null, options && Dictionary.fromObject(options));
   if (opened < 0) {
     const error = mediaError(opened, "opening", path);
     // A file that ends before its first frame is as unreadable as one of another kind.

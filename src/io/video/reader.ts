@@ -7,14 +7,18 @@ import {
   AV_FRAME_FLAG_INTERLACED,
   AV_NOPTS_VALUE,
   AVERROR_EAGAIN,
+  AVFMT_NOTIMESTAMPS,
   AVSEEK_FLAG_BACKWARD,
 } from "node-av/constants";
 import { Codec, CodecContext, type FormatContext, Frame, Packet, type Stream } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
+import { longestFrame, mayJump, PacketClock } from "./continuity.ts";
 import { check, isEndOfFile, mediaError, reference } from "./ffmpeg.ts";
 import { FrameFilter } from "./frame-filter.ts";
+import { furtherMovies } from "./movie-boxes.ts";
 import { orientationOfMatrix } from "./orientation.ts";
-import { type MediaInfo, mediaInfo, openInput, type VideoInfo, videoStream } from "./probe.ts";
+import { isFilmStream, type MediaInfo, mediaInfo, openInput, type VideoInfo, videoStream } from "./probe.ts";
+import { isUncertain, tickOf, timelineOf } from "./timeline.ts";
 
 /** One decoded frame. It is lent until the next one is asked for; `reference` keeps it longer. */
 export interface DecodedFrame {
@@ -48,6 +52,10 @@ const seekBacks = [0, 2, 15, 60, 240, 960, 3840, Number.POSITIVE_INFINITY];
 /** A first frame later than this many frames' time says that a seek to the start has missed it (MPEG streams without an index). */
 const lateStart = 1.5;
 
+/** Containers in which nothing comes behind the last packet, and the share of the file that may all the same. */
+const endsWithPackets = /^(flv|ogg)$/;
+const mostUnread = 0.05;
+
 /** A film open for reading; `frames` may be called again and again, one run at a time. */
 export class VideoReader implements AsyncDisposable {
   readonly media: MediaInfo;
@@ -56,12 +64,20 @@ export class VideoReader implements AsyncDisposable {
   errors = 0;
   /** True where the file ended before its headers said: a read error or missing packets at the end. */
   brokenEnd = false;
+  /** Places met in the last run of `frames` where timestamps jump; the parts follow each other. */
+  joints = 0;
+  /** Frames of other streams met in it where this one had none for long: a part of the film that is not read. */
+  strays = 0;
+  /** Share of the file that lies behind the last packet that FFmpeg gave, once a run has come to the end. */
+  unread = 0;
   #context: FormatContext;
   #stream: Stream;
   readonly #decoder: CodecContext;
   readonly #origin: number | undefined;
   readonly #deinterlace: boolean;
   #atStart = true;
+  readonly #films = new Map<number, boolean>();
+  #reachable: Promise<boolean> | undefined;
 
   private constructor(
     context: FormatContext,
@@ -150,7 +166,8 @@ export class VideoReader implements AsyncDisposable {
    * Undefined where there is none to be had.
    */
   async glimpse(time: number): Promise<Frame | undefined> {
-    if (!(await this.#rewindTo(Math.max(0, time)))) return undefined;
+    if (this.#isPaletted) await this.#openAnew();
+    else if (!(await this.#rewindTo(Math.max(0, time)))) return undefined;
     this.#atStart = false;
     using packet = new Packet();
     packet.alloc();
@@ -175,16 +192,43 @@ export class VideoReader implements AsyncDisposable {
     return undefined;
   }
 
+  /** What of the film no run gives, in words; undefined where nothing is missing. Known after a run to the end. */
+  async missing(): Promise<string | undefined> {
+    const { path, container } = this.media;
+    if (container.startsWith("mov,") && (await furtherMovies(path)) > 0)
+      return "holds further films behind the first, which are not read";
+    if (this.strays > 0)
+      return `about ${(this.strays / (this.video.fps || 25)).toFixed(1)} s are in another stream, which is not read`;
+    if (this.unread > mostUnread) return `${Math.round(this.unread * 100)} % of the file lie behind what can be read`;
+    return undefined;
+  }
+
   #seconds(timestamp: bigint): number {
-    const { num, den } = this.#stream.timeBase;
-    return (Number(timestamp) * num) / den;
+    return Number(timestamp) * tickOf(this.#stream);
+  }
+
+  /** A palette may come with the first packet alone, or change on the way: without it colours are lost. */
+  get #isPaletted(): boolean {
+    return this.video.pixelFormat === "pal8";
+  }
+
+  /** Whether a time can be reached by seeking. Where timestamps jump, several moments have the same one. */
+  #canSeek(signal: AbortSignal | undefined): Promise<boolean> {
+    this.#reachable ??= (async () => {
+      if (this.#isPaletted || ((this.#context.iformat?.flags ?? 0) & AVFMT_NOTIMESTAMPS) !== 0) return false;
+      return !isUncertain(this.media) || (await timelineOf(this.media.path, signal)).joints === 0;
+    })();
+    return this.#reachable;
   }
 
   /** Starts at the frame on screen at `start`: all frames before it are decoded and dropped. */
   async *#inRange({ start = 0, end = Number.POSITIVE_INFINITY, signal }: DecodeOptions): AsyncGenerator<DecodedFrame> {
     // Where an index is coarse or wrong a seek lands late: try again from further back, at last from the beginning.
     const earliest = Math.max(start, lateStart / (this.video.fps || 25));
-    for (const back of [...(start > 0 ? seekBacks : [Number.POSITIVE_INFINITY]), "anew" as const]) {
+    const seeks = start > 0 ? seekBacks : [Number.POSITIVE_INFINITY];
+    const seekable =
+      start > 0 ? await this.#canSeek(signal) : this.#atStart || !(this.#isPaletted || isUncertain(this.media));
+    for (const back of [...(seekable ? seeks : []), "anew" as const]) {
       const target = back === "anew" ? 0 : start - back;
       const fromBeginning = target <= 0;
       const certain = back === "anew" || (fromBeginning && this.#atStart);
@@ -245,6 +289,22 @@ export class VideoReader implements AsyncDisposable {
     return status >= 0;
   }
 
+  /** Streams that appear on the way are asked about once. */
+  #isFilm(index: number): boolean {
+    let known = this.#films.get(index);
+    if (known === undefined) {
+      const stream = this.#context.streams[index];
+      known = stream !== undefined && isFilmStream(stream);
+      this.#films.set(index, known);
+    }
+    return known;
+  }
+
+  /** Where streams run side by side, few frames of others lie between two of this one. */
+  #addStrays(count: number): void {
+    if (count > 2 * (this.video.fps || 25)) this.strays += count;
+  }
+
   async *#decode(signal: AbortSignal | undefined): AsyncGenerator<DecodedFrame> {
     this.#atStart = false;
     using packet = new Packet();
@@ -258,17 +318,36 @@ export class VideoReader implements AsyncDisposable {
     let damaged = false;
     let drained = false;
     let failures = 0;
+    const { index } = this.#stream;
+    const clock = new PacketClock(tickOf(this.#stream), nominal);
+    const longest = longestFrame(this.#context);
+    let closed = 0;
+    let step = Math.min(nominal, 1);
+    // Elsewhere streams run side by side, however they lie in the file.
+    const streamsFollow = mayJump(this.#context);
+    let strays = 0;
+    let end = 0;
+    this.joints = 0;
+    this.strays = 0;
 
     const next = (): DecodedFrame => {
       let stamp = frame.bestEffortTimestamp;
       if (stamp === AV_NOPTS_VALUE) stamp = frame.pts;
       const known = stamp === AV_NOPTS_VALUE ? undefined : this.#seconds(stamp);
       if (known !== undefined) origin ??= known;
-      const duration = frame.duration > 0n ? this.#seconds(frame.duration) : nominal;
       // No timestamp, or one that runs backwards: the frame follows the one before it.
-      let time = known === undefined ? lastTime + lastDuration : known - origin!;
+      let time = known === undefined ? lastTime + lastDuration : known - origin! - closed;
       if (!Number.isFinite(time)) time = 0;
+      if (time - lastTime > longest && Number.isFinite(lastTime)) {
+        closed += time - (lastTime + step);
+        time = lastTime + step;
+        this.joints++;
+      }
       if (time <= lastTime) time = lastTime + 1e-6;
+      else if (Number.isFinite(lastTime)) step = time - lastTime;
+      const stays = frame.duration > 0n ? this.#seconds(frame.duration) : nominal;
+      // A frame that claims to stay for hours is shown as long as the one before it.
+      const duration = stays > longest ? step : stays;
       [lastTime, lastDuration] = [time, duration];
       const flags = frame.flags;
       const flagged = (flags & AV_FRAME_FLAG_CORRUPT) !== 0 || frame.decodeErrorFlags !== 0;
@@ -287,12 +366,21 @@ export class VideoReader implements AsyncDisposable {
           this.brokenEnd = true;
         }
         drained = true;
+        this.#addStrays(strays);
+        if (endsWithPackets.test(this.media.container)) this.unread = Math.max(0, 1 - end / this.media.bytes);
         sent = await this.#decoder.sendPacket(null);
       } else {
-        if (packet.streamIndex !== this.#stream.index) {
+        end = Math.max(end, Number(packet.pos) + packet.size);
+        if (packet.streamIndex !== index) {
+          if (streamsFollow && this.#isFilm(packet.streamIndex)) strays++;
           packet.unref();
           continue;
         }
+        this.#addStrays(strays);
+        strays = 0;
+        const jumps = clock.joints;
+        clock.mend(packet);
+        this.joints += clock.joints - jumps;
         sent = await this.#decoder.sendPacket(packet);
         packet.unref();
       }

@@ -1,0 +1,74 @@
+// What of a film is in no clip, and why, in words: for the manifest, the report and the one who waits.
+import { plural } from "../../base/units.ts";
+import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
+import type { LeftOut, SegmentRecord } from "./film.ts";
+
+/** More of a film than this in no clip is told. */
+const largePart = 0.25;
+
+const shortSeconds = (seconds: number): string => `${seconds.toFixed(1)} s`;
+
+/** "3.0 s of one colour, 1.5 s of fades". */
+function leftText(left: Readonly<Record<LeftOut, number>>, fps: number): string {
+  const words: Record<LeftOut, string> = {
+    blank: "of one colour, near black or white",
+    fade: "of fades and dissolves",
+    damaged: "of damaged frames",
+  };
+  return (Object.keys(words) as LeftOut[])
+    .filter((why) => left[why] > 0)
+    .map((why) => `${shortSeconds(left[why] / fps)} ${words[why]}`)
+    .join(", ");
+}
+
+/** What a damaged film gave all the same. `seconds`: of it that could be read. */
+function damageText(errors: number, seconds: number, duration: number): string {
+  const read = duration - seconds > 0.5 ? `, ${shortSeconds(seconds)} of ${shortSeconds(duration)} could be read` : "";
+  return `${plural(errors, "decoding error")}${read}; damaged frames are left out`;
+}
+
+export interface FilmNotes {
+  facts: Pick<ManifestSource, "duration" | "damage" | "notes">;
+  /** Why nothing was taken from it. */
+  problem?: Reason;
+  /** What a person should hear of, though something was taken. */
+  told: Reason[];
+}
+
+/** @param duration seconds as the header tells; `clips`: whether any came of it */
+export function filmNotes(
+  records: readonly SegmentRecord[],
+  { duration: declared = 0, clips, fps }: { duration: number | undefined; clips: boolean; fps: number },
+): FilmNotes {
+  const sum = (of: (record: SegmentRecord) => number) => records.reduce((total, record) => total + of(record), 0);
+  const [slots, errors, joints] = [sum((it) => it.slots), sum((it) => it.errors), sum((it) => it.joints)];
+  const [blank, fade, damaged] = (["blank", "fade", "damaged"] as const).map((why) => sum((it) => it.left[why]));
+  const left = { blank: blank!, fade: fade!, damaged: damaged! };
+  const seconds = slots / fps;
+  // A header may know only the first of several recordings.
+  const duration = seconds > declared + 0.5 ? Math.round(seconds * 1000) / 1000 : declared;
+  const facts: FilmNotes["facts"] = { duration, ...(errors > 0 ? { damage: errors } : {}) };
+  if (slots === 0) {
+    const message = "holds no frame that could be decoded";
+    return { facts, problem: { code: "media.no-frames", message }, told: [] };
+  }
+  if (!clips) {
+    const message = `holds no scene: ${leftText(left, fps)}`;
+    return { facts, problem: { code: "prepare.no-scene", message }, told: [] };
+  }
+  const notes: Reason[] = [];
+  const lost = left.blank + left.fade + left.damaged;
+  if (lost > largePart * slots) {
+    const message = `${shortSeconds(lost / fps)} are in no clip: ${leftText(left, fps)}`;
+    notes.push({ code: "prepare.left-out", message });
+  }
+  const missing = records.find((record) => record.missing !== undefined)?.missing;
+  if (missing !== undefined) notes.push({ code: "media.partial", message: missing });
+  const told = [...notes];
+  if (joints > 0) {
+    const message = `its timestamps jump in ${plural(joints, "place")}: the parts are read one after the other`;
+    notes.push({ code: "media.joined", message });
+  }
+  if (errors > 0) told.unshift({ code: "media.damaged", message: damageText(errors, seconds, duration) });
+  return { facts: { ...facts, ...(notes.length > 0 ? { notes } : {}) }, told };
+}

@@ -1,0 +1,103 @@
+// Films that would lose content without a word: joined recordings, palettes, sources that give nothing.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { makeFilm, temporaryFolder } from "../support/film.ts";
+import { prepare, quick } from "../support/prepared.ts";
+
+const folder = temporaryFolder();
+const at = (name: string) => join(folder, name);
+
+/** Everything is kept, so that the items show what was read. */
+const everything = {
+  ...quick,
+  quality: Object.fromEntries(
+    ["sharpness", "motion", "noise", "blockiness", "overlay", "flicker", "brightness_change"].map((name) => [
+      name,
+      false as const,
+    ]),
+  ),
+  duplicates: { detect: false },
+};
+
+const fractal = (seconds: number, scale: number) =>
+  `mandelbrot=s=320x180:r=16:start_scale=${scale}:end_scale=${scale / 4}:end_pts=200:maxiter=200,trim=end=${seconds},scroll=h=0.003,format=yuv420p`;
+
+describe("a film of joined recordings", () => {
+  it("is used whole where they can be read one after the other, and the manifest says so", async () => {
+    for (const [name, scale] of [
+      ["a.ts", 0.3],
+      ["b.ts", 0.02],
+    ] as const)
+      await makeFilm(at(name), { graph: fractal(name === "a.ts" ? 2 : 3, scale), encoder: "mpeg2video" });
+    writeFileSync(at("joined.ts"), Buffer.concat(["a.ts", "b.ts"].map((name) => readFileSync(at(name)))));
+    const { manifest, problems } = await prepare([at("joined.ts")], at("joined"), everything);
+    const kept = manifest.items.filter(({ verdict }) => verdict === "keep");
+    expect(kept.reduce((sum, item) => sum + item.out - item.in, 0)).toBeCloseTo(5, 1);
+    const [source] = manifest.sources;
+    expect(source).toMatchObject({ duration: 5, notes: [{ code: "media.joined" }] });
+    expect(source!.notes![0]!.message).toBe("its timestamps jump in 1 place: the parts are read one after the other");
+    expect(problems).toEqual([]);
+  });
+
+  it("is told where only the first can be read", async () => {
+    await makeFilm(at("one.mp4"), { graph: fractal(2, 0.3) });
+    writeFileSync(at("two.mp4"), Buffer.concat([readFileSync(at("one.mp4")), readFileSync(at("one.mp4"))]));
+    const { manifest, problems, summary } = await prepare([at("two.mp4")], at("two"), everything);
+    expect(summary.videos).toBe(1);
+    const reason = { code: "media.partial", message: "holds further films behind the first, which are not read" };
+    expect(problems).toMatchObject([reason]);
+    expect(manifest.sources[0]!.notes).toEqual([reason]);
+    expect(readFileSync(summary.report, "utf8")).toContain(reason.message);
+  });
+});
+
+describe("a film with a palette", () => {
+  it("keeps its colours", async () => {
+    const graph = `${fractal(2, 0.3)},split[a][b];[a]palettegen[p];[b][p]paletteuse`;
+    await makeFilm(at("palette.avi"), { graph, encoder: "rawvideo" });
+    const { summary, manifest } = await prepare([at("palette.avi")], at("palette"), everything);
+    expect(summary.videos).toBe(1);
+    expect(manifest.items[0]!.measures.brightness!.value).toBeGreaterThan(5);
+  });
+});
+
+describe("a source that gives nothing", () => {
+  it.each([
+    ["black", "color=black:s=320x180:r=16,trim=end=3", "holds no scene: 3.0 s of one colour, near black or white"],
+    ["white", "color=white:s=320x180:r=16,trim=end=2", "holds no scene: 2.0 s of one colour, near black or white"],
+  ])("has a reason: %s", async (name, graph, message) => {
+    await makeFilm(at(`${name}.mp4`), { graph: `${graph},format=yuv420p` });
+    const { manifest, problems, summary } = await prepare([at(`${name}.mp4`)], at(name), quick);
+    expect(manifest.items).toEqual([]);
+    expect(manifest.sources[0]!.problem).toEqual({ code: "prepare.no-scene", message });
+    expect(problems).toMatchObject([{ code: "prepare.no-scene", message }]);
+    expect(summary.problems).toBe(1);
+  });
+
+  it("has one also where it has a single frame", async () => {
+    await makeFilm(at("single.mp4"), { graph: `${fractal(1, 0.3)},trim=end_frame=1` });
+    const { manifest } = await prepare([at("single.mp4")], at("single"), quick);
+    expect(manifest.items).toMatchObject([{ verdict: "drop", frames: 1, reasons: [{ code: "too-short" }] }]);
+  });
+
+  it("and one of which a large part is left out says how much", async () => {
+    const graph = `${fractal(2, 0.3)},setsar=1[a];color=black:s=320x180:r=16,trim=end=3,format=yuv420p,setsar=1[b];[a][b]concat`;
+    await makeFilm(at("half.mp4"), { graph });
+    const { manifest, problems } = await prepare([at("half.mp4")], at("half"), everything);
+    expect(manifest.items.filter(({ verdict }) => verdict === "keep")).toHaveLength(1);
+    expect(manifest.sources[0]!.notes).toMatchObject([{ code: "prepare.left-out" }]);
+    expect(problems[0]!.message).toMatch(/^3\.\d s are in no clip: (2|3)\.\d s of one colour, near black or white/);
+  });
+});
+
+it("a folder of films whose headers lie about their length is prepared in bounded time", async () => {
+  const place = at("lying");
+  mkdirSync(place);
+  await makeFilm(join(place, "hours.mp4"), {
+    graph: `${fractal(4, 0.3)},settb=1/16,setpts=N+gte(N\\,40)*16*100000`,
+  });
+  const { manifest } = await prepare([place], at("bounded"), everything);
+  expect(manifest.sources[0]!.duration).toBeLessThan(6);
+  expect(manifest.items.reduce((sum, item) => sum + item.frames, 0)).toBeLessThan(80);
+});
