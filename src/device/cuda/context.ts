@@ -1,0 +1,104 @@
+// What the kernels of the cuda device share: launching, temporaries, addresses, small tables on the card.
+import { bytesOf, type DType } from "../../base/dtype.ts";
+import { KinoraError } from "../../base/errors.ts";
+import { elementCount, type Shape } from "../../base/shape.ts";
+import type { CublasLt } from "../../ffi/cublaslt.ts";
+import type { CudaDriver, CudaHandle, DeviceAddress } from "../../ffi/cuda-driver.ts";
+import type { Operand, RowRuns } from "../kernels.ts";
+import type { Launcher } from "./launch.ts";
+import { type CudaMemory, cudaBlock } from "./memory.ts";
+
+/** Numbers that kernels know dtypes by (kernels/cuda/device.cuh). */
+export const dtypeCodes: Readonly<Record<DType, number>> = {
+  f32: 0,
+  bf16: 1,
+  f16: 2,
+  f8e4m3: 3,
+  f8e5m2: 4,
+  i8: 5,
+  u8: 6,
+  i32: 7,
+  i64: 8,
+  bool: 9,
+  f64: 10,
+  i16: 11,
+};
+
+export interface CudaContextParts {
+  driver: CudaDriver;
+  cublas: CublasLt;
+  launcher: Launcher;
+  memory: CudaMemory;
+  stream: CudaHandle;
+  multiprocessors: number;
+  /** e.g. 90 for compute capability 9.0. */
+  capability: number;
+  /** Copies a few bytes into the card's memory, in order with the kernels. */
+  uploadSmall(target: DeviceAddress, bytes: Uint8Array): void;
+}
+
+/** A temporary of the device; freed when it goes out of scope, which is safe since work on a stream is in order. */
+export interface Temporary extends Operand, Disposable {}
+
+export class CudaContext {
+  readonly driver: CudaDriver;
+  readonly cublas: CublasLt;
+  readonly launcher: Launcher;
+  readonly memory: CudaMemory;
+  readonly stream: CudaHandle;
+  readonly multiprocessors: number;
+  readonly capability: number;
+  readonly #upload: CudaContextParts["uploadSmall"];
+
+  constructor(parts: CudaContextParts) {
+    this.driver = parts.driver;
+    this.cublas = parts.cublas;
+    this.launcher = parts.launcher;
+    this.memory = parts.memory;
+    this.stream = parts.stream;
+    this.multiprocessors = parts.multiprocessors;
+    this.capability = parts.capability;
+    this.#upload = parts.uploadSmall;
+  }
+
+  /** Where an operand's first element lies. */
+  address({ block, offset }: Operand): DeviceAddress {
+    return (cudaBlock(block).address + offset) as DeviceAddress;
+  }
+
+  /** The same, or null for what is absent. */
+  optional(operand: Operand | undefined): DeviceAddress {
+    return operand ? this.address(operand) : (0 as DeviceAddress);
+  }
+
+  temporary(dtype: DType, shape: Shape): Temporary {
+    const block = this.memory.alloc(elementCount(shape) * bytesOf(dtype), "workspace");
+    return { block, offset: 0, dtype, shape, [Symbol.dispose]: () => this.memory.free(block) };
+  }
+
+  /** Integers on the card for the launches that follow. */
+  table(values: Int32Array): Temporary {
+    const made = this.temporary("i32", [Math.max(1, values.length)]);
+    if (values.length > 0) {
+      this.#upload(this.address(made), new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    }
+    return made;
+  }
+
+  /** Runs as kernels read them: pairs (first row, table row), in order. */
+  runs(runs: RowRuns): Temporary {
+    return this.table(Int32Array.from(runs.flatMap(({ start, row }) => [start, row])));
+  }
+
+  /** Throws `kernel.dtype` for a format that kernels of this kind do not take. */
+  expectDtype(what: string, operand: Operand, allowed: readonly DType[]): void {
+    if (allowed.includes(operand.dtype)) return;
+    throw new KinoraError("kernel.dtype", `${what} is in a format the cuda device does not take here`, {
+      expected: allowed.join(", "),
+      actual: operand.dtype,
+    });
+  }
+}
+
+/** A view of an operand under another shape of as many elements. */
+export const reshaped = (operand: Operand, shape: Shape): Operand => ({ ...operand, shape });

@@ -1,0 +1,139 @@
+// A card's memory: blocks from the driver, kept by size for reuse on the same stream, counted by what they are for.
+// Work on a stream is in order, so a freed block may be handed out again while kernels that use it are still to run.
+import { KinoraError } from "../../base/errors.ts";
+import { formatBytes } from "../../base/units.ts";
+import { CUDA_OUT_OF_MEMORY, type CudaDriver, type DeviceAddress } from "../../ffi/cuda-driver.ts";
+import type { Block, MemoryCategory, MemoryReport } from "../device.ts";
+import { MemoryCounter } from "../memory-counter.ts";
+
+/** Small requests share sizes in steps of this; the driver aligns to 256 anyway. */
+const STEP = 512;
+/** From here on sizes are rounded to a sixteenth of their power of two, so that nearly equal requests meet. */
+const LARGE = 2 ** 20;
+
+export class CudaBlock implements Block {
+  readonly size: number;
+  category: MemoryCategory;
+  readonly address: DeviceAddress;
+  /** What was taken from the driver. */
+  readonly reserved: number;
+  freed = false;
+  /** Kernels that used this memory before may still be to run: other streams wait for them before they write to it. */
+  fresh = true;
+
+  constructor(size: number, category: MemoryCategory, address: DeviceAddress, reserved: number) {
+    this.size = size;
+    this.category = category;
+    this.address = address;
+    this.reserved = reserved;
+  }
+}
+
+/** A block as its memory. Throws `kernel.no-device-memory` for a block of another device. */
+export function cudaBlock(block: Block): CudaBlock {
+  if (block instanceof CudaBlock) return block;
+  throw new KinoraError("kernel.no-device-memory", "a block of another device was given to the cuda device");
+}
+
+function roundedSize(bytes: number): number {
+  const wanted = Math.max(bytes, 1);
+  if (wanted <= LARGE) return Math.ceil(wanted / STEP) * STEP;
+  const step = 2 ** (Math.floor(Math.log2(wanted)) - 4);
+  return Math.ceil(wanted / step) * step;
+}
+
+export class CudaMemory {
+  readonly #driver: CudaDriver;
+  readonly #synchronize: () => void;
+  readonly #counter = new MemoryCounter();
+  /** Freed memory by its size. */
+  readonly #kept = new Map<number, DeviceAddress[]>();
+  #keptBytes = 0;
+  /** Bytes that may be taken from the driver; the card's own where absent. */
+  readonly #budget: number | undefined;
+  #taken = 0;
+
+  constructor(driver: CudaDriver, synchronize: () => void, budget?: number) {
+    this.#driver = driver;
+    this.#synchronize = synchronize;
+    this.#budget = budget;
+  }
+
+  alloc(bytes: number, category: MemoryCategory): CudaBlock {
+    const reserved = roundedSize(bytes);
+    const address = this.#kept.get(reserved)?.pop();
+    if (address !== undefined) this.#keptBytes -= reserved;
+    const block = new CudaBlock(bytes, category, address ?? this.#take(reserved, bytes), reserved);
+    this.#counter.add(bytes, category);
+    return block;
+  }
+
+  free(given: Block): void {
+    const block = cudaBlock(given);
+    if (block.freed) throw new KinoraError("memory.freed-twice", "a block was freed twice");
+    block.freed = true;
+    this.#counter.remove(block.size, block.category);
+    const list = this.#kept.get(block.reserved);
+    if (list) list.push(block.address);
+    else this.#kept.set(block.reserved, [block.address]);
+    this.#keptBytes += block.reserved;
+  }
+
+  recategorize(given: Block, category: MemoryCategory): void {
+    const block = cudaBlock(given);
+    this.#counter.move(block.size, block.category, category);
+    block.category = category;
+  }
+
+  #take(reserved: number, wanted: number): DeviceAddress {
+    const out = [0n];
+    const within = () => this.#budget === undefined || this.#taken + reserved <= this.#budget;
+    let status = within() ? this.#driver.calls.cuMemAlloc(out, reserved) : CUDA_OUT_OF_MEMORY;
+    if (status === CUDA_OUT_OF_MEMORY && this.#keptBytes > 0) {
+      this.trim();
+      status = within() ? this.#driver.calls.cuMemAlloc(out, reserved) : CUDA_OUT_OF_MEMORY;
+    }
+    if (status === CUDA_OUT_OF_MEMORY) throw this.#exhausted(wanted);
+    this.#driver.check("cuMemAlloc", status);
+    this.#taken += reserved;
+    return Number(out[0]) as DeviceAddress;
+  }
+
+  #exhausted(wanted: number): KinoraError {
+    const { live, byCategory } = this.memory();
+    const parts = Object.entries(byCategory)
+      .filter(([, { live: bytes }]) => bytes > 0)
+      .map(([name, { live: bytes }]) => `${name} ${formatBytes(bytes)}`);
+    return new KinoraError("memory.exhausted", `the card has no ${formatBytes(wanted)} left`, {
+      actual: `${formatBytes(live)} in use: ${parts.join(", ") || "nothing of ours"}`,
+      hint: "use a smaller size, fewer frames, block swap or a narrower base; other programs on the card take memory too",
+    });
+  }
+
+  /** Gives kept memory back to the driver. */
+  trim(): void {
+    if (this.#keptBytes === 0) return;
+    this.#synchronize();
+    for (const [size, addresses] of this.#kept) {
+      for (const address of addresses) {
+        this.#driver.check("cuMemFree", this.#driver.calls.cuMemFree(address));
+        this.#taken -= size;
+      }
+    }
+    this.#kept.clear();
+    this.#keptBytes = 0;
+  }
+
+  memory(): MemoryReport {
+    return this.#counter.report();
+  }
+
+  /** Freed memory that is kept, which is free for whoever asks here. */
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
+
+  resetPeak(): void {
+    this.#counter.resetPeak();
+  }
+}
