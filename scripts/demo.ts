@@ -5,8 +5,8 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { isKinoraError, KinoraError } from "../src/base/errors.ts";
 import { Interrupt } from "../src/cli/interrupt.ts";
-import { terminalOutput } from "../src/cli/main.ts";
 import { parseWholeNumber } from "../src/cli/parse.ts";
+import { terminalOutput } from "../src/cli/terminal.ts";
 import { checkGoals, runDemo } from "./demo/run.ts";
 import { type DemoSettings, defaultSettings } from "./demo/settings.ts";
 
@@ -36,13 +36,21 @@ function readSettings(): DemoSettings {
 
 async function main(): Promise<number> {
   const out = terminalOutput();
-  using interrupt = new Interrupt(() => out.note("stopping; once more ends at once"));
+  const controller = new AbortController();
+  const { signal } = controller;
+  using _interrupt = new Interrupt({
+    first() {
+      out.note("stopping; press Ctrl-C again to stop now");
+      controller.abort();
+    },
+    again: () => process.exit(130),
+  });
   try {
-    checkGoals(await runDemo(readSettings(), { out, signal: interrupt.signal }));
+    checkGoals(await runDemo(readSettings(), { out, signal }));
     out.note("all goals are met");
     return 0;
   } catch (error) {
-    if (interrupt.signal.aborted && (error as Error).name === "AbortError") {
+    if (signal.aborted && (error as Error).name === "AbortError") {
       out.note("stopped; npm run demo goes on from here");
       return 130;
     }

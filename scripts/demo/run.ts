@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { KinoraError } from "../../src/base/errors.ts";
 import { finished } from "../../src/base/generators.ts";
 import { formatSeconds } from "../../src/base/units.ts";
-import type { Output } from "../../src/cli/command.ts";
+import type { Output } from "../../src/cli/terminal.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { cacheFolder, HashCache } from "../../src/io/content-hash.ts";
 import { FileLock } from "../../src/io/file-lock.ts";

@@ -1,7 +1,7 @@
 // What every stage of the demo is handed, and what is remembered of its work between runs.
 import { existsSync, readFileSync } from "node:fs";
 import { z } from "zod";
-import type { Output } from "../../src/cli/command.ts";
+import type { Output } from "../../src/cli/terminal.ts";
 import type { Device } from "../../src/device/device.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
 import type { HashCache } from "../../src/io/content-hash.ts";

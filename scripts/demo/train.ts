@@ -2,15 +2,13 @@
 import { existsSync } from "node:fs";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { finished } from "../../src/base/generators.ts";
 import { cacheKey } from "../../src/cache/store.ts";
 import { Narrator } from "../../src/cli/commands/train.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
+import { startJob } from "../../src/jobs/start.ts";
 import type { LogLine } from "../../src/protocol/train-log.ts";
-import { makeFilms } from "../../src/sample/films.ts";
 import { readTrainConfig } from "../../src/train/config/read.ts";
 import type { TrainSettings } from "../../src/train/config/settings.ts";
-import { train } from "../../src/train/run/loop.ts";
 import { outputName } from "../../src/train/run/outputs.ts";
 import { readLog } from "../../src/train/run/run-log.ts";
 import { readState } from "../../src/train/run/state.ts";
@@ -99,8 +97,7 @@ export async function trainStyle(
   await writeIfNew(files.previewPrompts, prompts);
   // The previews change no LoRA: they are not part of it.
   const key = cacheKey({ config, weights, clips: clips.map((clip) => clip.key) });
-  const { settings, notes } = await readTrainConfig(files.config);
-  for (const note of notes) out.note(note);
+  const { settings } = await readTrainConfig(files.config);
   const result = (): TrainedStyle => ({ loras: loraFiles(settings), settings, config, log: readLog(files.run) });
 
   if (work.keyOf("training") !== key && existsSync(files.run)) {
@@ -114,7 +111,7 @@ export async function trainStyle(
   }
   // Known from now on as the run with this key, also after a kill.
   await work.begin("training", key, !state);
-  await work.during("training", () => runTraining(stage, settings));
+  await work.during("training", () => runTraining(stage, files.config));
   return result();
 }
 
@@ -126,9 +123,7 @@ async function writeIfNew(path: string, text: string): Promise<void> {
   if ((await readFile(path, "utf8").catch(() => undefined)) !== text) await writeFileAtomic(path, text);
 }
 
-async function runTraining({ device, hashes, signal, out }: Stage, settings: TrainSettings): Promise<void> {
-  const run = train(settings, { device, hashes, signal, preview: makeFilms });
-  const { show } = new Narrator(out, true);
-  const { end } = await finished(run, show);
-  if (end === "stopped") throw signal.reason;
+async function runTraining({ signal, out }: Stage, config: string): Promise<void> {
+  const { show } = new Narrator({ say: out.note, progress: out.progress });
+  for await (const event of startJob("train", { config }, { signal })) show(event);
 }

@@ -1,8 +1,9 @@
 // What a command is to the command line: its words, its options with their help, and what it runs.
-// Not the work itself: a command reads options, calls a library with plain values and prints.
+// Not the work itself: a command reads options, starts a job and prints.
 import { parseArgs } from "node:util";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import type { Printer } from "./terminal.ts";
 
 export interface Option {
   type: "string" | "boolean";
@@ -31,30 +32,14 @@ export type Values<O extends Record<string, Option>> = { [K in keyof O]: ValueOf
 export interface Command<O extends Record<string, Option> = Record<string, Option>> {
   /** The words that call it, e.g. `dataset prepare`. */
   name: string;
-  /** One line for the list of commands. */
-  summary: string;
   /** Positional arguments as they read in the usage line, e.g. `SOURCE… --out DIR`. */
   usage: string;
   /** Longer help below the options: formats, examples. */
   details?: string;
   options: O;
   /** Returns the exit code; undefined means 0. */
-  run(values: Values<O> & { json: boolean }, positionals: string[], out: Output): Promise<number | undefined>;
+  run(values: Values<O>, positionals: string[], out: Printer): Promise<number | undefined>;
 }
-
-/** Where a command prints. `data` is what the command answers; `note` is talk for a person (stderr). */
-export interface Output {
-  data(text: string): void;
-  note(text: string): void;
-  /** Replaces the current progress line on a terminal; throttled lines elsewhere. */
-  progress(text: string): void;
-}
-
-/** A note for a person, or under --json an event like the others, so that every line of stderr is JSON. */
-export const noteOn =
-  (out: Output, json: boolean) =>
-  (text: string): void =>
-    out.note(json ? JSON.stringify({ type: "note", text }) : text);
 
 /** Keeps the literal type of the options so that `values` is typed in `run`. */
 export function command<const O extends Record<string, Option>>(definition: Command<O>): Command {
@@ -64,10 +49,13 @@ export function command<const O extends Record<string, Option>>(definition: Comm
 /** Every command has these. */
 const common = {
   help: { type: "boolean", help: "show this help", short: "h" },
-  json: { type: "boolean", help: "print the answer as JSON for machines" },
+  json: {
+    type: "boolean",
+    help: "for machines: the answer as JSON on stdout, events as a line of JSON each on stderr",
+  },
 } satisfies Record<string, Option>;
 
-export function usage(definition: Command): string {
+export function usage(definition: Command, summary: string): string {
   const options: Record<string, Option> = { ...definition.options, ...common };
   const rows = Object.entries(options)
     .filter(([, option]) => !option.hidden)
@@ -84,7 +72,7 @@ export function usage(definition: Command): string {
     flag.length <= width ? `  ${flag.padEnd(width)}  ${help}` : `  ${flag}\n  ${" ".repeat(width)}  ${help}`,
   );
   const details = definition.details ? `\n\n${definition.details.trim()}` : "";
-  return `kinora ${definition.name} ${definition.usage}\n\n${definition.summary}\n\nOptions:\n${lines.join("\n")}${details}\n`;
+  return `kinora ${definition.name} ${definition.usage}\n\n${summary}\n\nOptions:\n${lines.join("\n")}${details}\n`;
 }
 
 /** Parses `argv` (after the command's words). Unknown options name the nearest known one. */

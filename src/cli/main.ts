@@ -1,92 +1,88 @@
 // The entry of the command line: finds the command, parses its options, prints errors with their hints.
-import { isKinoraError, KinoraError } from "../base/errors.ts";
+import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { kinoraVersion } from "../base/version.ts";
-import { type Command, type Output, parse, usage } from "./command.ts";
-import { commands } from "./commands.ts";
+import { errorData } from "../jobs/errors.ts";
+import { parse, usage } from "./command.ts";
+import { commands, type Listed } from "./commands.ts";
+import { BROKEN_PIPE, STOPPED } from "./follow.ts";
+import { type Output, Printer, terminalOutput } from "./terminal.ts";
 
-function overview(): string {
-  const width = Math.max(...commands.map((entry) => entry.name.length));
-  const rows = commands.map((entry) => `  kinora ${entry.name.padEnd(width)}  ${entry.summary}`);
-  return `kinora: fine-tune and run the Wan video models, without Python\n\n${rows.join("\n")}\n\nkinora COMMAND --help shows a command's options; kinora --version says which this is.\n`;
+function list(entries: readonly Listed[]): string {
+  const width = Math.max(...entries.map(({ name }) => name.length));
+  return entries.map(({ name, summary }) => `  kinora ${name.padEnd(width)}  ${summary}`).join("\n");
 }
 
-function find(argv: readonly string[]): { definition: Command; rest: readonly string[] } | undefined {
-  const matches = commands.filter((entry) => {
-    const words = entry.name.split(" ");
-    return words.every((word, i) => argv[i] === word);
+const overview = (): string =>
+  `kinora: fine-tune and run the Wan video models, without Python\n\n${list(commands)}\n\nkinora COMMAND --help shows a command's options; kinora --version says which this is.\n`;
+
+/** The commands whose first words these are. */
+function beginningWith(words: readonly string[]): Listed[] {
+  return commands.filter(({ name }) => {
+    const own = name.split(" ");
+    return words.length > 0 && words.length < own.length && words.every((word, i) => own[i] === word);
   });
-  matches.sort((a, b) => b.name.length - a.name.length);
-  const definition = matches[0];
-  return definition && { definition, rest: argv.slice(definition.name.split(" ").length) };
 }
 
-export function terminalOutput(): Output {
-  const terminal = process.stderr.isTTY;
-  let open = false;
-  let last = 0;
-  const close = () => {
-    if (open) process.stderr.write("\n");
-    open = false;
-  };
-  return {
-    data(text) {
-      close();
-      process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
-    },
-    note(text) {
-      close();
-      process.stderr.write(text.endsWith("\n") ? text : `${text}\n`);
-    },
-    progress(text) {
-      if (terminal) {
-        process.stderr.write(`\r\x1b[2K${text.slice(0, (process.stderr.columns ?? 100) - 1)}`);
-        open = true;
-      } else if (Date.now() - last > 2000) {
-        last = Date.now();
-        process.stderr.write(`${text}\n`);
-      }
-    },
-  };
+function find(argv: readonly string[]): { entry: Listed; rest: readonly string[] } | undefined {
+  const entry = commands.find(({ name }) => name.split(" ").every((word, i) => argv[i] === word));
+  return entry && { entry, rest: argv.slice(entry.name.split(" ").length) };
 }
 
-/** Runs one command line; returns the exit code. `json` errors go to stdout as `{error: {...}}`. */
-export async function main(argv: readonly string[], out: Output = terminalOutput()): Promise<number> {
-  const json = argv.includes("--json");
+function unknownCommand(argv: readonly string[]): KinoraError {
+  const asked = argv.filter((word) => !word.startsWith("-")).slice(0, 2);
+  const near = nearestName(
+    asked.join(" "),
+    commands.map(({ name }) => name),
+  );
+  return new KinoraError("cli.unknown-command", `unknown command: ${asked.join(" ") || argv[0]}`, {
+    hint: near ? `did you mean kinora ${near}?` : "see kinora --help",
+  });
+}
+
+const isHelp = (word: string | undefined): boolean => word === "--help" || word === "-h";
+
+async function run(argv: readonly string[], out: Printer): Promise<number> {
+  const words = argv.filter((word) => word !== "--json");
+  if (words.length === 0 || words[0] === "help" || isHelp(words[0])) {
+    out.answer({ commands: commands.map(({ name, summary }) => ({ name, summary })) }, overview);
+    return 0;
+  }
+  if (["version", "--version", "-v"].includes(words[0]!)) {
+    out.answer({ version: kinoraVersion() }, kinoraVersion);
+    return 0;
+  }
+  const found = find(argv);
+  if (!found) {
+    const group = beginningWith(words.filter((word) => !isHelp(word)));
+    if (group.length === 0) throw unknownCommand(argv);
+    const text = () => `${list(group)}\n\nkinora COMMAND --help shows a command's options.\n`;
+    out.answer({ commands: group.map(({ name, summary }) => ({ name, summary })) }, text);
+    return 0;
+  }
+  const { entry, rest } = found;
+  const command = await entry.load();
+  if (rest.some(isHelp)) {
+    const text = usage(command, entry.summary);
+    out.answer({ help: text }, () => text);
+    return 0;
+  }
+  const { values, positionals } = parse(command, rest);
+  return (await command.run(values as never, positionals, out)) ?? 0;
+}
+
+/** Runs one command line; returns the exit code. With --json errors go to stdout as `{error: {...}}`. */
+export async function main(argv: readonly string[], output: Output = terminalOutput()): Promise<number> {
+  const out = new Printer(output, argv.includes("--json"));
   try {
-    if (argv.length === 0 || ["help", "--help", "-h"].includes(argv[0]!)) {
-      out.data(overview());
-      return 0;
-    }
-    if (["version", "--version", "-v"].includes(argv[0]!)) {
-      out.data(json ? JSON.stringify({ version: kinoraVersion() }) : kinoraVersion());
-      return 0;
-    }
-    const found = find(argv);
-    if (!found) {
-      const asked = argv.filter((word) => !word.startsWith("-")).slice(0, 2);
-      const near = nearestName(
-        asked.join(" "),
-        commands.map((entry) => entry.name),
-      );
-      throw new KinoraError("cli.unknown-command", `unknown command: ${asked.join(" ") || argv[0]}`, {
-        hint: near ? `did you mean kinora ${near}?` : "see kinora --help",
-      });
-    }
-    if (found.rest.includes("--help") || found.rest.includes("-h")) {
-      out.data(usage(found.definition));
-      return 0;
-    }
-    const { values, positionals } = parse(found.definition, found.rest);
-    return (await found.definition.run(values as never, positionals, out)) ?? 0;
+    const code = await run(argv, out);
+    return code === STOPPED && out.closed?.aborted ? BROKEN_PIPE : code;
   } catch (error) {
-    if (!isKinoraError(error)) throw error;
-    if (json) {
-      const { code, message, expected, actual, hint } = error;
-      out.data(JSON.stringify({ error: { code, message, expected, actual, hint } }));
-    } else {
-      out.note(`error ${error.code}: ${error.message}${error.hint ? `\nhint: ${error.hint}` : ""}`);
-    }
+    const data = errorData(error);
+    const { code, message, hint, stack } = data;
+    if (out.json) out.answer({ error: data }, () => "");
+    else
+      out.say([`error ${code}: ${message}`, ...(hint ? [`hint: ${hint}`] : []), ...(stack ? [stack] : [])].join("\n"));
     return 1;
   }
 }

@@ -1,7 +1,7 @@
 // Progress lines that several commands show, and how long something still takes by how long it took so far.
 import { formatSeconds } from "../base/units.ts";
-import type { PlanEvent } from "../dataset/dataset-plan.ts";
-import type { Output } from "./command.ts";
+import type { DatasetReading } from "../protocol/jobs/train.ts";
+import type { Output } from "./terminal.ts";
 
 /** ", about 12 s left", or nothing while there is nothing to go by or nothing worth saying. */
 export function secondsLeft(seconds: number): string {
@@ -14,7 +14,7 @@ export function timeLeft(started: number, done: number, of: number): string {
 }
 
 /** How far a dataset's files are read. */
-export function tellProbing(event: PlanEvent, out: Output, started?: number): void {
+export function tellProbing(event: DatasetReading, out: Pick<Output, "progress">, started?: number): void {
   if (event.type !== "probed") return;
   const { done, files } = event;
   out.progress(`reading files: ${done} of ${files}${started === undefined ? "" : timeLeft(started, done, files)}`);

@@ -15,8 +15,9 @@ export interface JobContext<E = unknown> {
   emit(event: E): void;
 }
 
+export type EventIn<C extends JobContract> = z.input<C["event"]>;
 /** What a job's work yields and returns. */
-export type Work<C extends JobContract> = AsyncGenerator<z.input<C["event"]>, z.input<C["result"]>>;
+export type Work<C extends JobContract> = AsyncGenerator<EventIn<C>, z.input<C["result"]>>;
 
 /** `C` with the work itself. */
 export interface JobDefinition<C extends JobContract = JobContract> {
@@ -27,6 +28,23 @@ export interface JobDefinition<C extends JobContract = JobContract> {
 /** Keeps the types of a contract in its definition. */
 export function job<C extends JobContract>(contract: C, run: JobDefinition<C>["run"]): JobDefinition<C> {
   return { contract, run };
+}
+
+/** The same for work that tells nothing on its way. */
+export function quickJob<C extends JobContract>(
+  contract: C,
+  work: (
+    request: z.output<C["request"]>,
+    context: JobContext<EventIn<C>>,
+  ) => z.input<C["result"]> | Promise<z.input<C["result"]>>,
+): JobDefinition<C> {
+  return {
+    contract,
+    // biome-ignore lint/correctness/useYield: it has nothing to tell
+    async *run(request, context) {
+      return await work(request, context);
+    },
+  };
 }
 
 /** Reads a request. @throws KinoraError `request.unknown-option` with the nearest one, `request.invalid`. */

@@ -3,7 +3,13 @@ import type { z } from "zod";
 import type { JobDefinition } from "./job.ts";
 
 export const jobs = {
+  "accept-captions": async () => (await import("./caption-dataset.ts")).acceptCaptionsJob,
+  "caption-dataset": async () => (await import("./caption-dataset.ts")).captionDatasetJob,
+  "explain-run": async () => (await import("./explain-run.ts")).explainRunJob,
   generate: async () => (await import("./generate.ts")).generateJob,
+  "plan-captions": async () => (await import("./caption-dataset.ts")).planCaptionsJob,
+  "prepare-dataset": async () => (await import("./prepare-dataset.ts")).prepareDatasetJob,
+  train: async () => (await import("./train.ts")).trainJob,
 };
 
 export type JobName = keyof typeof jobs;

@@ -2,10 +2,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { fromFloat32, toFloat32 } from "../../src/base/float-formats.ts";
-import type { Command } from "../../src/cli/command.ts";
-import { parse } from "../../src/cli/command.ts";
-import { loraConvert } from "../../src/cli/commands/lora-convert.ts";
-import { loraInspect } from "../../src/cli/commands/lora-inspect.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import type { LoraValues } from "../../src/lora/adapters/lora.ts";
@@ -19,6 +15,7 @@ import { type LoraDType, writeLora } from "../../src/lora/write.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
 import { draws } from "../support/drawn-weights.ts";
+import { runCli } from "../support/run-cli.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 
@@ -146,37 +143,23 @@ describe("what a LoRA does", () => {
   });
 });
 
-async function run(command: Command, argv: readonly string[]): Promise<{ code: number | undefined; text: string }> {
-  const { values, positionals } = parse(command, argv);
-  let text = "";
-  const code = await command.run(values as never, positionals, {
-    data(line) {
-      text += `${line}\n`;
-    },
-    note: () => {},
-    progress: () => {},
-  });
-  return { code, text };
-}
-
 describe("kinora lora", () => {
   it("inspect and convert print what they found and did", async () => {
     const file = path("cli_high_noise.safetensors");
     await writeLora(file, adapters(2, "bf16"), { format: "diffusers", dtype: "bf16", metadata: { ss_steps: "7" } });
-    const { code, text } = await run(loraInspect, [file]);
+    const { code, data: text } = await runCli(["lora", "inspect", file]);
     expect(code).toBe(0);
     expect(text).toMatch(/ComfyUI +does not read these names/);
     expect(text).toMatch(/expert +high noise/);
     expect(text).toMatch(/steps +7/);
-    const { text: done } = await run(loraConvert, [file, "--to", "comfy"]);
+    const { data: done } = await runCli(["lora", "convert", file, "--to", "comfy"]);
     const target = path("cli_high_noise_comfy.safetensors");
     expect(done).toContain(target);
     expect(existsSync(target)).toBe(true);
-    expect(JSON.parse((await run(loraInspect, [target, "--json"])).text).lora.formats).toEqual(["peft"]);
-    await expect(run(loraConvert, [file, "--to", "comfyui"])).rejects.toMatchObject({
-      code: "cli.bad-value",
-      hint: "did you mean comfy?",
-    });
-    await expect(run(loraInspect, [])).rejects.toMatchObject({ code: "cli.bad-arguments" });
+    expect(JSON.parse((await runCli(["lora", "inspect", target, "--json"])).data).lora.formats).toEqual(["peft"]);
+    expect((await runCli(["lora", "convert", file, "--to", "comfyui"])).notes).toMatch(
+      /^error cli\.bad-value: .*\nhint: did you mean comfy\?$/,
+    );
+    expect((await runCli(["lora", "inspect"])).notes).toContain("error cli.bad-arguments");
   });
 });

@@ -6,11 +6,11 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { command, parse } from "../../src/cli/command.ts";
 import { parseGuidance, parseLora } from "../../src/cli/commands/generate.ts";
-import { main } from "../../src/cli/main.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
 import { latentsPath, loadLatents, saveLatents } from "../../src/sample/latents-file.ts";
 import { tinyParts, writeKinoraFolder } from "../support/checkpoint-layouts.ts";
+import { runCli } from "../support/run-cli.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { resolved, runRequest, tinyOptions } from "./generate-support.ts";
 
@@ -23,23 +23,7 @@ beforeAll(async () => {
   await writeKinoraFolder(folder, tinyParts("tiny-t2v"));
 });
 
-/** Runs a command line in this process; a function at its end hears the progress. */
-async function kinora(
-  ...given: (string | ((text: string) => void))[]
-): Promise<{ code: number; data: string; notes: string; progress: readonly string[] }> {
-  const [data, notes, progress]: [string[], string[], string[]] = [[], [], []];
-  const argv = given.filter((word) => typeof word === "string");
-  const watch = given.find((word) => typeof word === "function");
-  const code = await main(argv, {
-    data: (text) => data.push(text),
-    note: (text) => notes.push(text),
-    progress: (text) => {
-      progress.push(text);
-      watch?.(text);
-    },
-  });
-  return { code, data: data.join("\n"), notes: notes.join("\n"), progress };
-}
+const kinora = (...argv: string[]) => runCli(argv);
 
 const tiny = ["generate", "--task", "tiny-t2v", "--prompt", "a red circle", "--size", "32*32", "--frame_num", "5"];
 const quick = [...tiny, "--sample_steps", "2", "--seed", "7"];
@@ -110,23 +94,6 @@ describe("kinora generate", () => {
     const stages = events.flatMap(({ type, stage }) => (type === "stage" ? [stage] : []));
     expect(new Set(stages)).toEqual(new Set(["check", "hash", "text", "load", "sample", "decode"]));
     expect(events.at(-1)).toMatchObject({ type: "finished", frames: JSON.parse(made.data).frames });
-  });
-
-  it("leaves Ctrl-C to the system where none would be heard: while models load and texts are encoded", async () => {
-    const before = process.listenerCount("SIGINT");
-    const heard: string[] = [];
-    const watched = await kinora(...quick, "--ckpt_dir", folder, "--out", path("heard.mp4"), (text) => {
-      const stage = /^(hashing the|encoding|loading the|sampling|step|decoding)/.exec(text)?.[0];
-      if (stage) heard.push(`${stage}: ${process.listenerCount("SIGINT") > before ? "heard" : "ends"}`);
-    });
-    expect(watched.code).toBe(0);
-    expect(new Set(heard)).toEqual(
-      new Set([
-        ...["hashing the: heard", "encoding: ends", "loading the: ends"],
-        ...["sampling: heard", "step: heard", "decoding: heard"],
-      ]),
-    );
-    expect(process.listenerCount("SIGINT")).toBe(before);
   });
 
   it("goes on with the device the run was begun on, another being told", async () => {
@@ -228,7 +195,6 @@ describe("options", () => {
   it("take negative numbers as values", () => {
     const definition = command({
       name: "x",
-      summary: "",
       usage: "",
       options: { seed: { type: "string", help: "" }, flag: { type: "boolean", help: "" } },
       run: async () => 0,

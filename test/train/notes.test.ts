@@ -3,14 +3,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { parse } from "../../src/cli/command.ts";
-import { trainCommand } from "../../src/cli/commands/train.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import type { TrainSettings } from "../../src/train/config/settings.ts";
 import { explainRun } from "../../src/train/plan/explain.ts";
 import { cutWarning } from "../../src/train/run/warnings.ts";
 import { clips, pictures } from "../dataset/dataset-files.ts";
+import { runCli } from "../support/run-cli.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { narrowSettings, notesOf, trainAll } from "../support/training-run.ts";
@@ -78,20 +77,7 @@ describe("a run says", () => {
       join(folder, "config.toml"),
       'dataset = { path = "clips", trigger = "sks", target_frames = [5], resolution = [64, 64] }\nsteps = 1\noutput = "warned"\n[model]\nname = "tiny-t2v"\ncheckpoint = "checkpoint"\n',
     );
-    const run = async (...more: string[]) => {
-      const { values, positionals } = parse(trainCommand, [join(folder, "config.toml"), ...more]);
-      const printed = { data: "", notes: "" };
-      await trainCommand.run(values as never, positionals, {
-        data(text) {
-          printed.data += `${text}\n`;
-        },
-        note(text) {
-          printed.notes += `${text}\n`;
-        },
-        progress: () => {},
-      });
-      return printed;
-    };
+    const run = (...more: string[]) => runCli(["train", join(folder, "config.toml"), ...more]);
     const { data } = await run("--explain");
     const thoughts = data.split("worth a thought\n")[1]!;
     expect(thoughts).toMatch(/ {2}3 captions .* without the trigger phrase "sks".*\(begin every caption/);

@@ -2,15 +2,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Command } from "../../src/cli/command.ts";
-import { parse } from "../../src/cli/command.ts";
-import { planCommand } from "../../src/cli/commands/plan.ts";
-import { trainCommand } from "../../src/cli/commands/train.ts";
 import { descriptorOf } from "../../src/device/open-device.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import type { TrainSettings } from "../../src/train/config/settings.ts";
 import { planRun, type RunPlan } from "../../src/train/plan/run-plan.ts";
 import { clips, picture, pictures } from "../dataset/dataset-files.ts";
+import { runCli } from "../support/run-cli.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { writeTinyCheckpoint } from "../support/tiny-checkpoint.ts";
 import { narrowSettings, trainAll, writeNarrowCheckpoint } from "../support/training-run.ts";
@@ -108,23 +105,6 @@ describe("the plan of a run", () => {
   });
 });
 
-/** Runs a command as the command line does. */
-async function runCommand(
-  command: Command,
-  argv: readonly string[],
-): Promise<{ code: number | undefined; text: string }> {
-  const { values, positionals } = parse(command, argv);
-  let text = "";
-  const code = await command.run(values as never, positionals, {
-    data(line) {
-      text += `${line}\n`;
-    },
-    note: () => {},
-    progress: () => {},
-  });
-  return { code, text };
-}
-
 describe("the commands", () => {
   const config = () => {
     const file = join(folder, "config.toml");
@@ -136,21 +116,21 @@ describe("the commands", () => {
   };
 
   it("plan CONFIG prints bytes, arithmetic and time, for people and for machines", async () => {
-    const { text } = await runCommand(planCommand, [config(), "--tflops", "1", "--set", "model.base=bf16"]);
+    const { data: text } = await runCli(["plan", config(), "--tflops", "1", "--set", "model.base=bf16"]);
     expect(text).toMatch(/64x64x17 .* tokens/);
     expect(text).toMatch(/device memory\n {2}at most/);
     expect(text).toMatch(/1\.000 TFLOP\/s/);
-    const { text: json } = await runCommand(planCommand, [config(), "--tflops", "1", "--json"]);
+    const { data: json } = await runCli(["plan", config(), "--tflops", "1", "--json"]);
     expect(JSON.parse(json)).toMatchObject({ steps: 6, buckets: [{ frames: 1 }, { frames: 17 }] });
   });
 
   it("train --explain tells every setting, its origin and what follows", async () => {
-    const { code, text } = await runCommand(trainCommand, [config(), "--explain", "--set", "lora.alpha=8"]);
+    const { code, data: text } = await runCli(["train", config(), "--explain", "--set", "lora.alpha=8"]);
     expect(code).toBe(0);
     expect(text).toMatch(/lora\.alpha +8 +command line +the scale alpha\/rank is 0\.25/);
     expect(text).toContain("3 steps (50.0 %) train the high-noise expert, 3 (50.0 %) the low-noise one");
     expect(text).toContain("64x64x17: 2 items in 2 batches");
-    const { text: json } = await runCommand(trainCommand, [config(), "--explain", "--json"]);
+    const { data: json } = await runCli(["train", config(), "--explain", "--json"]);
     expect(JSON.parse(json).settings.find(({ key }: { key: string }) => key === "steps")).toEqual({
       key: "steps",
       value: "6",

@@ -1,20 +1,15 @@
 // `kinora dataset caption DIR`: reads the options, runs the captioning or accepts drafts, prints what happens.
 import { KinoraError } from "../../base/errors.ts";
 import { plural } from "../../base/units.ts";
-import { type AcceptEvent, acceptDrafts } from "../../dataset/caption/accept.ts";
-import { type CaptionEvent, captionFolder, planCaptions } from "../../dataset/caption/caption.ts";
-import { type CaptionSettings, captionDefaults } from "../../dataset/caption/settings.ts";
-import {
-  defaultTemplate,
-  type PromptTemplate,
-  promptTemplate,
-  promptTemplates,
-  readTemplate,
-} from "../../dataset/caption/templates.ts";
-import { knownEndpoints, resolveEndpoint } from "../../io/chat/endpoint.ts";
-import { type ChatProtocol, chatProtocols } from "../../io/chat/wire.ts";
-import { command, type Option, type Output, type Values } from "../command.ts";
+import { captionDefaults } from "../../dataset/caption/settings.ts";
+import { defaultTemplate, promptTemplates } from "../../dataset/caption/templates.ts";
+import { knownEndpoints } from "../../io/chat/endpoint.ts";
+import { chatProtocols } from "../../io/chat/wire.ts";
+import type { EventOf, RequestOf, ResultOf } from "../../jobs/table.ts";
+import { command, type Option, type Values } from "../command.ts";
+import { follow, perform, STOPPED } from "../follow.ts";
 import { parseChoice, parseNumber } from "../parse.ts";
+import type { Printer } from "../terminal.ts";
 
 const options = {
   endpoint: { type: "string", value: "URL|NAME", help: `address, or ${Object.keys(knownEndpoints).join(", ")}` },
@@ -113,64 +108,34 @@ function extraFields(text: string | undefined): Record<string, unknown> | undefi
   throw new KinoraError("cli.bad-value", "--body takes a JSON object", { hint: `e.g. --body '{"top_p":0.8}'` });
 }
 
-async function templateOf(given: Given, out: Output): Promise<PromptTemplate> {
-  const file = given["template-file"];
-  if (file === undefined) return promptTemplate(given.template);
-  const { template, notices } = await readTemplate(file);
-  for (const notice of notices) out.note(`note: ${notice}`);
-  return template;
-}
-
-/** `dry`: nothing will be sent, so neither endpoint, model nor key need be there. */
-async function settingsOf(folder: string, given: Given, dry: boolean, out: Output): Promise<CaptionSettings> {
-  if (given.endpoint === undefined && !dry)
-    throw new KinoraError("cli.missing-option", "which endpoint?", {
-      hint: "e.g. --endpoint ollama, or --endpoint http://127.0.0.1:8000/v1",
-    });
-  if (given.model === undefined && !dry)
-    throw new KinoraError("cli.missing-option", "which model?", {
-      hint: "e.g. --model qwen2.5vl (Ollama), --model qwen-vl-max (DashScope)",
-    });
-  const protocol = oneOf<ChatProtocol>(given, "protocol", chatProtocols);
-  const endpoint = resolveEndpoint(
-    {
-      endpoint: given.endpoint ?? "ollama",
-      withoutKey: dry,
-      ...(protocol === undefined ? {} : { protocol }),
-      ...(given["key-env"] === undefined ? {} : { keyVariable: given["key-env"] }),
-    },
-    process.env,
-  );
-  const [seed, limit, rate, extra] = [
-    number(given, "seed"),
-    number(given, "limit"),
-    number(given, "requests-per-minute"),
-    extraFields(given.body),
-  ];
+function requestOf(folder: string, given: Given): RequestOf<"caption-dataset"> {
   return {
     folder,
-    endpoint,
-    model: given.model ?? "a model",
-    template: await templateOf(given, out),
-    trigger: given.trigger?.trim() ?? captionDefaults.trigger,
-    note: given.note ?? captionDefaults.note,
-    mode: given.rewrite ? "rewrite" : "missing",
+    endpoint: given.endpoint,
+    model: given.model,
+    protocol: oneOf(given, "protocol", chatProtocols),
+    keyVariable: given["key-env"],
+    trigger: given.trigger,
+    separator: given.separator,
+    template: given.template,
+    templateFile: given["template-file"],
+    note: given.note,
+    rewrite: given.rewrite,
     draft: given.draft,
-    send: oneOf(given, "send", ["frames", "video"] as const) ?? captionDefaults.send,
-    frames: number(given, "frames") ?? captionDefaults.frames,
-    side: number(given, "frame-size") ?? captionDefaults.side,
-    maxTokens: number(given, "max-tokens") ?? captionDefaults.maxTokens,
-    temperature: number(given, "temperature") ?? captionDefaults.temperature,
-    timeoutSeconds: number(given, "timeout") ?? captionDefaults.timeoutSeconds,
-    retries: number(given, "retries") ?? captionDefaults.retries,
-    concurrency: number(given, "concurrency") ?? captionDefaults.concurrency,
-    extension: given.extension,
     restart: given.restart,
-    ...(given.separator === undefined ? {} : { separator: given.separator }),
-    ...(seed === undefined ? {} : { seed }),
-    ...(limit === undefined ? {} : { limit }),
-    ...(rate === undefined ? {} : { requestsPerMinute: rate }),
-    ...(extra === undefined ? {} : { extra }),
+    limit: number(given, "limit"),
+    send: oneOf(given, "send", ["frames", "video"]),
+    frames: number(given, "frames"),
+    frameSize: number(given, "frame-size"),
+    maxTokens: number(given, "max-tokens"),
+    temperature: number(given, "temperature"),
+    seed: number(given, "seed"),
+    body: extraFields(given.body) as RequestOf<"caption-dataset">["body"],
+    requestsPerMinute: number(given, "requests-per-minute"),
+    concurrency: number(given, "concurrency"),
+    timeout: number(given, "timeout"),
+    retries: number(given, "retries"),
+    extension: given.extension,
   };
 }
 
@@ -188,131 +153,95 @@ const warningWords = {
 } as const;
 
 /** What a person reads of one event. */
-function tell(event: CaptionEvent, out: Output): void {
+function tell(event: EventOf<"caption-dataset">, out: Printer): void {
   switch (event.type) {
+    case "note":
+      out.say(`note: ${event.text}`);
+      break;
     case "plan":
-      for (const notice of event.notices) out.note(`note: ${notice}`);
-      out.note(
+      out.say(
         `${plural(event.todo.length, "item")} to caption, ${event.kept.length} left as they are${event.resumes ? " (going on after an interruption)" : ""}`,
       );
       if (event.todo.length > 0) out.progress(`captioned 0 of ${event.todo.length}`);
       break;
     case "retry":
-      out.note(`${event.name}: ${event.message}; trying again in ${event.waitSeconds.toFixed(1)} s`);
+      out.say(`${event.name}: ${event.message}; trying again in ${event.waitSeconds.toFixed(1)} s`);
       break;
     case "captioned":
-      for (const warning of event.warnings) out.note(`${event.name}: ${warningWords[warning]}`);
+      for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning]}`);
       break;
     case "kept":
-      out.note(`${event.name}: ${event.reason}`);
+      out.say(`${event.name}: ${event.reason}`);
       break;
     case "failed":
-      out.note(`${event.name}: error ${event.code}: ${event.message}${event.hint ? ` (${event.hint})` : ""}`);
+      out.say(`${event.name}: error ${event.code}: ${event.message}${event.hint ? ` (${event.hint})` : ""}`);
       break;
     case "progress":
       out.progress(
         `captioned ${event.done} of ${event.total}, ${duration(event.seconds)}, about ${duration(event.etaSeconds)} left`,
       );
-      break;
-    case "finished":
-      break;
   }
 }
 
-async function dryRun(settings: CaptionSettings, json: boolean, out: Output): Promise<void> {
-  const { notices, ...plan } = await planCaptions(settings);
-  for (const notice of notices) out.note(`note: ${notice}`);
-  const requests = plan.todo.length;
-  if (json) {
-    out.data(JSON.stringify({ ...plan, requests }, null, 2));
-    return;
-  }
-  for (const name of plan.todo) out.data(name);
-  for (const { name, reason } of plan.kept) out.data(`${name}: left as it is, ${reason}`);
-  const { clip, picture } = plan.prompts;
-  if (clip !== undefined) out.data(`\nasked of a clip:\n${clip}`);
-  if (picture !== undefined) out.data(`\nasked of a picture:\n${picture}`);
-  out.data(`\n${plural(requests, "request")} would be sent`);
+function planText({ todo, kept, prompts: { clip, picture }, requests }: ResultOf<"plan-captions">): string {
+  return [
+    ...todo,
+    ...kept.map(({ name, reason }) => `${name}: left as it is, ${reason}`),
+    ...(clip === undefined ? [] : [`\nasked of a clip:\n${clip}`]),
+    ...(picture === undefined ? [] : [`\nasked of a picture:\n${picture}`]),
+    `\n${plural(requests, "request")} would be sent`,
+  ].join("\n");
 }
 
-async function caption(settings: CaptionSettings, json: boolean, out: Output): Promise<number> {
-  const captioned: Extract<CaptionEvent, { type: "captioned" }>[] = [];
-  const failed: Extract<CaptionEvent, { type: "failed" }>[] = [];
-  const kept: { name: string; reason: string }[] = [];
-  let finished: Extract<CaptionEvent, { type: "finished" }> | undefined;
+async function caption(request: RequestOf<"caption-dataset">, out: Printer): Promise<number> {
+  let written = 0;
+  const goOn = () => `${plural(written, "item")} captioned before this; run the same command again to go on`;
+  let result: ResultOf<"caption-dataset"> | undefined;
   try {
-    for await (const event of captionFolder(settings)) {
-      tell(event, out);
-      if (event.type === "captioned") captioned.push(event);
-      else if (event.type === "failed") failed.push(event);
-      else if (event.type === "plan") kept.push(...event.kept);
-      else if (event.type === "kept") kept.push({ name: event.name, reason: event.reason });
-      else if (event.type === "finished") finished = event;
-    }
+    result = await follow(out, "caption-dataset", request, {
+      show(event) {
+        if (event.type === "captioned") written++;
+        tell(event, out);
+      },
+      until: () => "the questions that are asked are given up",
+      stopped: () => ({ value: { stopped: true, captioned: written }, text: `stopped; ${goOn()}` }),
+    });
   } catch (error) {
-    if (captioned.length > 0)
-      out.note(`${plural(captioned.length, "item")} captioned before this; run the same command again to go on`);
+    if (written > 0) out.note(goOn());
     throw error;
   }
-  const { requests = 0, seconds = 0, usage } = finished ?? {};
-  if (json) {
-    const plain = <T extends { type: string }>({ type: _, ...rest }: T) => rest;
-    out.data(
-      JSON.stringify(
-        { captioned: captioned.map(plain), failed: failed.map(plain), kept, requests, seconds, usage },
-        null,
-        2,
-      ),
-    );
-  } else {
-    for (const { path, text } of captioned) out.data(`${path}: ${text}`);
-    out.note(
-      `${plural(captioned.length, settings.draft ? "draft" : "caption")} written, ${failed.length} failed, ${kept.length} left as they were; ${plural(requests, "request")}, ${duration(seconds)}${usage && usage.inputTokens > 0 ? `, ${usage.inputTokens} + ${usage.outputTokens} tokens` : ""}`,
-    );
-    if (settings.draft && captioned.length > 0)
-      out.note("edit the .draft files, then run: kinora dataset caption DIR --accept");
-  }
+  if (!result) return STOPPED;
+  const { captioned, failed, kept, requests, seconds, usage } = result;
+  out.answer(result, () => captioned.map(({ path, text }) => `${path}: ${text}`).join("\n"));
+  const tokens = usage.inputTokens > 0 ? `, ${usage.inputTokens} + ${usage.outputTokens} tokens` : "";
+  out.say(
+    `${plural(captioned.length, request.draft ? "draft" : "caption")} written, ${failed.length} failed, ${kept.length} left as they were; ${plural(requests, "request")}, ${duration(seconds)}${tokens}`,
+  );
+  if (request.draft && captioned.length > 0)
+    out.say("edit the .draft files, then run: kinora dataset caption DIR --accept");
   return failed.length > 0 ? 1 : 0;
 }
 
-async function accept(folder: string, given: Given, json: boolean, out: Output): Promise<void> {
-  const accepted: Extract<AcceptEvent, { type: "accepted" }>[] = [];
-  const kept: Extract<AcceptEvent, { type: "kept" }>[] = [];
-  for await (const event of acceptDrafts({
-    folder,
-    extension: given.extension,
-    overwrite: given.rewrite,
-    ...(given.trigger === undefined ? {} : { trigger: given.trigger }),
-    ...(given.separator === undefined ? {} : { separator: given.separator }),
-  })) {
-    if (event.type === "accepted") {
-      accepted.push(event);
-      if (event.triggerRestored) out.note(`${event.name}: the trigger was put back in front`);
-      for (const warning of event.warnings) out.note(`${event.name}: ${warningWords[warning]}`);
-    } else if (event.type === "kept") {
-      kept.push(event);
-      out.note(`${event.name}: ${event.reason}`);
-    } else if (event.type === "notice") out.note(`note: ${event.message}`);
-  }
-  if (json)
-    out.data(
-      JSON.stringify(
-        { accepted: accepted.map(({ type: _, ...rest }) => rest), kept: kept.map(({ type: _, ...rest }) => rest) },
-        null,
-        2,
-      ),
-    );
-  else out.data(`${plural(accepted.length, "draft")} accepted, ${kept.length} left as they are`);
+async function accept(folder: string, given: Given, out: Printer): Promise<void> {
+  const { extension, rewrite, trigger, separator } = given;
+  const request = { folder, extension, overwrite: rewrite, trigger, separator };
+  const { accepted, kept } = await perform(out, "accept-captions", request, (event) => {
+    if (event.type === "note") out.say(`note: ${event.text}`);
+    else if (event.type === "kept") out.say(`${event.name}: ${event.reason}`);
+    else {
+      if (event.triggerRestored) out.say(`${event.name}: the trigger was put back in front`);
+      for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning]}`);
+    }
+  });
+  out.answer({ accepted, kept }, () => `${plural(accepted.length, "draft")} accepted, ${kept.length} left as they are`);
 }
 
 export const datasetCaption = command({
   name: "dataset caption",
-  summary: "Write captions with a vision-language model.",
   usage: "DIR --endpoint URL|NAME --model NAME [--trigger TEXT] | DIR --accept",
   details,
   options,
   async run(given, positionals, out) {
-    const { json } = given;
     const [folder, ...more] = positionals;
     if (folder === undefined || more.length > 0)
       throw new KinoraError("cli.bad-arguments", "dataset caption takes one folder", {
@@ -329,14 +258,23 @@ export const datasetCaption = command({
     conflict("draft", "accept");
     conflict("dry-run", "accept");
     if (given.accept) {
-      await accept(folder, given, json, out);
+      await accept(folder, given, out);
       return 0;
     }
-    const settings = await settingsOf(folder, given, given["dry-run"], out);
+    const request = requestOf(folder, given);
     if (given["dry-run"]) {
-      await dryRun(settings, json, out);
+      const plan = await perform(out, "plan-captions", request, ({ text }) => out.say(`note: ${text}`));
+      out.answer(plan, () => planText(plan));
       return 0;
     }
-    return caption(settings, json, out);
+    if (request.endpoint === undefined)
+      throw new KinoraError("cli.missing-option", "which endpoint?", {
+        hint: "e.g. --endpoint ollama, or --endpoint http://127.0.0.1:8000/v1",
+      });
+    if (request.model === undefined)
+      throw new KinoraError("cli.missing-option", "which model?", {
+        hint: "e.g. --model qwen2.5vl (Ollama), --model qwen-vl-max (DashScope)",
+      });
+    return caption(request, out);
   },
 });

@@ -13,12 +13,11 @@ import { writeFileAtomic } from "../../io/atomic.ts";
 import { cleanText } from "../../io/text-clean/index.ts";
 import { loadTokenizer } from "../../io/tokenizer/load.ts";
 import { modelNames } from "../../protocol/model-media.ts";
-import { command, type Output } from "../command.ts";
+import { command } from "../command.ts";
 import { tellProbing } from "../progress.ts";
 
 export const datasetInspect = command({
   name: "dataset inspect",
-  summary: "show what an epoch trains on: every item, the batches, and each file that gives none and why",
   usage: "CONFIG.toml|CONFIG.json|FOLDER",
   options: {
     html: { type: "string", value: "FILE", help: "also write a page with everything, to open in a browser" },
@@ -73,8 +72,7 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
     );
     const data = inspection(plan, warnings);
     if (values.html !== undefined) await writeFileAtomic(values.html, inspectionPage(data));
-    if (values.json) out.data(JSON.stringify(data, null, 2));
-    else print(data, values.summary, out);
+    out.answer(data, () => describe(data, values.summary));
     if (values.html !== undefined) out.note(`wrote ${values.html}`);
     return 0;
   },
@@ -86,7 +84,7 @@ const batches = (value: number): string => plural(value, "batch", "batches");
 const bucketText = ({ width, height, frames }: { width: number; height: number; frames: number }) =>
   `${width}x${height}x${frames}`;
 
-function print(data: Inspection, summary: boolean, out: Output): void {
+function describe(data: Inspection, summary: boolean): string {
   const lines: string[] = [`${data.model}: ${data.fps} fps, sides in steps of ${data.sizeMultiple}`];
   if (!summary) {
     for (const { dataset } of data.datasets) {
@@ -114,7 +112,7 @@ function print(data: Inspection, summary: boolean, out: Output): void {
     }
   }
   lines.push("", totalLine(data));
-  out.data(lines.join("\n"));
+  return lines.join("\n");
 }
 
 const names = (all: readonly string[]): string =>

@@ -1,12 +1,16 @@
 // `kinora dataset prepare`: options to a request, events to lines. The work is in dataset/prepare.
 import { KinoraError } from "../../base/errors.ts";
 import { plural } from "../../base/units.ts";
-import type { PrepareEvent, PrepareSummary } from "../../dataset/prepare/prepare.ts";
+import type { EventOf, RequestOf, ResultOf } from "../../jobs/table.ts";
 import { modelNames } from "../../protocol/model-media.ts";
-import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
-import { command, type Output } from "../command.ts";
-import { Interrupt } from "../interrupt.ts";
+import { command, type Option, type Values } from "../command.ts";
+import { follow, STOPPED } from "../follow.ts";
 import { parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
+import { oneLine, type Printer } from "../terminal.ts";
+
+type Event = EventOf<"prepare-dataset">;
+type Summary = ResultOf<"prepare-dataset">;
+type Settings = NonNullable<RequestOf<"prepare-dataset">["settings"]>;
 
 function sizeOf(text: string): [number, number] {
   const { width, height } = parseSize(text);
@@ -19,14 +23,12 @@ function duration(seconds: number): string {
   return `${(seconds / 3600).toFixed(1)} h`;
 }
 
-function progressLine(event: Extract<PrepareEvent, { type: "progress" }>): string {
+function progressLine(event: Extract<Event, { type: "progress" }>): string {
   const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
   const rest = event.eta === undefined || event.eta < 1 ? "" : `, about ${duration(event.eta)} left`;
   const words = { open: "opening", analyse: "looking through", render: "writing" }[event.stage];
-  return `${String(share).padStart(3)} %${rest}: ${words} ${event.current.replace(/\s+/g, " ")}`;
+  return `${String(share).padStart(3)} %${rest}: ${words} ${oneLine(event.current)}`;
 }
-
-type Problem = Omit<Extract<PrepareEvent, { type: "problem" }>, "type">;
 
 /** What still gives its other parts. */
 const partly: Readonly<Record<string, string>> = {
@@ -35,7 +37,7 @@ const partly: Readonly<Record<string, string>> = {
   "prepare.left-out": "cannot use all of",
 };
 
-function problemLine({ path, code, message }: Problem): string {
+function problemLine({ path, code, message }: Summary["problems"][number]): string {
   const verb = partly[code] ?? "cannot use";
   return `${verb} ${JSON.stringify(path)}: ${message} (${code})`;
 }
@@ -46,14 +48,15 @@ function reasonLine(code: string, ids: readonly string[]): string {
   return `  ${String(ids.length).padStart(5)}  ${code.replaceAll("-", " ")} (${ids.slice(0, 3).join(", ")}${more})`;
 }
 
-function summaryLines(summary: PrepareSummary): string {
+function summaryLines(summary: Summary): string {
   const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, work } = summary;
   const lines = [
     `kept ${plural(videos, "clip")} (${duration(seconds)}) and ${plural(images, "picture")}, dropped ${dropped}`,
   ];
   for (const [code, ids] of Object.entries(reasons).sort((a, b) => b[1].length - a[1].length))
     lines.push(reasonLine(code, ids));
-  if (problems > 0) lines.push(`${plural(problems, "source")} with problems (listed above and in the report)`);
+  if (problems.length > 0)
+    lines.push(`${plural(problems.length, "source")} with problems (listed above and in the report)`);
   if (uncaptioned > 0) lines.push(`${uncaptioned} without a caption: write them, or see kinora dataset caption --help`);
   lines.push(...notes.map((note) => `note: ${note}`));
   if (work.analysed + work.rendered + work.written === 0)
@@ -62,44 +65,80 @@ function summaryLines(summary: PrepareSummary): string {
   return lines.join("\n");
 }
 
-async function show(
-  events: AsyncIterable<PrepareEvent>,
-  out: Output,
-  json: boolean,
-): Promise<PrepareSummary | undefined> {
-  let summary: PrepareSummary | undefined;
-  const problems: Problem[] = [];
-  const hinted = new Set<string>();
-  for await (const event of events) {
+/** Prints what happens. */
+class Narrator {
+  readonly #out: Printer;
+  readonly #hinted = new Set<string>();
+  #piece = "this file";
+
+  constructor(out: Printer) {
+    this.#out = out;
+  }
+
+  readonly until = (): string => this.#piece;
+
+  readonly show = (event: Event): void => {
+    const out = this.#out;
     switch (event.type) {
       case "scanned":
-        out.note(
+        out.say(
           `${plural(event.films, "film")}, ${plural(event.pictures, "picture")}${event.others > 0 ? `, ${plural(event.others, "other file")} left aside` : ""}`,
         );
         break;
-      case "problem": {
-        const { type, ...problem } = event;
-        problems.push(problem);
-        out.note(problemLine(problem));
+      case "problem":
+        out.say(problemLine(event));
         // The same hint for every one of many files would hide them.
-        if (event.hint && !hinted.has(event.hint)) out.note(`  hint: ${event.hint}`);
-        hinted.add(event.hint ?? "");
+        if (event.hint && !this.#hinted.has(event.hint)) out.say(`  hint: ${event.hint}`);
+        this.#hinted.add(event.hint ?? "");
         break;
-      }
       case "progress":
+        this.#piece = event.stage === "render" ? "these clips" : "this file";
         out.progress(progressLine(event));
-        break;
-      case "finished":
-        summary = event.summary;
     }
-  }
-  if (summary && json) out.data(JSON.stringify({ ...summary, problems }));
-  return summary;
+  };
+}
+
+const options = {
+  out: { type: "string", help: "the set's folder", value: "DIR", short: "o" },
+  model: { type: "string", help: "the model to train", value: "MODEL", short: "m" },
+  config: { type: "string", help: "a settings file; options here win over it", value: "FILE", short: "c" },
+  resolution: { type: "string", help: "target size; its area is every bucket's area", value: "WxH" },
+  shortest: { type: "string", help: "shortest clip", value: "SECONDS" },
+  longest: { type: "string", help: "longest clip", value: "SECONDS" },
+  crop: { type: "string", help: "part to keep: center, or motion (where most moves)", value: "WHERE" },
+  upscale: { type: "boolean", help: "enlarge what is smaller than its target" },
+  "in-place": { type: "boolean", help: "write no films: the manifest points into the sources" },
+  normalize: { type: "boolean", help: "bring white balance and exposure of the set together" },
+  "captions-folder": { type: "boolean", help: "also write captions to DIR/captions" },
+  "keep-all": { type: "boolean", help: "measure, but drop nothing for its quality" },
+  crf: { type: "string", help: "x264 quality of written clips, 0 lossless", value: "N" },
+  jobs: { type: "string", help: "sources worked on at a time", value: "N", short: "j" },
+} as const satisfies Record<string, Option>;
+
+/** Settings as the file has them; what is not given stays away. */
+function settingsOf(values: Values<typeof options>): Settings {
+  return {
+    ...(values.shortest === undefined && values.longest === undefined
+      ? {}
+      : {
+          clips: {
+            ...(values.shortest === undefined ? {} : { shortest: parseNumber("--shortest", values.shortest) }),
+            ...(values.longest === undefined ? {} : { longest: parseNumber("--longest", values.longest) }),
+          },
+        }),
+    ...(values.model === undefined ? {} : { model: values.model as Settings["model"] }),
+    ...(values.resolution === undefined ? {} : { resolution: sizeOf(values.resolution) }),
+    ...(values.crop === undefined ? {} : { crop: values.crop as Settings["crop"] }),
+    ...(values.upscale ? { upscale: true } : {}),
+    ...(values["in-place"] ? { in_place: true } : {}),
+    ...(values.normalize ? { normalize: true } : {}),
+    ...(values["captions-folder"] ? { captions_folder: true } : {}),
+    ...(values.crf === undefined ? {} : { video: { crf: parseNumber("--crf", values.crf) } }),
+  };
 }
 
 export const datasetPrepare = command({
   name: "dataset prepare",
-  summary: "Turn films, clips and pictures into a clean training set, with a report of every decision",
   usage: "SOURCE… --out DIR --model MODEL [--config FILE]",
   details: `
 SOURCE is any number of files and folders. They are only read: clips are cut, measured,
@@ -111,71 +150,28 @@ exit code is 2.
 Models: ${modelNames.join(", ")}
 
 Settings files (TOML or JSON) and the measures with their limits: docs/dataset.md`,
-  options: {
-    out: { type: "string", help: "the set's folder", value: "DIR", short: "o" },
-    model: { type: "string", help: "the model to train", value: "MODEL", short: "m" },
-    config: { type: "string", help: "a settings file; options here win over it", value: "FILE", short: "c" },
-    resolution: { type: "string", help: "target size; its area is every bucket's area", value: "WxH" },
-    shortest: { type: "string", help: "shortest clip", value: "SECONDS" },
-    longest: { type: "string", help: "longest clip", value: "SECONDS" },
-    crop: { type: "string", help: "part to keep: center, or motion (where most moves)", value: "WHERE" },
-    upscale: { type: "boolean", help: "enlarge what is smaller than its target" },
-    "in-place": { type: "boolean", help: "write no films: the manifest points into the sources" },
-    normalize: { type: "boolean", help: "bring white balance and exposure of the set together" },
-    "captions-folder": { type: "boolean", help: "also write captions to DIR/captions" },
-    "keep-all": { type: "boolean", help: "measure, but drop nothing for its quality" },
-    crf: { type: "string", help: "x264 quality of written clips, 0 lossless", value: "N" },
-    jobs: { type: "string", help: "sources worked on at a time", value: "N", short: "j" },
-  },
+  options,
   async run(values, positionals, out) {
     if (positionals.length === 0)
       throw new KinoraError("cli.bad-arguments", "no SOURCE is named", { hint: "see kinora dataset prepare --help" });
     if (values.out === undefined)
       throw new KinoraError("cli.bad-arguments", "--out is missing", { hint: "name the folder for the set" });
-    // FFmpeg is large: it is loaded only where it is used.
-    const { prepareDataset } = await import("../../dataset/prepare/prepare.ts");
-    const { readPrepareConfig } = await import("../../dataset/prepare/settings.ts");
-    const { measureNames } = await import("../../protocol/prepare-config.ts");
-    const file: PrepareConfigInput = values.config === undefined ? {} : await readPrepareConfig(values.config);
-    const clips = {
-      ...file.clips,
-      ...(values.shortest === undefined ? {} : { shortest: parseNumber("--shortest", values.shortest) }),
-      ...(values.longest === undefined ? {} : { longest: parseNumber("--longest", values.longest) }),
+    const request = {
+      sources: positionals,
+      out: values.out,
+      config: values.config,
+      settings: settingsOf(values),
+      keepAll: values["keep-all"],
+      ...(values.jobs === undefined ? {} : { concurrency: parseWholeNumber("--jobs", values.jobs) }),
     };
-    const config: PrepareConfigInput = {
-      ...file,
-      clips,
-      ...(values.model === undefined ? {} : { model: values.model as PrepareConfigInput["model"] }),
-      ...(values.resolution === undefined ? {} : { resolution: sizeOf(values.resolution) }),
-      ...(values.crop === undefined ? {} : { crop: values.crop as PrepareConfigInput["crop"] }),
-      ...(values.upscale ? { upscale: true } : {}),
-      ...(values["in-place"] ? { in_place: true } : {}),
-      ...(values.normalize ? { normalize: true } : {}),
-      ...(values["captions-folder"] ? { captions_folder: true } : {}),
-      ...(values["keep-all"]
-        ? {
-            quality: Object.fromEntries(measureNames.map((name) => [name, false])),
-            duplicates: { ...file.duplicates, detect: false },
-          }
-        : {}),
-      ...(values.crf === undefined ? {} : { video: { ...file.video, crf: parseNumber("--crf", values.crf) } }),
-    };
-    using interrupt = new Interrupt(() => out.note("stopping; once more ends at once"));
-    try {
-      const events = prepareDataset({
-        sources: positionals,
-        out: values.out,
-        config,
-        signal: interrupt.signal,
-        ...(values.jobs === undefined ? {} : { width: parseWholeNumber("--jobs", values.jobs) }),
-      });
-      const summary = await show(events, out, values.json);
-      if (summary && !values.json) out.data(summaryLines(summary));
-      return summary && summary.videos + summary.images > 0 ? 0 : 2;
-    } catch (error) {
-      if ((error as Error).name !== "AbortError") throw error;
-      out.note("stopped; what is done stays, and the same command goes on");
-      return 130;
-    }
+    const narrator = new Narrator(out);
+    const summary = await follow(out, "prepare-dataset", request, {
+      show: narrator.show,
+      until: narrator.until,
+      stopped: () => ({ value: { stopped: true }, text: "stopped; what is done stays, and the same command goes on" }),
+    });
+    if (!summary) return STOPPED;
+    out.answer(summary, () => summaryLines(summary));
+    return summary.videos + summary.images > 0 ? 0 : 2;
   },
 });

@@ -8,9 +8,10 @@ import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { findModel } from "../../protocol/model-media.ts";
 import { planLoraStep } from "../../train/plan/lora-step.ts";
 import { type CountedSize, type StepCost, stepCosts } from "../../train/plan/step-costs.ts";
-import { command, type Output } from "../command.ts";
+import { command } from "../command.ts";
 import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
 import { timeLeft } from "../progress.ts";
+import type { Printer } from "../terminal.ts";
 
 const cards = [16, 24, 40, 80] as const;
 /** What the driver, its libraries and the display take of a card. */
@@ -32,7 +33,6 @@ interface Row {
 
 export const datasetSizes = command({
   name: "dataset sizes",
-  summary: "list the sizes near a source's shape, with tokens, cost of a training step and memory",
   usage: "--source W*H --model MODEL [--max-tokens N]",
   options: {
     source: { type: "string", value: "W*H", help: "size of the clips or pictures, e.g. 1920x1040" },
@@ -88,16 +88,13 @@ Examples:
     const reference = cost(usual).flops;
     const rows = candidates.map(({ size, tokens }) => rowOf(size, tokens, cost(tokens), reference));
     const header = { source, model: model.name, step, maxTokens, rank, dtype, usual: usualText(model) };
-    if (values.json) out.data(JSON.stringify({ ...header, sizes: rows }, null, 2));
-    else
-      out.data(
-        [
-          ...(values.summary ? [] : [...list(rows), ""]),
-          ...longest(rows),
-          "",
-          ...ending(header, rows, values.summary),
-        ].join("\n"),
-      );
+    const lines = () => [
+      ...(values.summary ? [] : [...list(rows), ""]),
+      ...longest(rows),
+      "",
+      ...ending(header, rows, values.summary),
+    ];
+    out.answer({ ...header, sizes: rows }, () => lines().join("\n"));
     return 0;
   },
 });
@@ -106,7 +103,7 @@ async function planned(
   sizes: readonly CountedSize[],
   model: WanModel,
   { rank, dtype }: { rank: number; dtype: "bf16" | "fp8" | "f32" },
-  out: Output,
+  out: Printer,
 ): Promise<(tokens: number) => StepCost> {
   const run = stepCosts(sizes, (size) =>
     planLoraStep(model, size, {

@@ -215,21 +215,20 @@ function describe(report: Report): string {
 
 export const doctorCommand = command({
   name: "doctor",
-  summary: "say what hardware and libraries were found, which device will be used, and what to install",
   usage: "",
   options: {},
   details: `
 Looks at Node, processor, memory and disks, oneDNN, FFmpeg, NVIDIA GPUs with their driver and libraries (by their files
 alone), and the models that ship with Kinora. Changes nothing. KINORA_ONEDNN names another oneDNN library, KINORA_CACHE
 another cache folder.`,
-  async run({ json }, positionals, out) {
+  async run(_values, positionals, out) {
     if (positionals.length > 0) {
       throw new KinoraError("cli.bad-arguments", `doctor takes no argument ${JSON.stringify(positionals[0])}`, {
         hint: "kinora doctor looks at everything",
       });
     }
     const report = await examine();
-    out.data(json ? JSON.stringify(report, null, 2) : describe(report));
+    out.answer(report, () => describe(report));
     return 0;
   },
 });

@@ -1,19 +1,22 @@
 // `kinora generate`: reads generate.py's flags and Kinora's own, runs the generation, draws its progress.
 import { existsSync } from "node:fs";
-import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
 import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
-import type { OpenedDevice } from "../../device/open-device.ts";
+import type { EventOf, RequestOf, ResultOf } from "../../jobs/table.ts";
 import { deviceChoices } from "../../protocol/devices.ts";
-import type { GenerateStage } from "../../protocol/jobs/generate.ts";
+import type { GenerateStage, Video } from "../../protocol/jobs/generate.ts";
 import { runnableModels } from "../../protocol/model-media.ts";
 import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
-import type { GenerateEvent } from "../../sample/events.ts";
-import type { GenerateOptions, LoraChoice } from "../../sample/request.ts";
-import { command, noteOn, type Option, type Output, type Values } from "../command.ts";
-import { Interrupt } from "../interrupt.ts";
+import { command, type Option, type Values } from "../command.ts";
+import { follow, STOPPED } from "../follow.ts";
 import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
 import { secondsLeft, timeLeft } from "../progress.ts";
+import type { Printer } from "../terminal.ts";
+
+type Request = RequestOf<"generate">;
+type Event = EventOf<"generate">;
+type LoraChoice = Exclude<NonNullable<Request["loras"]>[number], string>;
 
 const loraExperts: readonly LoraExpert[] = ["high", "low", "both"];
 
@@ -43,6 +46,7 @@ const options = {
   sample_shift: { type: "string", value: "S", help: "timestep shift (default: by task)" },
   sample_guide_scale: { type: "string", value: "G|LOW,HIGH", help: "guidance; 1 does without the second pass" },
   seed: { type: "string", value: "N", help: "-1 draws one and says it (default -1)" },
+  n: { type: "string", value: "N", help: "so many films, each of the next seed (default 1)" },
   noise: { type: "string", value: "NAME", help: "kinora, torch-cpu, torch-cuda or torch-cuda:GPU (default kinora)" },
   dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
   device: {
@@ -77,9 +81,8 @@ nothing. --use_prompt_extend is refused, since it would change the result.
 
 A checkpoint is an official folder, a diffusers folder, or single files in any layout (also ComfyUI's, which carry
 their tokenizer). The film carries its recipe: kinora show prints it, --from repeats it. After each step what is done
-lies beside the film (FILE.latents.safetensors): Ctrl-C or a crash loses at most a step, --resume goes on. Ctrl-C is
-heard at the end of a step; once more ends the run at once. While models load and texts are encoded, and where steps
-take long, the first ends it at once.
+lies beside the film (FILE.latents.safetensors): Ctrl-C or a crash loses at most a step, --resume goes on. The first
+Ctrl-C stops the run after the step at hand, the second ends it at once.
 
 Examples:
   kinora generate --task tiny-t2v --prompt "a red circle moves to the right on a blue background" --out out.mp4
@@ -103,12 +106,13 @@ const withoutEffect = [
   "prompt_extend_target_lang",
 ] as const satisfies readonly (keyof typeof options)[];
 
-function parseSeed(option: string, text: string): bigint {
-  if (/^-?\d+$/.test(text.trim())) return BigInt(text);
-  throw new KinoraError("cli.bad-number", `${option} is wrong`, {
+/** As it is written: a seed of 64 bits has more digits than a number holds. */
+function parseSeed(text: string): string {
+  if (/^-?\d+$/.test(text.trim())) return text.trim();
+  throw new KinoraError("cli.bad-number", "--seed is wrong", {
     expected: "a whole number",
     actual: text,
-    hint: `e.g. ${option} 42`,
+    hint: "e.g. --seed 42",
   });
 }
 
@@ -183,121 +187,116 @@ function either(given: Given, name: "out" | "seed", official: "save_file" | "bas
   return own ?? theirs;
 }
 
-function readOptions(given: Given, second: string | undefined): GenerateOptions & { named: string | undefined } {
+function readRequest(given: Given, second: string | undefined): Request {
   const { sample_guide_scale: scale } = given;
-  const seed = either(given, "seed", "base_seed");
-  const named = either(given, "out", "save_file");
   const read = <T>(text: string | undefined, parse: (text: string) => T) =>
     text === undefined ? undefined : parse(text);
   return {
-    named,
-    task: given.task,
+    model: given.task,
     prompt: given.prompt,
-    negative: given.negative,
+    negativePrompt: given.negative,
+    n: read(given.n, (text) => parseWholeNumber("--n", text)),
     image: given.image,
     size: read(given.size, parseSize),
     frames: read(given.frame_num, (text) => parseWholeNumber("--frame_num", text)),
     sampler: given.sample_solver,
     steps: read(given.sample_steps, (text) => parseWholeNumber("--sample_steps", text)),
-    shift: read(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
-    guidance: read(scale, (text) => parseGuidance(second === undefined ? text : `${text} ${second}`)),
-    seed: read(seed, (text) => parseSeed("--seed", text)),
+    flowShift: read(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
+    guidanceScale: read(scale, (text) => parseGuidance(second === undefined ? text : `${text} ${second}`)),
+    seed: read(either(given, "seed", "base_seed"), parseSeed),
     noise: given.noise,
     dtype: read(given.dtype, (text) => parseChoice("--dtype", text, ["bf16", "f32"])),
     loras: given.lora.map(parseLora),
+    checkpoint: given.ckpt_dir,
     files: {
-      folder: given.ckpt_dir,
-      dit: given.dit,
+      transformer: given.dit,
       high: given.dit_high,
       low: given.dit_low,
       vae: given.vae,
       textEncoder: given.t5,
       tokenizer: given.tokenizer,
     },
-    out: named ?? "",
+    device: given.device,
+    out: either(given, "out", "save_file"),
+    from: given.from,
+    resume: given.resume,
     keepLatents: given["keep-latents"],
+    preview: given.preview,
   };
 }
 
-/** generate.py's way: task, the prompt's beginning, and what tells runs apart. */
-function defaultName(task: string, prompt: string, seed: bigint): string {
-  const words = prompt
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}]+/gu, "-")
-    .replace(/^-+|-+$/g, "");
-  return `${task}-${[...words].slice(0, 40).join("").replace(/-+$/, "")}-${seed}.mp4`;
-}
+/** What the first Ctrl-C waits for. */
+const endsOf: Readonly<Record<GenerateStage, string>> = {
+  check: "the check of the files",
+  hash: "this file",
+  text: "the texts are encoded",
+  image: "the picture is encoded",
+  load: "the model is loaded",
+  sample: "this step",
+  decode: "these frames",
+};
 
-/** Stages in which no signal is heard until they end. Nothing is lost there: what is done lies on disk. */
-const deaf: ReadonlySet<GenerateStage> = new Set(["text", "image", "load"]);
-
-/** Above this, a step is too long to wait for. */
-const LONG_SECONDS = 20;
-
-/** Leaves signals to the system, which ends the process at once, where they would only be heard after a long time. */
-class Hearing {
-  readonly #interrupt: Interrupt;
-  readonly #say: (text: string) => void;
+/** Prints what happens, and remembers where the run is. */
+class Narrator {
+  readonly #out: Printer;
+  #stage: GenerateStage = "check";
   #since = Date.now();
-  #deaf = false;
-  #long = false;
+  #experts = false;
+  /** Of the film at hand. */
+  path: string | undefined;
+  stopped: Extract<Event, { type: "stopped" }> | undefined;
 
-  constructor(interrupt: Interrupt, say: (text: string) => void) {
-    this.#interrupt = interrupt;
-    this.#say = say;
+  constructor(out: Printer) {
+    this.#out = out;
   }
 
-  after(event: GenerateEvent): void {
-    const seconds = (Date.now() - this.#since) / 1000;
-    this.#since = Date.now();
-    if (event.type === "stage") this.#deaf = deaf.has(event.stage);
-    const piece = event.type === "step" || (event.type === "progress" && event.stage === "decode");
-    if (piece && !this.#long && seconds > LONG_SECONDS) {
-      this.#long = true;
-      const how = "Ctrl-C now ends the run at once, and --resume goes on from what is saved";
-      this.#say(`${event.type === "step" ? "a step" : "a piece of film"} takes ${formatSeconds(seconds)}: ${how}`);
-    }
-    this.#interrupt.listen(!this.#deaf && !this.#long);
-  }
-}
+  readonly until = (): string => endsOf[this.#stage];
 
-/** What a person reads of an event; progress is counted from `since`, and of two `experts` the one at work is named. */
-function tell(event: GenerateEvent, { since, experts }: { since: number; experts: boolean }, out: Output): void {
-  switch (event.type) {
-    case "note":
-      out.note(event.text);
-      break;
-    case "stage":
-      out.progress(event.detail);
-      break;
-    case "progress": {
-      const { done, total, stage, unit } = event;
-      const eta = timeLeft(since, done, total);
-      if (unit === "frames") out.progress(`decoding: frame ${done} of ${total}${eta}`);
-      else out.progress(`${stage === "hash" ? "hashing" : stage}: ${formatBytes(done)} of ${formatBytes(total)}${eta}`);
-      break;
+  readonly show = (event: Event): void => {
+    const out = this.#out;
+    switch (event.type) {
+      case "video":
+        this.path = event.path;
+        if (event.n > 1) out.say(`film ${event.index + 1} of ${event.n}: ${event.path}`);
+        break;
+      case "note":
+        out.say(event.text);
+        break;
+      case "stage":
+        this.#stage = event.stage;
+        this.#since = Date.now();
+        out.progress(event.detail);
+        break;
+      case "progress":
+        this.#progress(event);
+        break;
+      case "step": {
+        const { step, steps, expert, secondsPerStep, etaSeconds } = event;
+        const which = this.#experts ? ` (${expert} noise)` : "";
+        out.progress(
+          `step ${step} of ${steps}${which}, ${secondsPerStep.toFixed(2)} s a step${secondsLeft(etaSeconds)}`,
+        );
+        break;
+      }
+      case "recipe":
+        this.#experts = event.recipe.weights.high !== undefined;
+        out.say(headline(event.recipe));
+        break;
+      case "stopped":
+        this.stopped = event;
+        break;
+      case "preview":
+      case "finished":
+        break;
     }
-    case "step": {
-      const { step, steps, expert, secondsPerStep, etaSeconds } = event;
-      const which = experts ? ` (${expert} noise)` : "";
-      out.progress(`step ${step} of ${steps}${which}, ${secondsPerStep.toFixed(2)} s a step${secondsLeft(etaSeconds)}`);
-      break;
-    }
-    case "recipe":
-      out.note(headline(event.recipe));
-      break;
-    case "preview":
-    case "interrupted":
-    case "finished":
-      break;
-  }
-}
+  };
 
-/** Pictures stay in the preview's file. */
-function jsonEvent(event: GenerateEvent): unknown {
-  if (event.type !== "preview") return event;
-  const { frames: _frames, ...rest } = event;
-  return rest;
+  #progress({ stage, done, total, unit }: Extract<Event, { type: "progress" }>): void {
+    const what = { hash: "hashing", load: "loading", decode: "decoding" }[stage as string] ?? stage;
+    const said = (value: number) => (unit === "frames" ? `${value}` : formatBytes(value));
+    const of = total === undefined ? "" : ` of ${said(total)}${timeLeft(this.#since, done, total)}`;
+    this.#out.progress(`${what}: ${unit === "frames" ? "frame " : ""}${said(done)}${of}`);
+  }
 }
 
 function headline(recipe: Recipe): string {
@@ -306,14 +305,7 @@ function headline(recipe: Recipe): string {
   return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} a second, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${scale}, seed ${seed}${noise === "kinora" ? "" : ` (${noise})`}, ${dtype} on ${device}`;
 }
 
-async function writePreview(event: Extract<GenerateEvent, { type: "preview" }>, out: string): Promise<void> {
-  const { writePng } = await import("../../io/image/write.ts");
-  const { width, height, frames } = event;
-  const data = frames[Math.floor(frames.length / 2)]!;
-  await writePng(`${out.replace(/\.mp4$/i, "")}.preview.png`, { width, height, data });
-}
-
-async function run(given: Given & { json: boolean }, positionals: string[], out: Output): Promise<number> {
+async function run(given: Given, positionals: string[], out: Printer): Promise<number> {
   const [second, ...more] = positionals;
   // generate.py's two-expert scales may come as two words.
   if (
@@ -329,120 +321,44 @@ async function run(given: Given & { json: boolean }, positionals: string[], out:
       hint: "leave out --use_prompt_extend and give the long prompt yourself",
     });
   }
-  const { named, ...asked } = readOptions(given, second);
-  // Everything heavy is loaded only now, so that help and errors come at once.
-  const [{ generate }, { resolveRequest }, existing, recipes, hashing, { openDevice }] = await Promise.all([
-    import("../../sample/pipeline.ts"),
-    import("../../sample/request.ts"),
-    import("../../sample/existing.ts"),
-    import("../../sample/recipe.ts"),
-    import("../../io/content-hash.ts"),
-    import("../../device/open-device.ts"),
-  ]);
-  const say = noteOn(out, given.json);
-  const ignored = withoutEffect.filter((name) => given[name] !== undefined && given[name] !== false);
-  if (ignored.length > 0) say(`without effect here: ${ignored.map((name) => `--${name}`).join(", ")}`);
-  const hashes = new hashing.HashCache(hashing.cacheFolder(process.env));
-
-  if (given.resume && named === undefined) {
+  const request = readRequest(given, second);
+  if (request.resume && request.out === undefined) {
     throw new KinoraError("cli.missing-option", "--resume needs to know which run", { hint: "give its --out" });
   }
-  let source = given.from;
-  if (given.resume) {
-    source ??= existing.resumeSource(asked.out);
-  }
-  const repeats = source === undefined ? undefined : await recipes.readRecipe(source);
-  const complete = repeats ? await recipes.repeatOptions(repeats, asked, hashes) : asked;
-  const { request, notes } = resolveRequest(complete);
-  if (named === undefined) request.out = defaultName(request.model.name, request.prompt, request.seed);
-  for (const note of notes) say(note);
-
-  const { device, note } = await openAsked(given.device, given.resume ? repeats?.device : undefined, openDevice);
-  if (note) say(note);
-  try {
-    using interrupt = new Interrupt(() => say("stopping after this step; once more ends at once"));
-    const hearing = new Hearing(interrupt, say);
-    let loadedBytes = 0;
-    const loading = (bytes: number) => {
-      loadedBytes += bytes;
-      out.progress(`loading: ${formatBytes(loadedBytes)}`);
-    };
-    const events = generate(request, device, {
-      hashes,
-      signal: interrupt.signal,
-      resume: given.resume,
-      ...(given.from !== undefined && repeats ? { repeats } : {}),
-      preview: given.preview,
-      ...(given.json ? {} : { loading }),
-    });
-    let since = Date.now();
-    for await (const event of events) {
-      if (event.type === "stage") {
-        since = Date.now();
-        loadedBytes = 0;
-      }
-      hearing.after(event);
-      if (given.json) out.note(JSON.stringify(jsonEvent(event)));
-      else tell(event, { since, experts: request.model.boundary !== undefined }, out);
-      if (event.type === "preview") await writePreview(event, request.out);
-      if (event.type === "interrupted") return stoppedEarly(event, request.out, given.json, out);
-      if (event.type === "finished") finish(event, given.json, out);
-    }
-    return 0;
-  } finally {
-    device[Symbol.dispose]();
-  }
+  const ignored = withoutEffect.filter((name) => given[name] !== undefined && given[name] !== false);
+  if (ignored.length > 0) out.note(`without effect here: ${ignored.map((name) => `--${name}`).join(", ")}`);
+  const narrator = new Narrator(out);
+  const result = await follow(out, "generate", request, {
+    show: narrator.show,
+    until: narrator.until,
+    stopped: (atOnce) => stoppedEarly(narrator, atOnce),
+  });
+  if (!result) return STOPPED;
+  out.answer(result.videos.length > 1 ? result : result.video, () => made(result));
+  return 0;
 }
 
-/** The device that was asked for, else the one the run that goes on was begun on. Throws `device.unavailable`. */
-async function openAsked(
-  asked: string | undefined,
-  begunOn: string | undefined,
-  open: (choice: string) => Promise<OpenedDevice>,
-): Promise<OpenedDevice> {
-  try {
-    return await open(asked ?? begunOn ?? "auto");
-  } catch (error) {
-    if (asked !== undefined || begunOn === undefined || !isKinoraError(error)) throw error;
-    throw new KinoraError(error.code, `the run was begun on device ${begunOn}: ${error.message}`, {
-      hint: "--device auto goes on with another; the last bits may then differ",
-      cause: error,
-    });
-  }
+function stoppedEarly({ stopped, path: film }: Narrator, atOnce: boolean): { value: unknown; text: string } {
+  const { step, steps, latents } = stopped ?? {};
+  const named = film?.includes(" ") ? JSON.stringify(film) : film;
+  const goOn = `kinora generate --resume --out ${named}`;
+  const value = { interrupted: true, step, steps, latents };
+  if (atOnce) return { value, text: `stopped at once; if a step was saved, go on with: ${goOn}` };
+  if (latents !== undefined) return { value, text: `stopped after step ${step} of ${steps}; go on with: ${goOn}` };
+  return {
+    value,
+    text: step ? `stopped after step ${step} of ${steps}; nothing was saved` : "stopped before the first step",
+  };
 }
 
-function stoppedEarly(
-  { step, steps, latents }: Extract<GenerateEvent, { type: "interrupted" }>,
-  film: string,
-  json: boolean,
-  out: Output,
-): number {
-  const path = film.includes(" ") ? JSON.stringify(film) : film;
-  if (json) out.data(JSON.stringify({ interrupted: true, step, steps, latents }));
-  else if (latents)
-    out.note(`stopped after step ${step} of ${steps}; go on with: kinora generate --resume --out ${path}`);
-  else
-    out.note(
-      step === 0 ? "stopped before the first step" : `stopped after step ${step} of ${steps}; nothing was saved`,
-    );
-  return 130;
-}
-
-function finish(event: Extract<GenerateEvent, { type: "finished" }>, json: boolean, out: Output): void {
-  const { type: _type, ...result } = event;
-  if (json) out.data(JSON.stringify(result));
-  else {
-    const { path, frames, bytes, seconds, peakBytes } = result;
-    out.data(
-      `${path}: ${frames} frames, ${formatBytes(bytes)}, ${formatSeconds(seconds)}, peak memory ${formatBytes(peakBytes)}`,
-    );
-    if (result.latents) out.data(result.latents);
-  }
+function made({ videos }: ResultOf<"generate">): string {
+  const line = ({ path, frames, bytes, seconds, peakBytes }: Video) =>
+    `${path}: ${frames} frames, ${formatBytes(bytes)}, ${formatSeconds(seconds)}, peak memory ${formatBytes(peakBytes)}`;
+  return videos.flatMap((video) => [line(video), ...(video.latents ? [video.latents] : [])]).join("\n");
 }
 
 export const generateCommand = command({
   name: "generate",
-  summary: "make a video from a prompt, and from a picture where the model takes one",
   usage: "--task TASK --prompt TEXT [--ckpt_dir DIR] [--image FILE] [--lora FILE] [--out FILE.mp4]",
   details,
   options,

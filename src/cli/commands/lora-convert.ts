@@ -17,7 +17,6 @@ function keysOf(text: string | undefined): LoraKeys {
 
 export const loraConvert = command({
   name: "lora convert",
-  summary: "write a LoRA under another tool's names; it acts identically",
   usage: "FILE --to musubi|comfy|diffusers|diffsynth [--out FILE] [--exclude PATTERN]",
   options: {
     to: { type: "string", value: "FORM", help: `${loraKeys.join(", ")}; ComfyUI reads the first two` },
@@ -51,15 +50,14 @@ any other. LoHa, LoKr, DoRA and whole differences have forms for musubi and Comf
       ...(expert ? { expert } : {}),
       ...(dtype ? { dtype } : {}),
     });
-    if (values.json) out.data(JSON.stringify({ path, out: target, ...result }));
-    else {
-      const folded = result.folded ? "; the scale is now in the matrices" : "";
-      const left = result.excluded > 0 ? `; ${result.excluded} left out` : "";
-      for (const note of result.notes) out.note(`${path}: ${note}`);
-      out.data(
+    const folded = result.folded ? "; the scale is now in the matrices" : "";
+    const left = result.excluded > 0 ? `; ${result.excluded} left out` : "";
+    for (const note of result.notes) out.say(`${path}: ${note}`);
+    out.answer(
+      { path, out: target, ...result },
+      () =>
         `${target}: ${result.modules} modules from ${result.from.join(" and ")} names to ${keys}, ${result.dtype}${folded}${left}`,
-      );
-    }
+    );
     return 0;
   },
 });

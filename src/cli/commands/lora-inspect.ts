@@ -2,6 +2,7 @@
 import { KinoraError } from "../../base/errors.ts";
 import { describeLora, type LoraDescription, type LoraGroup } from "../../lora/describe.ts";
 import { command } from "../command.ts";
+import { oneLine } from "../terminal.ts";
 
 /** kohya's metadata that people ask for, in their words. */
 const trainingFacts: readonly [key: string, label: string][] = [
@@ -23,39 +24,30 @@ const trainingFacts: readonly [key: string, label: string][] = [
   ["ss_training_comment", "comment"],
 ];
 
-/** Without control characters, with which a file could change the terminal. */
-const plain = (text: string): string => text.replace(/\p{Cc}/gu, " ").slice(0, 200);
+const plain = (text: string): string => oneLine(text).slice(0, 200);
 
 export const loraInspect = command({
   name: "lora inspect",
-  summary: "say what a LoRA is for, how it was trained and how strong it is",
   usage: "FILE",
   options: {},
   details: `
 Reads the forms of musubi and kohya, ComfyUI, diffusers and DiffSynth. The strength of a group is the mean of
 alpha/rank·‖down‖·‖up‖/√rank: it compares LoRAs and groups of layers, nothing else. Tensors that are not understood are
 named; none is passed over.`,
-  async run(values, [path, ...rest], out) {
+  async run(_values, [path, ...rest], out) {
     if (path === undefined || rest.length > 0)
       throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora inspect FILE" });
     const description = describeLora(path);
-    if (values.json) {
-      const { recognized, ...others } = description;
-      out.data(
-        JSON.stringify(
-          {
-            ...others,
-            lora: {
-              ...recognized,
-              kinds: Object.fromEntries(recognized.kinds),
-              others: Object.fromEntries(recognized.others),
-            },
-          },
-          null,
-          2,
-        ),
-      );
-    } else out.data(print(description));
+    const { recognized, ...others } = description;
+    const value = {
+      ...others,
+      lora: {
+        ...recognized,
+        kinds: Object.fromEntries(recognized.kinds),
+        others: Object.fromEntries(recognized.others),
+      },
+    };
+    out.answer(value, () => print(description));
     return description.broken.length > 0 ? 1 : 0;
   },
 });

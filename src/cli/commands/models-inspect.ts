@@ -9,9 +9,10 @@ import { type NonFinite, scanValues } from "../../io/value-scan.ts";
 import { inspectWeights, type NetworkReport, type WeightReport } from "../../lora/inspect.ts";
 import type { RecognizedLora } from "../../lora/recognize.ts";
 import type { Recognized } from "../../models/wan/recognize.ts";
-import { command, type Option, type Output, type Values } from "../command.ts";
+import { command, type Option, type Values } from "../command.ts";
 import { parseChoice } from "../parse.ts";
 import { timeLeft } from "../progress.ts";
+import { oneLine, type Printer } from "../terminal.ts";
 
 const options = {
   scan: {
@@ -39,7 +40,7 @@ function scanMode(value: string | undefined): Scan | undefined {
   return value === undefined ? undefined : parseChoice("--scan", value, ["all", "sample", "none"]);
 }
 
-function inspect(source: TensorSource, asked: Scan | undefined, out: Output): Inspection {
+function inspect(source: TensorSource, asked: Scan | undefined, out: Printer): Inspection {
   const report = inspectWeights(source);
   const scan = asked ?? (report.bytes <= FULL_SCAN_BYTES ? "all" : "sample");
   if (scan === "none") return { ...report, scan, nonFinite: [] };
@@ -150,12 +151,9 @@ function rowsOf(report: Inspection, all: boolean): Rows {
   return rows;
 }
 
-/** Without control characters, with which a file could move the cursor or change the terminal. */
-const plain = (text: string): string => text.replace(/\p{Cc}/gu, " ");
-
 function print(name: string, rows: Rows): string {
   const width = Math.max(...rows.map(([label]) => label.length));
-  return [plain(name), ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${plain(text)}`)].join("\n");
+  return [oneLine(name), ...rows.map(([label, text]) => `  ${label.padEnd(width)}  ${oneLine(text)}`)].join("\n");
 }
 
 function machineReadable(report: Inspection): object {
@@ -173,11 +171,7 @@ function machineReadable(report: Inspection): object {
   };
 }
 
-async function run(
-  values: Values<typeof options> & { json: boolean },
-  positionals: string[],
-  out: Output,
-): Promise<number> {
+async function run(values: Values<typeof options>, positionals: string[], out: Printer): Promise<number> {
   const [path] = positionals;
   if (path === undefined || positionals.length > 1) {
     throw new KinoraError("cli.bad-arguments", "name one file or folder", { hint: "kinora models inspect FILE|DIR" });
@@ -198,32 +192,31 @@ async function run(
     try {
       using source = openTensorSource(file);
       const report = inspect(source, asked, out);
-      if (values.json) answers.push(machineReadable(report));
+      if (out.json) answers.push(machineReadable(report));
       else {
-        out.data(print(name, rowsOf(report, values.names)));
+        out.print(print(name, rowsOf(report, values.names)));
         if (values.names)
           for (const tensor of source.names)
-            out.data(`    ${plain(tensor)} ${source.info(tensor).dtype} [${source.info(tensor).shape}]`);
+            out.print(`    ${oneLine(tensor)} ${source.info(tensor).dtype} [${source.info(tensor).shape}]`);
       }
     } catch (error) {
       // One spoiled file among several must not hide what the others are.
       if (!isKinoraError(error) || !folder) throw error;
       failed = true;
       const { code, message, hint } = error;
-      if (values.json) answers.push({ path: file, error: { code, message, hint } });
+      if (out.json) answers.push({ path: file, error: { code, message, hint } });
       else
-        out.data(
+        out.print(
           print(name, [["error", `${code}: ${message}`], ...(hint ? [["hint", hint] as [string, string]] : [])]),
         );
     }
   }
-  if (values.json) out.data(JSON.stringify({ files: answers }, null, 2));
+  out.answer({ files: answers }, () => "");
   return failed ? 1 : 0;
 }
 
 export const modelsInspect = command({
   name: "models inspect",
-  summary: "say what a weight file or a checkpoint's folder is",
   usage: "FILE|DIR",
   details: `
 Recognises Wan's transformers, autoencoders, text and vision encoders and LoRAs by names and shapes alone, in the layouts

@@ -9,15 +9,14 @@ import { type WanModel, wanModels } from "../../models/wan/params.ts";
 import { findModel } from "../../protocol/model-media.ts";
 import { readTrainConfig, type SettledConfig } from "../../train/config/read.ts";
 import { planRun, type RunPlan } from "../../train/plan/run-plan.ts";
-import { command, type Output } from "../command.ts";
+import { command } from "../command.ts";
 import { parseChoice, parseSize, parseWholeNumber } from "../parse.ts";
 import { tellProbing } from "../progress.ts";
+import type { Printer } from "../terminal.ts";
 import { onlyFile, parseOverride } from "./train.ts";
 
 export const planCommand = command({
   name: "plan",
-  summary:
-    "say what a training run or a model's forward pass takes in bytes, arithmetic and time, before anything loads",
   usage: "CONFIG.toml | --model MODEL [--size W*H] [--frames F]",
   options: {
     model: { type: "string", value: "MODEL", help: `one of ${Object.keys(wanModels).join(", ")}` },
@@ -53,7 +52,7 @@ for tensors and do not count the text encoder, the autoencoder or the process it
     const dtype = parseChoice("--dtype", values.dtype, ["bf16", "f32"]);
     const plan = planForward(model, { width, height, frames }, { dtype });
     const header = { model: model.name, size: { width, height }, frames, dtype };
-    out.data(values.json ? JSON.stringify({ ...header, ...plan }) : describe(plan, header, defaults.steps));
+    out.answer({ ...header, ...plan }, () => describe(plan, header, defaults.steps));
     return 0;
   },
 });
@@ -90,8 +89,8 @@ function describe(
 
 async function planTraining(
   file: string,
-  values: { set: string[]; tflops: string | undefined; json: boolean },
-  out: Output,
+  values: { set: string[]; tflops: string | undefined },
+  out: Printer,
 ): Promise<number> {
   const config = await readTrainConfig(file, values.set.map(parseOverride));
   for (const note of config.notes) out.note(`note: ${note}`);
@@ -105,8 +104,9 @@ async function planTraining(
     phases: Object.fromEntries(plan.phases.map(({ name, work }) => [name, secondsOf(work, speed.speed)])),
   };
   const total = Object.entries(seconds.phases).reduce((sum, [name, s]) => sum + (name === "previews" ? 0 : s), 0);
-  if (values.json) out.data(JSON.stringify({ ...plan, speed, seconds: { ...seconds, total } }, null, 2));
-  else out.data(describeRun(plan, config, speed, { ...seconds, total }));
+  out.answer({ ...plan, speed, seconds: { ...seconds, total } }, () =>
+    describeRun(plan, config, speed, { ...seconds, total }),
+  );
   return 0;
 }
 

@@ -39,33 +39,25 @@ function rows(recipe: Recipe): [label: string, text: string][] {
   ];
 }
 
-/** Names and prompts come from a file that others may have made: no control characters of theirs reach the terminal. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, (character) => (character === "\n" ? "\n               " : "�"));
-}
-
 export const showCommand = command({
   name: "show",
-  summary: "print how a film was made: prompt, seed, sampler, weights, LoRAs",
   usage: "FILE.mp4",
   details: `
 Reads what kinora generate wrote into the film, or into a .latents.safetensors file. kinora generate --from FILE.mp4
 repeats it.`,
   options: {},
-  async run({ json }, positionals, out) {
+  async run(_values, positionals, out) {
     const [path, ...more] = positionals;
     if (path === undefined || more.length > 0) {
       throw new KinoraError("cli.bad-arguments", "show takes one file", { hint: "kinora show out.mp4" });
     }
     const { readRecipe } = await import("../../sample/recipe.ts");
     const recipe = await readRecipe(path);
-    if (json) out.data(JSON.stringify(recipe));
-    else
-      out.data(
-        rows(recipe)
-          .map(([label, text]) => `${label.padEnd(14)} ${printable(text)}`)
-          .join("\n"),
-      );
+    out.answer(recipe, () =>
+      rows(recipe)
+        .map(([label, text]) => `${label.padEnd(14)} ${text.replaceAll("\n", `\n${" ".repeat(15)}`)}`)
+        .join("\n"),
+    );
     return 0;
   },
 });

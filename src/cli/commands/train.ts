@@ -1,25 +1,17 @@
 // kinora train CONFIG.toml: trains, shows how it goes, stops and goes on.
 import { join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { finished } from "../../base/generators.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../../base/units.ts";
-import type { DatasetPlan } from "../../dataset/dataset-plan.ts";
-import { openDevice } from "../../device/open-device.ts";
-import { cacheFolder, HashCache } from "../../io/content-hash.ts";
-import { makeFilms } from "../../sample/films.ts";
-import { type Override, readTrainConfig, type SettledConfig } from "../../train/config/read.ts";
-import { type ExplainedRun, explainRun } from "../../train/plan/explain.ts";
-import type { TrainEvent, TrainResult } from "../../train/run/events.ts";
-import { train } from "../../train/run/loop.ts";
-import { pageName } from "../../train/run/run-page.ts";
-import { cutWarning, datasetWarnings } from "../../train/run/warnings.ts";
-import { command, noteOn, type Output } from "../command.ts";
-import { Interrupt } from "../interrupt.ts";
+import type { EventOf, ResultOf } from "../../jobs/table.ts";
+import { command } from "../command.ts";
+import { follow, STOPPED } from "../follow.ts";
 import { tellProbing, timeLeft } from "../progress.ts";
+import type { Printer } from "../terminal.ts";
+
+type Event = EventOf<"train">;
 
 export const trainCommand = command({
   name: "train",
-  summary: "train a LoRA, or a whole model, from one configuration file; the same command goes on after a stop",
   usage: "CONFIG.toml",
   options: {
     explain: {
@@ -53,18 +45,30 @@ A small configuration; docs/training.md has every key:
   [preview]
   prompts = "prompts.txt"      # musubi's prompt file
 
-Ctrl-C ends the run after the step under way and saves its state; once more ends it at once. It is heard between the
-batches of a step. The same command goes on from the last state, with the same numbers as an unbroken run. The run's
-folder holds the LoRA files, log.jsonl, tensorboard/ and ${pageName}.`,
+Ctrl-C ends the run after the step under way and saves its state; once more ends it at once. The same command goes on
+from the last state, with the same numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl,
+tensorboard/ and a page about the run, index.html.`,
   async run(values, positionals, out) {
-    const config = await readTrainConfig(onlyFile(positionals), values.set.map(parseOverride));
-    for (const note of config.notes) noteOn(out, values.json)(`note: ${note}`);
+    const request = { config: onlyFile(positionals), set: values.set.map(parseOverride) };
     if (values.explain) {
-      const explained = await explain(config, out);
-      out.data(values.json ? JSON.stringify(explained, null, 2) : explanation(explained));
+      const explained = await follow(out, "explain-run", request, {
+        show: (event) => (event.type === "note" ? out.say(`note: ${event.text}`) : tellProbing(event.event, out)),
+        until: () => "this file",
+        stopped: () => ({ value: { end: "stopped" }, text: "stopped" }),
+      });
+      if (!explained) return STOPPED;
+      out.answer(explained, () => explanation(explained));
       return 0;
     }
-    return runTraining(config, values.json, out);
+    const narrator = new Narrator(out);
+    const result = await follow(out, "train", request, {
+      show: narrator.show,
+      until: narrator.until,
+      stopped: narrator.closing,
+    });
+    if (!result) return STOPPED;
+    out.answer(result, () => finished(result));
+    return 0;
   },
 });
 
@@ -74,7 +78,7 @@ export function onlyFile(positionals: readonly string[]): string {
   throw new KinoraError("cli.bad-arguments", "one configuration file is needed", { hint: "kinora train CONFIG.toml" });
 }
 
-export function parseOverride(text: string): Override {
+export function parseOverride(text: string): { key: string; value: string } {
   const at = text.indexOf("=");
   if (at > 0) return { key: text.slice(0, at).trim(), value: text.slice(at + 1).trim() };
   throw new KinoraError("cli.bad-value", "--set is wrong", {
@@ -84,13 +88,7 @@ export function parseOverride(text: string): Override {
   });
 }
 
-async function explain({ settings, explained }: SettledConfig, out: Output): Promise<ExplainedRun> {
-  return finished(explainRun(settings, explained), (event) => {
-    if (event.type === "dataset") tellProbing(event.event, out);
-  });
-}
-
-function explanation({ settings, implied, dropped, warnings }: ExplainedRun): string {
+function explanation({ settings, implied, dropped, warnings }: ResultOf<"explain-run">): string {
   const width = Math.max(...settings.map(({ key }) => key.length));
   const value = Math.min(40, Math.max(...settings.map((row) => row.value.length)));
   const lines = settings.map(({ key, value: text, from, note, idle }) => {
@@ -110,83 +108,57 @@ function explanation({ settings, implied, dropped, warnings }: ExplainedRun): st
   ].join("\n");
 }
 
-async function runTraining({ settings, device: choice }: SettledConfig, json: boolean, out: Output): Promise<number> {
-  const opened = await openDevice(choice);
-  const note = noteOn(out, json);
-  if (opened.note) note(`note: ${opened.note}`);
-  using device = opened.device;
-  using interrupt = new Interrupt(() => note("stopping after this step; once more ends at once"));
-  try {
-    const hashes = new HashCache(cacheFolder(process.env));
-    const run = train(settings, { device, hashes, signal: interrupt.signal, preview: makeFilms });
-    const show = json
-      ? (event: TrainEvent) => out.note(JSON.stringify(jsonEvent(event)))
-      : new Narrator(out, settings.model.boundary !== undefined).show;
-    const result = await finished(run, show);
-    out.data(json ? JSON.stringify(result) : closing(result));
-    return result.end === "stopped" ? 130 : 0;
-  } catch (error) {
-    if (interrupt.signal.aborted && (error as Error).name === "AbortError") {
-      note("stopped; what was cached and saved stays, and the same command goes on");
-      return 130;
-    }
-    throw error;
-  }
-}
-
-/** The plan of a dataset is long; machines ask `kinora dataset inspect` for it. */
-function jsonEvent(event: TrainEvent): unknown {
-  if (event.type !== "ready") return event;
-  const { type, plan, steps, batchesPerEpoch, resumed, items } = event;
-  return {
-    type,
-    steps,
-    batchesPerEpoch,
-    resumed,
-    items: items.train.length,
-    heldOut: items.heldOut.length,
-    warnings: datasetWarnings(plan),
-  };
-}
-
-function closing({ end, step, steps, output, files, peakBytes }: TrainResult): string {
-  if (end === "stopped") return `stopped after step ${step} of ${steps}; the same command goes on`;
+function finished({ steps, output, files, page, peakBytes }: ResultOf<"train">): string {
   const written = files.map((file) => `  ${join(output, file)}`).join("\n");
   const memory = peakBytes > 0 ? `, peak memory ${formatBytes(peakBytes)}` : "";
-  return `finished ${plural(steps, "step")}${memory}\n${written}\n  ${join(output, pageName)}`;
+  return `finished ${plural(steps, "step")}${memory}\n${written}\n  ${join(output, page)}`;
 }
 
-/** Files that give less than they were asked for: a step count that seems off has its reason here. */
-function lost(plan: DatasetPlan): string[] {
-  const drops = plan.drops.filter(({ items }) => items > 0);
-  if (drops.length === 0) return [];
-  const files = new Set(drops.map(({ file }) => file)).size;
-  const shown = drops.slice(0, 5).map(({ name, reason }) => `  ${name}: ${reason}`);
+/** A step count that seems off has its reason here. */
+function lostLines({ files, first }: Extract<Event, { type: "ready" }>["lost"]): string[] {
+  if (files === 0) return [];
+  const more = files - first.length;
   return [
     `note: ${plural(files, "file")} of the dataset give less than they were asked for`,
-    ...shown,
-    ...(drops.length > shown.length ? [`  and ${drops.length - shown.length} more; --explain lists them`] : []),
+    ...first.map(({ name, reason }) => `  ${name}: ${reason}`),
+    ...(more > 0 ? [`  and ${more} more; --explain lists them`] : []),
   ];
 }
 
 /** Turns events into lines and a progress line. */
 export class Narrator {
-  readonly #out: Output;
-  readonly #experts: boolean;
+  readonly #out: Pick<Printer, "say" | "progress">;
+  #experts = false;
   #since = Date.now();
   #made = 0;
+  /** What is under way. */
+  #piece = "this file";
+  #stopped: Extract<Event, { type: "stopped" }> | undefined;
 
-  /** `experts`: the model has two, which are then told apart. */
-  constructor(out: Output, experts: boolean) {
+  constructor(out: Pick<Printer, "say" | "progress">) {
     this.#out = out;
-    this.#experts = experts;
   }
+
+  readonly until = (): string => this.#piece;
+
+  /** What is said of a run that was stopped. */
+  readonly closing = (atOnce: boolean): { value: unknown; text: string } => {
+    const { step, steps, output } = this.#stopped ?? {};
+    const goOn = "the same command goes on";
+    if (step !== undefined)
+      return {
+        value: { end: "stopped", step, steps, output },
+        text: `stopped after step ${step} of ${steps}; ${goOn}`,
+      };
+    const kept = atOnce ? "stopped at once; what was saved stays" : "stopped; what was cached and saved stays";
+    return { value: { end: "stopped" }, text: `${kept}, and ${goOn}` };
+  };
 
   #of(expert: string): string {
     return this.#experts ? ` (${expert}-noise expert)` : "";
   }
 
-  readonly show = (event: TrainEvent): void => {
+  readonly show = (event: Event): void => {
     const out = this.#out;
     switch (event.type) {
       case "dataset":
@@ -199,20 +171,24 @@ export class Narrator {
         this.#cache(event.event);
         return;
       case "ready": {
-        const { plan, items, steps, batchesPerEpoch, resumed } = event;
-        const held = items.heldOut.length > 0 ? `, ${items.heldOut.length} held out` : "";
+        const { items, heldOut, steps, batchesPerEpoch, resumed } = event;
+        this.#experts = event.experts;
+        this.#piece = "this step";
+        const held = heldOut > 0 ? `, ${heldOut} held out` : "";
         const batches = plural(batchesPerEpoch, "batch", "batches");
-        out.note(`${plural(items.train.length, "item")}${held}, ${batches} an epoch, ${plural(steps, "step")}`);
-        for (const line of lost(plan)) out.note(line);
-        for (const warning of datasetWarnings(plan)) out.note(`note: ${warning}`);
-        if (resumed > 0) out.note(resumed === steps ? "all steps are done" : `going on from step ${resumed}`);
+        out.say(`${plural(items, "item")}${held}, ${batches} an epoch, ${plural(steps, "step")}`);
+        for (const line of lostLines(event.lost)) out.say(line);
+        for (const warning of event.warnings) out.say(`note: ${warning}`);
+        if (resumed > 0) out.say(resumed === steps ? "all steps are done" : `going on from step ${resumed}`);
         return;
       }
       case "loading":
+        this.#piece = "the model is loaded";
         out.progress(`loading the transformer${this.#of(event.expert)}`);
         return;
       case "loaded":
-        out.note(
+        this.#piece = "this step";
+        out.say(
           `${formatCount(event.parameters)} parameters train in ${event.tensors} tensors${this.#of(event.expert)}`,
         );
         return;
@@ -235,7 +211,7 @@ export class Narrator {
         return;
       case "validation": {
         const bands = event.line.bands.map(({ sigma, loss }) => `σ ${sigma.toFixed(2)}: ${loss.toFixed(4)}`).join("  ");
-        out.note(
+        out.say(
           `step ${event.line.step}: held-out loss ${event.line.loss.toFixed(5)}${this.#of(event.line.expert)}  ${bands}`,
         );
         return;
@@ -244,23 +220,27 @@ export class Narrator {
         out.progress(`preview ${event.index + 1} of ${event.prompts}: step ${event.done} of ${event.of}`);
         return;
       case "preview":
-        out.note(`step ${event.line.step}: preview ${event.line.file}`);
+        out.say(`step ${event.line.step}: preview ${event.line.file}`);
         return;
       case "saved":
-        out.note(`step ${event.step}: saved ${event.files.join(", ")}`);
+        out.say(`step ${event.step}: saved ${event.files.join(", ")}`);
         return;
       case "state":
         return;
+      case "stopped":
+        this.#stopped = event;
+        return;
       case "note":
-        out.note(`note: ${event.text}`);
+        out.say(`note: ${event.text}`);
     }
   };
 
-  #cache(event: Extract<TrainEvent, { type: "cache" }>["event"]): void {
+  #cache(event: Extract<Event, { type: "cache" }>["event"]): void {
     if (event.type === "cut") {
-      this.#out.note(`note: ${cutWarning(event.texts, event.length)}`);
+      this.#out.say(`note: ${event.warning}`);
       return;
     }
+    this.#piece = event.kind === "latents" ? "this clip" : "this text";
     const what = event.kind === "latents" ? "latents" : "text embeddings";
     if (event.type === "looked") {
       this.#out.progress(`looking for cached ${what}: ${event.done} of ${event.of}`);
@@ -269,7 +249,7 @@ export class Narrator {
     if (event.done === 0) {
       this.#since = Date.now();
       this.#made = event.of;
-      if (event.reused > 0) this.#out.note(`${event.reused} ${what} reused from the cache, ${event.of} to make`);
+      if (event.reused > 0) this.#out.say(`${event.reused} ${what} reused from the cache, ${event.of} to make`);
       return;
     }
     const left = timeLeft(this.#since, event.done, this.#made);

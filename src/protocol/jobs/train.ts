@@ -1,0 +1,130 @@
+// The jobs around training: the run itself, and what a configuration comes to before it.
+import { z } from "zod";
+import type { TrainConfig } from "../train-config.ts";
+import { previewLineSchema, stepLineSchema, validationLineSchema } from "../train-log.ts";
+import { contract, noteEvent } from "./contract.ts";
+
+const expert = z.enum(["high", "low"]);
+
+/** A training configuration, and what goes before it. */
+const runRequest = {
+  /** The file's path, or what it would hold. */
+  config: z.union([
+    z.string().min(1),
+    z.custom<TrainConfig>((value) => value !== null && typeof value === "object" && !Array.isArray(value)),
+  ]),
+  /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
+  base: z.string().optional(),
+  /** Settings that come before the configuration's, as a person types them: `optimizer.learning_rate`, `2e-4`. */
+  set: z.array(z.strictObject({ key: z.string(), value: z.string() })).optional(),
+};
+
+/** How far a dataset's files are read. */
+export const datasetReadingSchema = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("listed"), files: z.int() }),
+  z.object({ type: z.literal("probed"), done: z.int(), files: z.int(), file: z.string() }),
+]);
+export type DatasetReading = z.infer<typeof datasetReadingSchema>;
+
+const kind = z.enum(["latents", "texts"]);
+
+/** What the caches say while they are built. */
+const cachingSchema = z.discriminatedUnion("type", [
+  /** An entry was looked for; hashing new files takes its time. */
+  z.object({ type: z.literal("looked"), kind, done: z.int(), of: z.int() }),
+  /** Texts are longer than the `length` tokens that the model reads; `warning` says so. */
+  z.object({
+    type: z.literal("cut"),
+    warning: z.string(),
+    texts: z.array(z.object({ text: z.string(), tokens: z.int() })).readonly(),
+    length: z.int(),
+  }),
+  /** Something that was missing was made; `reused` entries were there. */
+  z.object({ type: z.literal("cached"), kind, done: z.int(), of: z.int(), reused: z.int(), name: z.string() }),
+]);
+
+const datasetEvent = z.object({ type: z.literal("dataset"), event: datasetReadingSchema });
+const hashingEvent = z.object({
+  type: z.literal("hashing"),
+  path: z.string(),
+  bytesDone: z.number(),
+  bytesTotal: z.number(),
+});
+const cacheEvent = z.object({ type: z.literal("cache"), event: cachingSchema });
+
+export const trainEventSchema = z.discriminatedUnion("type", [
+  noteEvent,
+  datasetEvent,
+  hashingEvent,
+  cacheEvent,
+  /** The dataset is laid out and cached. */
+  z.object({
+    type: z.literal("ready"),
+    /** Of the whole run. */
+    steps: z.int(),
+    /** Batches of an epoch; a step takes `accumulation` of them. */
+    batchesPerEpoch: z.int(),
+    /** Steps done before, by the run that is gone on from. */
+    resumed: z.int(),
+    items: z.int(),
+    heldOut: z.int(),
+    /** The model has two experts, which are told apart. */
+    experts: z.boolean(),
+    warnings: z.array(z.string()),
+    /** Files that give less than they were asked for: how many, and the first of them. */
+    lost: z.object({ files: z.int(), first: z.array(z.object({ name: z.string(), reason: z.string() })) }),
+  }),
+  z.object({ type: z.literal("loading"), expert }),
+  z.object({ type: z.literal("loaded"), expert, parameters: z.int(), tensors: z.int() }),
+  /** `left`: seconds, by the last steps. */
+  z.object({ type: z.literal("step"), line: stepLineSchema, steps: z.int(), left: z.number() }),
+  z.object({ type: z.literal("validating"), expert, items: z.int() }),
+  z.object({ type: z.literal("validation"), line: validationLineSchema }),
+  z.object({ type: z.literal("previewing"), index: z.int(), prompts: z.int(), done: z.int(), of: z.int() }),
+  z.object({ type: z.literal("preview"), line: previewLineSchema }),
+  z.object({ type: z.literal("saved"), step: z.int(), files: z.array(z.string()) }),
+  z.object({ type: z.literal("state"), step: z.int() }),
+  /** Stopped as asked, with its state saved after `step`. */
+  z.object({ type: z.literal("stopped"), step: z.int(), steps: z.int(), output: z.string() }),
+]);
+
+export const trainContract = contract({
+  name: "train",
+  request: z.strictObject(runRequest),
+  event: trainEventSchema,
+  result: z.object({
+    end: z.literal("finished"),
+    step: z.int(),
+    steps: z.int(),
+    /** The run's folder. */
+    output: z.string(),
+    /** Final files, and a page about the run, within the output folder. */
+    files: z.array(z.string()),
+    page: z.string(),
+    peakBytes: z.number(),
+  }),
+});
+
+export const explainRunContract = contract({
+  name: "explain-run",
+  request: z.strictObject(runRequest),
+  event: z.discriminatedUnion("type", [noteEvent, datasetEvent]),
+  result: z.object({
+    settings: z.array(
+      z.object({
+        key: z.string(),
+        value: z.string(),
+        /** Where it came from. */
+        from: z.string(),
+        note: z.string().optional(),
+        /** Why it has no effect. */
+        idle: z.string().optional(),
+      }),
+    ),
+    /** What follows from them, a line each. */
+    implied: z.array(z.string()),
+    /** Files that give less than they were asked for, and why. */
+    dropped: z.array(z.string()),
+    warnings: z.array(z.string()),
+  }),
+});
