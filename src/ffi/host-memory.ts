@@ -16,6 +16,8 @@ interface Memory {
   release(address: Address, bytes: number): void;
   map(path: string, bytes: number): Address;
   unmap(address: Address, bytes: number): void;
+  /** Has these pages of a file map read from the disk, without waiting for them. */
+  readAhead(address: Address, bytes: number): void;
   /** Tells the system that these pages of a file map will not be read again soon. */
   discard(address: Address, bytes: number): void;
 }
@@ -26,6 +28,7 @@ function posix(): Memory {
   const MAP_SHARED = 1;
   const MAP_PRIVATE = 2;
   const MAP_ANONYMOUS = process.platform === "darwin" ? 0x1000 : 0x20;
+  const MADV_WILLNEED = 3;
   const MADV_DONTNEED = 4;
   const MADV_HUGEPAGE = 14;
   const mmap = libc.func("uintptr_t mmap(uintptr_t, size_t, int, int, int, int64_t)");
@@ -52,6 +55,10 @@ function posix(): Memory {
       }
     },
     unmap: (address, bytes) => void munmap(address, bytes),
+    readAhead(address, bytes) {
+      const start = Math.floor(address / PAGE) * PAGE;
+      madvise(start, address + bytes - start, MADV_WILLNEED);
+    },
     discard(address, bytes) {
       const start = Math.ceil(address / PAGE) * PAGE;
       const end = Math.floor((address + bytes) / PAGE) * PAGE;
@@ -99,6 +106,8 @@ function win32(): Memory {
       return address as Address;
     },
     unmap: (address) => void unmapView(address),
+    // Windows reads ahead by itself where a view is read in order.
+    readAhead() {},
     // Windows trims clean pages of a view by itself under pressure.
     discard() {},
   };
@@ -155,6 +164,11 @@ export class FileMap {
       });
     }
     return viewBytes((this.address + start) as Address, end - start);
+  }
+
+  /** Has the pages of `[start, end)` on their way from the disk. */
+  readAhead(start: number, end: number): void {
+    memory.readAhead((this.address + start) as Address, end - start);
   }
 
   /** Lets the system drop the pages of `[start, end)`; they are read again when touched. */

@@ -32,6 +32,8 @@ export interface TensorSource {
   bytes(name: string): Uint8Array;
   /** Where the tensor's bytes are mapped, or undefined where they had to be gathered or decompressed. */
   address(name: string): Address | undefined;
+  /** Has the mapped pages of a tensor read from the disk, without waiting for them. */
+  readAhead(name: string): void;
   /** Lets the system drop the mapped pages of a tensor that has been read. */
   discard(name: string): void;
   [Symbol.dispose](): void;

@@ -59,6 +59,11 @@ export class SafetensorsFile implements TensorSource {
     return (this.#map.address + this.range(name).start) as Address;
   }
 
+  readAhead(name: string): void {
+    const { start, end } = this.range(name);
+    this.#map.readAhead(start, end);
+  }
+
   discard(name: string): void {
     const { start, end } = this.range(name);
     this.#map.discard(start, end);

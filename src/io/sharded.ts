@@ -137,6 +137,10 @@ export class ShardedSource implements TensorSource {
     return this.#shard(name).address(name);
   }
 
+  readAhead(name: string): void {
+    this.#shard(name).readAhead(name);
+  }
+
   discard(name: string): void {
     this.#shard(name).discard(name);
   }

@@ -183,6 +183,11 @@ export class TorchZipFile implements TensorSource {
     return range && ((this.#map.address + range.start) as Address);
   }
 
+  readAhead(name: string): void {
+    const entry = this.#storage(this.#tensor(name));
+    this.#map.readAhead(entry.start, entry.start + entry.compressedSize);
+  }
+
   discard(name: string): void {
     const entry = this.#storage(this.#tensor(name));
     this.#map.discard(entry.start, entry.start + entry.compressedSize);

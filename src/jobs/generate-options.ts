@@ -4,6 +4,7 @@ import { KinoraError } from "../base/errors.ts";
 import { plural } from "../base/units.ts";
 import { coverGeometry } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
+import type { BlockMemory } from "../nn/residency.ts";
 import type { generateRequestSchema } from "../protocol/jobs/generate.ts";
 import type { GenerateOptions, LoraChoice } from "../sample/request.ts";
 
@@ -39,8 +40,17 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
       (lora): LoraChoice => (typeof lora === "string" ? { path: lora, strength: 1 } : { strength: 1, ...lora }),
     ),
     files: { folder: checkpoint, dit: transformer, ...others },
+    blocks: blocksOf(request),
     keepLatents: request.keepLatents ?? false,
   };
+}
+
+function blocksOf({ blocksToSwap, blockMemory }: GenerateRequest): BlockMemory | undefined {
+  if (blocksToSwap !== undefined && blockMemory !== undefined) {
+    throw contradiction("blocksToSwap and blockMemory mean the same", `${blocksToSwap} and ${blockMemory}`);
+  }
+  if (blockMemory !== undefined) return { budget: blockMemory };
+  return blocksToSwap ? { swapped: blocksToSwap } : undefined;
 }
 
 function imageOf({ image, frameImages = [] }: GenerateRequest): string | undefined {

@@ -9,8 +9,10 @@ import type { WeightLike } from "../tensor/ops/linear.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty, ownedEmpty, Tensor } from "../tensor/tensor.ts";
 import type { Adapter, Seam } from "./adapter.ts";
+import { FrozenWeight } from "./frozen-weight.ts";
 import { Parameter } from "./parameter.ts";
-import { FrozenWeight, type WeightProvider } from "./weights.ts";
+import type { LayerWeight } from "./streamed-weight.ts";
+import type { WeightProvider } from "./weights.ts";
 
 export interface LinearForward {
   activation?: Activation;
@@ -24,7 +26,7 @@ export class Linear implements Seam {
   readonly name: string;
   readonly inputs: number;
   readonly outputs: number;
-  readonly weight: FrozenWeight | Tensor;
+  readonly weight: LayerWeight | Tensor;
   readonly bias: Parameter | undefined;
   /** On the weight; those of the bias are on it. */
   readonly adapters: Adapter[] = [];
@@ -63,7 +65,8 @@ export class Linear implements Seam {
   merge(): void {
     if (this.adapters.length === 0) return;
     if (!(this.weight instanceof FrozenWeight)) {
-      throw new KinoraError("lora.merge", `${this.name} trains its own weight; adapters merge into frozen ones`);
+      const why = this.weight instanceof Tensor ? "trains its own weight" : "is read from its file when it is needed";
+      throw new KinoraError("lora.merge", `${this.name} ${why}; adapters merge into frozen weights in memory`);
     }
     const dtype = this.weight.scale ? "bf16" : this.weight.dtype;
     const merged = ownedEmpty(this.device, this.weight.shape, dtype, "weights");
@@ -85,7 +88,7 @@ export class Linear implements Seam {
   /** The weight with the first `count` adapters, float32 [N, K] in the current scope. */
   #total(count: number): Tensor {
     let total: Tensor;
-    if (this.weight instanceof FrozenWeight) total = this.weight.values("f32");
+    if (!(this.weight instanceof Tensor)) total = this.weight.values("f32");
     else {
       total = empty(this.device, [this.outputs, this.inputs], "f32");
       this.device.kernels.cast(this.weight.alias([this.outputs, this.inputs]), total);

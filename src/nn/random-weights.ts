@@ -4,7 +4,8 @@ import { elementCount, type Shape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
-import { FrozenWeight, type WeightProvider } from "./weights.ts";
+import { FrozenWeight } from "./frozen-weight.ts";
+import type { WeightProvider } from "./weights.ts";
 
 export interface RandomOptions {
   seed?: bigint;

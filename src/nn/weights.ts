@@ -5,96 +5,11 @@ import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
 import { elementCount, type Shape, sameShape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
-import type { LinearWeight, PackedWeight } from "../device/kernels.ts";
 import type { Address } from "../ffi/host-memory.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty, mapped, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
-
-/** A frozen Linear weight [N, K], in the form the device wants. */
-export class FrozenWeight implements LinearWeight, Disposable {
-  readonly shape: readonly [outputs: number, inputs: number];
-  readonly #device: Device;
-  #dtype: DType;
-  #scale: Tensor | undefined;
-  #plain: Tensor | undefined;
-  #packed: PackedWeight | undefined;
-
-  constructor(plain: Tensor, scale?: Tensor) {
-    this.#dtype = plain.dtype;
-    this.shape = [plain.shape[0]!, plain.shape[1]!];
-    this.#scale = scale;
-    this.#device = plain.device;
-    this.#plain = plain;
-  }
-
-  get dtype(): DType {
-    return this.#dtype;
-  }
-
-  get plain(): Tensor | undefined {
-    return this.#plain;
-  }
-
-  /** float32; for quantised weights. */
-  get scale(): Tensor | undefined {
-    return this.#scale;
-  }
-
-  get packed(): PackedWeight | undefined {
-    return this.#packed;
-  }
-
-  /** Changes to the device's own layout, where it has a better one, and frees the plain form. */
-  pack(rows?: number): void {
-    if (!this.#plain || !isPlainFloat(this.#dtype)) return;
-    this.#packed = this.#device.kernels.packWeight(this.#plain, rows);
-    if (!this.#packed) return;
-    this.#plain[Symbol.dispose]();
-    this.#plain = undefined;
-  }
-
-  /** The values in `dtype` [N, K], in the current scope. */
-  values(dtype: DType): Tensor {
-    const { kernels } = this.#device;
-    const result = empty(this.#device, this.shape, dtype);
-    if (!isPlainFloat(this.dtype)) {
-      kernels.dequantize(this.#plain!, this.#scale, result);
-      return result;
-    }
-    if (this.#plain) {
-      kernels.cast(this.#plain, result);
-      return result;
-    }
-    if (dtype === this.dtype) {
-      kernels.unpackWeight(this.#packed!, result);
-      return result;
-    }
-    const unpacked = empty(this.#device, this.shape, this.dtype);
-    kernels.unpackWeight(this.#packed!, unpacked);
-    kernels.cast(unpacked, result);
-    return result;
-  }
-
-  /** Replaces the values by `values` [N, K], which it then owns; the old form is freed. */
-  replace(values: Tensor): void {
-    this[Symbol.dispose]();
-    this.#dtype = values.dtype;
-    this.#plain = values;
-  }
-
-  [Symbol.dispose](): void {
-    this.#plain?.[Symbol.dispose]();
-    this.#plain = undefined;
-    this.#scale?.[Symbol.dispose]();
-    this.#scale = undefined;
-    if (this.#packed) this.#device.free(this.#packed.block);
-    this.#packed = undefined;
-  }
-}
-
-function isPlainFloat(dtype: DType): boolean {
-  return dtype === "f32" || dtype === "bf16" || dtype === "f16";
-}
+import { FrozenWeight, isPlainFloat } from "./frozen-weight.ts";
+import { type LayerWeight, StreamedWeight, type Uploader, type WeightSource } from "./streamed-weight.ts";
 
 /** What a layer asks when it is built. Everything handed out is owned by the provider and freed with it. */
 export interface WeightProvider extends Disposable {
@@ -102,7 +17,7 @@ export interface WeightProvider extends Disposable {
   /** A vector, table or convolution kernel in `dtype`; "stored": as the file has it (large tables that are only looked up). */
   tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor;
   /** A Linear's weight [N, K] for products in `dtype`; a trainable one keeps `storedShape` (default [N, K]). */
-  linear(name: string, shape: readonly [number, number], dtype: DType, storedShape?: Shape): FrozenWeight | Tensor;
+  linear(name: string, shape: readonly [number, number], dtype: DType, storedShape?: Shape): LayerWeight | Tensor;
   /** True where the weights have such a parameter (optional parts of a model). */
   has(name: string): boolean;
 }
@@ -115,6 +30,8 @@ export interface StoredWeight {
   bytes(): Uint8Array;
   /** Where the bytes are, if they are plain host memory that outlives the model: no copy is made then. */
   readonly address?: Address;
+  /** Says that the bytes will be read soon, so that they can be on their way from the disk. */
+  readAhead?(): void;
   /** Says that the bytes will not be read again soon, so that a file's pages need not stay in memory. */
   discard?(): void;
   /** Quantised weights: value = stored · scale; granularity by shape, see LinearWeight. */
@@ -138,8 +55,20 @@ export interface LoadOptions {
   quantize?: (name: string, shape: readonly [number, number]) => Shape | undefined;
   /** Change Linear weights to the device's own layout: faster products, no plain copy. Not for training. */
   pack?: boolean;
+  /** Linear weights that come and go, by name: whoever builds the model decides when (residency.ts). */
+  stream?: (name: string) => boolean;
   /** Called after each parameter, for progress. */
   loaded?: (name: string, bytes: number) => void;
+}
+
+/** What a Linear's weight becomes on the device. */
+interface Form {
+  readonly dtype: DType;
+  /** The shape of its scales, where it is quantised. */
+  readonly scale?: Shape | undefined;
+  /** Whether the values stay as they are stored, or memory of its own is taken for them. */
+  readonly as: "stored" | "new" | "packed";
+  make(values: Tensor): FrozenWeight;
 }
 
 /**
@@ -168,7 +97,9 @@ export class WeightLoader implements WeightProvider {
     const stored = this.#stored(name, shape);
     if (this.#options.trainable) return this.#trainable(name, stored);
     const asStored = dtype === "stored" && !stored.scale && isPlainFloat(stored.dtype);
-    return this.#own(this.#convert(stored, asStored ? stored.dtype : dtype === "stored" ? "bf16" : dtype));
+    const target = asStored ? stored.dtype : dtype === "stored" ? "bf16" : dtype;
+    const values = this.#fetch(stored);
+    return this.#own(stored.dtype === target && !stored.scale ? values : this.#copied(values, stored, target));
   }
 
   linear(
@@ -176,28 +107,13 @@ export class WeightLoader implements WeightProvider {
     shape: readonly [number, number],
     dtype: DType,
     storedShape: Shape = shape,
-  ): FrozenWeight | Tensor {
+  ): LayerWeight | Tensor {
     const found = this.#stored(name, storedShape);
     if (this.#options.trainable) return this.#trainable(name, found);
     const stored: StoredWeight = { ...found, bytes: () => found.bytes(), shape };
-    const quantized = stored.scale !== undefined || !isPlainFloat(stored.dtype);
-    const scales = this.#options.quantize?.(name, shape);
-    let weight: FrozenWeight;
-    if (!quantized && scales) {
-      weight = this.#quantized(stored, scales);
-    } else if (quantized && (this.#options.keepQuantized || scales)) {
-      const scale = stored.scale && ownedEmpty(this.device, stored.scale.shape, "f32", "weights");
-      if (scale) scale.write(stored.scale!.values);
-      weight = new FrozenWeight(this.#plain(stored), scale);
-    } else {
-      weight = new FrozenWeight(this.#convert(stored, dtype));
-    }
-    if (this.#options.pack) {
-      weight.pack();
-      if (weight.packed) stored.discard?.();
-    }
-    this.#owned.push(weight);
-    return weight;
+    const form = this.#form(name, stored, dtype);
+    if (!this.#options.stream?.(name)) return this.#own(form.make(this.#fetch(stored)));
+    return this.#own(new StreamedWeight(this.device, name, shape, this.#source(stored, form)));
   }
 
   /** Names the reader has that no layer asked for. */
@@ -227,41 +143,66 @@ export class WeightLoader implements WeightProvider {
   }
 
   #trainable(name: string, stored: StoredWeight): Tensor {
-    const parameter = this.#own(this.#copy(stored, "f32")).requireGradient();
+    const parameter = this.#own(this.#copied(this.#fetch(stored), stored, "f32")).requireGradient();
     this.parameters.set(name, parameter);
     return parameter;
   }
 
-  /** As stored: mapped where the bytes outlive us, else copied. */
-  #plain(stored: StoredWeight): Tensor {
+  /** The stored values on the device: mapped where the bytes outlive us, else copied. */
+  #fetch(stored: StoredWeight, by: Uploader = this.device): Tensor {
     if (stored.address !== undefined && stored.address % bytesOf(stored.dtype) === 0) {
       const tensor = mapped(this.device, stored.address, stored.shape, stored.dtype);
       if (tensor) return tensor;
     }
     const tensor = ownedEmpty(this.device, stored.shape, stored.dtype, "weights");
-    tensor.writeBytes(stored.bytes());
+    by.upload(tensor.block, tensor.offset, stored.bytes());
     stored.discard?.();
     return tensor;
   }
 
+  /** What a Linear's weight becomes, and how: `make` takes over the stored values. */
+  #form(name: string, stored: StoredWeight, dtype: DType): Form {
+    const shape = stored.shape as [number, number];
+    const quantized = stored.scale !== undefined || !isPlainFloat(stored.dtype);
+    const scales = this.#options.quantize?.(name, shape);
+    if (!quantized && scales) {
+      return { dtype: "f8e4m3", scale: scales, as: "new", make: (values) => this.#quantized(values, stored, scales) };
+    }
+    if (quantized && (this.#options.keepQuantized || scales)) {
+      const make = (values: Tensor) => new FrozenWeight(values, stored.scale && this.#scale(stored.scale));
+      return { dtype: stored.dtype, scale: stored.scale?.shape, as: "stored", make };
+    }
+    const same = stored.dtype === dtype && !stored.scale;
+    const { pack = false } = this.#options;
+    const make = (values: Tensor) => {
+      const weight = new FrozenWeight(same ? values : this.#copied(values, stored, dtype));
+      if (pack) weight.pack();
+      if (weight.packed) stored.discard?.();
+      return weight;
+    };
+    return { dtype, as: pack ? "packed" : same ? "stored" : "new", make };
+  }
+
+  #scale({ values, shape }: NonNullable<StoredWeight["scale"]>): Tensor {
+    const scale = ownedEmpty(this.device, shape, "f32", "weights");
+    scale.write(values);
+    return scale;
+  }
+
   /** One weight at a time: the wide values are the file's own pages. */
-  #quantized(stored: StoredWeight, scales: Shape): FrozenWeight {
+  #quantized(values: Tensor, stored: StoredWeight, scales: Shape): FrozenWeight {
+    using source = values;
     const data = ownedEmpty(this.device, stored.shape, "f8e4m3", "weights");
     const scale = ownedEmpty(this.device, scales, "f32", "weights");
-    using source = this.#plain(stored);
     this.device.kernels.quantize(source, data, scale);
     stored.discard?.();
     return new FrozenWeight(data, scale);
   }
 
-  #convert(stored: StoredWeight, dtype: DType): Tensor {
-    if (stored.dtype === dtype && !stored.scale) return this.#plain(stored);
-    return this.#copy(stored, dtype);
-  }
-
-  #copy(stored: StoredWeight, dtype: DType): Tensor {
+  /** In memory of its own; `values` are freed. */
+  #copied(values: Tensor, stored: StoredWeight, dtype: DType): Tensor {
+    using source = values;
     const target = ownedEmpty(this.device, stored.shape, dtype, "weights");
-    using source = this.#plain(stored);
     using _scope = openScope(this.device);
     if (stored.scale || !isPlainFloat(stored.dtype)) {
       const scale = stored.scale && empty(this.device, stored.scale.shape, "f32");
@@ -272,6 +213,32 @@ export class WeightLoader implements WeightProvider {
     }
     stored.discard?.();
     return target;
+  }
+
+  /** Where a weight that comes and goes is brought from. */
+  #source(stored: StoredWeight, { dtype, scale, as, make }: Form): WeightSource {
+    const elements = elementCount(stored.shape);
+    const plain = elements * bytesOf(dtype);
+    const bytes = plain + (scale ? elementCount(scale) * bytesOf("f32") : 0);
+    const copied = this.#maps(stored) ? 0 : elements * bytesOf(stored.dtype);
+    const unpacked = as === "packed" && (copied > 0 || stored.dtype !== dtype) ? plain : 0;
+    return {
+      dtype,
+      bytes,
+      fetchedBytes: copied,
+      mostBytes: bytes + (as === "new" ? copied : as === "packed" ? Math.max(copied, unpacked) : 0),
+      readAhead: () => stored.readAhead?.(),
+      fetch: (by) => this.#fetch(stored, by),
+      make,
+      left: () => stored.discard?.(),
+    };
+  }
+
+  /** Whether the device reads a stored weight where it lies in the file. */
+  #maps({ address, shape, dtype }: StoredWeight): boolean {
+    if (address === undefined || address % bytesOf(dtype) !== 0) return false;
+    using tensor = mapped(this.device, address, shape, dtype);
+    return tensor !== undefined;
   }
 
   [Symbol.dispose](): void {

@@ -39,6 +39,8 @@ export const trainTables = {
     text_dtype: floats.optional(),
     /** Compute each block again in the backward pass instead of keeping what it computed. */
     recompute: z.boolean().optional(),
+    /** Blocks of the transformer whose frozen weights are not in memory at once: they are read when their turn comes. */
+    blocks_to_swap: z.int().min(0).optional(),
   }),
   dataset: z.strictObject({ path: text, ...folderKeys }),
   lora: z.looseObject({

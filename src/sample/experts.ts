@@ -1,5 +1,4 @@
 // The transformer of the moment, with its LoRAs on. One at a time: the idle expert is not in memory.
-import { totalmem } from "node:os";
 import { elementCount } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
 import { type AttachedLora, attachLora } from "../lora/attach.ts";
@@ -9,17 +8,20 @@ import { loadDit } from "../models/wan/load.ts";
 import type { DitConfig } from "../models/wan/params.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import { ditShapes } from "../models/wan/weight-shapes.ts";
+import type { BlockMemory } from "../nn/residency.ts";
 import type { ResolvedLora } from "./lora-files.ts";
 
 export interface ExpertOptions {
   config: DitConfig;
   dtype: "f32" | "bf16";
   loras: readonly ResolvedLora[];
+  /** How much of the transformer's blocks is in memory at once; all where absent. */
+  blocks?: BlockMemory | undefined;
   /** Called as each parameter is loaded; loading is one piece of work. */
   loaded?: ((bytes: number) => void) | undefined;
 }
 
-/** Weights widened and in the device's own layout are copies: worth it up to this share of all memory. */
+/** Weights widened and in the device's own layout are copies: worth it up to this share of all the device's memory. */
 const PACKED_SHARE = 0.4;
 
 export class Experts implements Disposable {
@@ -43,14 +45,15 @@ export class Experts implements Disposable {
   get(which: Expert): WanDit {
     if (this.#loaded?.which === which) return this.#loaded.model;
     this[Symbol.dispose]();
-    const { config, dtype, loras, loaded } = this.#options;
-    const pack = packsWeights(config, dtype);
+    const { config, dtype, loras, blocks, loaded } = this.#options;
+    const pack = packsWeights(this.#device, config, dtype);
     const path = which === "high" ? (this.#files.high ?? this.#files.low) : this.#files.low;
     const model = loadDit(this.#device, path, {
       dtype,
       // Quantised weights cost a conversion at every use; they stay so where memory asks for it.
       keepQuantized: !pack,
       pack,
+      blocks,
       ...(loaded ? { loaded: (_name, bytes) => loaded(bytes) } : {}),
     });
     const entry = { which, model, loras: [] as AttachedLora[] };
@@ -72,8 +75,8 @@ export class Experts implements Disposable {
 }
 
 /** Decided by what does not change from run to run, since it may change the last bits of results. */
-function packsWeights(config: DitConfig, dtype: "f32" | "bf16"): boolean {
+function packsWeights(device: Device, config: DitConfig, dtype: "f32" | "bf16"): boolean {
   let elements = 0;
   for (const shape of ditShapes(config).values()) elements += elementCount(shape);
-  return elements * (dtype === "f32" ? 4 : 2) <= PACKED_SHARE * totalmem();
+  return elements * (dtype === "f32" ? 4 : 2) <= PACKED_SHARE * device.capacity().total;
 }

@@ -148,7 +148,13 @@ async function* sample(
   }
 
   using run = new FilmRun(device, filmSettings(request), { shape, text, condition }, saved);
-  using experts = new Experts(device, request.files, { config: model.dit, dtype, loras, loaded: options.loading });
+  using experts = new Experts(device, request.files, {
+    config: model.dit,
+    dtype,
+    loras,
+    blocks: request.blocks,
+    loaded: options.loading,
+  });
   const wishes = { keepLatents: options.keepLatents, preview: options.preview };
   const saver = new LatentsSaver(latentsFile, run, { recipe, wishes });
   const begun = performance.now();

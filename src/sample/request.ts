@@ -7,6 +7,7 @@ import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../
 import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
+import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
 import { runnableModels } from "../protocol/model-media.ts";
 import type { LoraExpert } from "../protocol/recipe.ts";
 import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
@@ -48,6 +49,8 @@ export interface GenerateOptions {
   dtype?: "f32" | "bf16" | undefined;
   loras?: readonly LoraChoice[] | undefined;
   files?: FileChoices | undefined;
+  /** How much of the transformer's blocks is in memory at once; changes no bit of the film. Default: all. */
+  blocks?: BlockMemory | undefined;
   /** The MP4 to write. */
   out: string;
   /** Keep the latents beside the MP4. */
@@ -78,6 +81,7 @@ export interface GenerateRequest {
   dtype: "f32" | "bf16";
   loras: readonly LoraChoice[];
   files: CheckpointFiles;
+  blocks?: BlockMemory;
   out: string;
   keepLatents: boolean;
 }
@@ -115,7 +119,7 @@ export function taskModel(task: string): WanModel {
 
 /**
  * Fills in and checks everything that needs no file to be opened; finds the files. `notes` say what was changed.
- * Throws `generate.*`, `checkpoint.*`, `size.*`, `noise.*`, `rng.seed`, `scheduler.*`.
+ * Throws `generate.*`, `checkpoint.*`, `memory.block-budget`, `size.*`, `noise.*`, `rng.seed`, `scheduler.*`.
  */
 export function resolveRequest(options: GenerateOptions): { request: GenerateRequest; notes: string[] } {
   const notes: string[] = [];
@@ -137,6 +141,8 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   sampler.create({ steps, shift }, samplerOptions);
   const noise = options.noise ?? DEFAULT_NOISE;
   parseNoise(noise);
+  const { blocks } = options;
+  if (blocks) checkBlockMemory(blocks, model.dit.layers);
   const choices = options.files ?? {};
   if (model.boundary === undefined ? (choices.high ?? choices.low) !== undefined : choices.dit !== undefined) {
     const single = model.boundary === undefined;
@@ -166,6 +172,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     dtype: options.dtype ?? (model.bundled ? "f32" : "bf16"),
     loras: options.loras ?? [],
     files,
+    ...(blocks ? { blocks } : {}),
     out: options.out,
     keepLatents: options.keepLatents ?? false,
   };

@@ -141,9 +141,14 @@ function own(slot: GradientSlot, gradient: Tensor): Tensor {
   return gradient;
 }
 
+/** True where operations are recorded, should their inputs require a gradient. */
+export function isRecording(device: Device): boolean {
+  return innermost(device)?.recording ?? false;
+}
+
 /** True where an operation on these inputs will be recorded: fused, unrecordable shortcuts are then not allowed. */
 export function isRecorded(device: Device, inputs: readonly (Tensor | undefined)[]): boolean {
-  return (innermost(device)?.recording ?? false) && inputs.some((tensor) => tensor?.requiresGrad);
+  return isRecording(device) && inputs.some((tensor) => tensor?.requiresGrad);
 }
 
 /**

@@ -5,8 +5,9 @@ import { f32ToF8e4m3, fromFloat32 } from "../../src/base/float-formats.ts";
 import { elementCount } from "../../src/base/shape.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { releaseMemory, reserveMemory } from "../../src/ffi/host-memory.ts";
+import { FrozenWeight } from "../../src/nn/frozen-weight.ts";
 import { Linear } from "../../src/nn/linear.ts";
-import { FrozenWeight, readerFrom, type StoredWeight, WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
+import { readerFrom, type StoredWeight, WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
 

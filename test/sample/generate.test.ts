@@ -7,6 +7,7 @@ import { VideoReader } from "../../src/io/video/reader.ts";
 import type { WanModel } from "../../src/models/wan/params.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { ditShapes } from "../../src/models/wan/weight-shapes.ts";
+import type { BlockMemory } from "../../src/nn/residency.ts";
 import type { GenerateEvent } from "../../src/sample/events.ts";
 import { previewFrames } from "../../src/sample/preview.ts";
 import { readRecipe, repeatOptions } from "../../src/sample/recipe.ts";
@@ -96,6 +97,14 @@ describe("tasks and samplers", () => {
     // Without a second pass the negative text counts for nothing.
     const other = await run({ guidance: 1, negative: "something else" });
     expect(other.latents()).toEqual(both.latents());
+  });
+
+  it("are the same to the bit while blocks come and go", async () => {
+    const latents = async (blocks?: BlockMemory) => (await run({ blocks, dtype: "bf16" })).latents();
+    expect(await latents({ swapped: 2 })).toEqual(await latents());
+    expect(() => resolved({ ...tinyOptions(t2v, film()), blocks: { swapped: 3 } })).toThrowError(
+      expect.objectContaining({ code: "memory.block-budget" }),
+    );
   });
 
   it("starts from the noise that was asked for", async () => {

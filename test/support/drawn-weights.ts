@@ -2,7 +2,8 @@
 import type { DType } from "../../src/base/dtype.ts";
 import { elementCount, type Shape } from "../../src/base/shape.ts";
 import type { Device } from "../../src/device/device.ts";
-import { FrozenWeight, type WeightProvider } from "../../src/nn/weights.ts";
+import { FrozenWeight } from "../../src/nn/frozen-weight.ts";
+import type { WeightProvider } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 

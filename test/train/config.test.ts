@@ -206,6 +206,23 @@ describe("mistakes", () => {
     await expect(read(content)).rejects.toMatchObject({ hint: expect.stringMatching(hint) });
   });
 
+  it.each([
+    ["all blocks", minimal.concat("blocks_to_swap = 40\n"), /at most 39/],
+    [
+      "blocks that are kept for the backward pass",
+      minimal.concat("blocks_to_swap = 4\nrecompute = false\n"),
+      /recompute on/,
+    ],
+    ["blocks that train", 'train = "full"\n'.concat(minimal, "blocks_to_swap = 4\n"), /lora/],
+  ])("%s cannot be swapped", async (_what, content, hint) => {
+    const { settings } = await read(minimal.concat("blocks_to_swap = 30\n"));
+    expect(settings.blocks).toEqual({ swapped: 30 });
+    await expect(read(content)).rejects.toMatchObject({
+      code: "train-config.invalid",
+      hint: expect.stringMatching(hint),
+    });
+  });
+
   it("in a dataset's table are told as its own, not as those of a text", async () => {
     const content = minimal.replace('"clips"', '{ path = "clips", media = "video" }');
     await expect(read(content)).rejects.toMatchObject({

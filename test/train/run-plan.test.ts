@@ -41,6 +41,7 @@ describe("the plan of a run", () => {
   it.each<[what: string, more: Record<string, unknown>]>([
     ["a LoRA", {}],
     ["a LoRA that recomputes", { model: { recompute: true } }],
+    ["a LoRA with swapped blocks", { model: { recompute: true, base: "bf16", blocks_to_swap: 2 } }],
     ["a LoRA on bf16", { model: { base: "bf16" } }],
     ["a LoRA on fp8", { model: { base: "fp8" } }],
     [

@@ -3,7 +3,8 @@ import { KinoraError } from "../../base/errors.ts";
 import type { Device } from "../../device/device.ts";
 import { openTensorSource, type TensorSource } from "../../io/tensor-source.ts";
 import { type LoadOptions, WeightLoader, type WeightReader } from "../../nn/weights.ts";
-import { WanDit } from "./dit/dit.ts";
+import { type DitOptions, isBlockWeight, WanDit } from "./dit/dit.ts";
+import type { DitConfig } from "./params.ts";
 import { type Recognized, recognize } from "./recognize.ts";
 import { TextEncoder } from "./text-encoder.ts";
 import { statisticsOf } from "./vae/statistics.ts";
@@ -52,12 +53,7 @@ function withStatistics(recognized: Recognized, source: TensorSource): Recognize
 }
 
 /** Builds a model over an opened network; where that fails, the file is closed and what was loaded freed. */
-function build<T>(
-  device: Device,
-  { reader }: LoadedNetwork,
-  options: LoadOptions,
-  make: (weights: WeightLoader) => T,
-): T {
+function build<T>(device: Device, reader: WeightReader, options: LoadOptions, make: (weights: WeightLoader) => T): T {
   const weights = new WeightLoader(device, reader, options);
   try {
     return make(weights);
@@ -71,12 +67,27 @@ export interface ModelOptions extends LoadOptions {
   dtype: "f32" | "bf16";
 }
 
+export type DitLoadOptions = ModelOptions & Pick<DitOptions, "blocks">;
+
+/** A transformer over weights that `reader` reads, which it then owns. */
+export function buildDit(
+  device: Device,
+  reader: WeightReader,
+  config: DitConfig,
+  options: DitLoadOptions,
+): { dit: WanDit; weights: WeightLoader } {
+  return build(device, reader, options.blocks ? { ...options, stream: isBlockWeight } : options, (weights) => ({
+    dit: new WanDit(weights, config, options),
+    weights,
+  }));
+}
+
 /** A transformer of any variant. */
-export function loadDit(device: Device, path: string, options: ModelOptions): WanDit {
+export function loadDit(device: Device, path: string, options: DitLoadOptions): WanDit {
   const network = openNetwork(path, ["dit"]);
   const { recognized } = network;
   if (recognized.kind !== "dit") throw unreachable(recognized);
-  return build(device, network, options, (weights) => new WanDit(weights, recognized.config, options));
+  return buildDit(device, network.reader, recognized.config, options).dit;
 }
 
 export function loadVae(
@@ -87,14 +98,14 @@ export function loadVae(
   const network = openNetwork(path, ["vae21", "vae22"]);
   const { recognized } = network;
   if (recognized.kind !== "vae21" && recognized.kind !== "vae22") throw unreachable(recognized);
-  return build(device, network, options, (weights) => new WanVae(weights, recognized.config, options));
+  return build(device, network.reader, options, (weights) => new WanVae(weights, recognized.config, options));
 }
 
 export function loadTextEncoder(device: Device, path: string, options: ModelOptions): TextEncoder {
   const network = openNetwork(path, ["text-encoder"]);
   const { recognized } = network;
   if (recognized.kind !== "text-encoder") throw unreachable(recognized);
-  return build(device, network, options, (weights) => new TextEncoder(weights, recognized.config, options));
+  return build(device, network.reader, options, (weights) => new TextEncoder(weights, recognized.config, options));
 }
 
 function unreachable({ kind }: Recognized): KinoraError {

@@ -252,6 +252,14 @@ export function logicalBytes(source: TensorSource, { parts, transposed, dtype, s
   return turned;
 }
 
+/** Read each time they are asked for: scales of small blocks are a sixteenth of the weights' own bytes. */
+const lazyScale = (source: TensorSource, scale: WeightScale): NonNullable<StoredWeight["scale"]> => ({
+  shape: scale.shape,
+  get values() {
+    return scaleValues(source, scale);
+  },
+});
+
 /**
  * The parameters of one network in a file, under their official names and shapes, for a model to be built from.
  * Closing the reader does not close the file: mapped weights need it for as long as the model lives.
@@ -271,11 +279,14 @@ export function readWeights(source: TensorSource, component: Component, expected
         dtype,
         shape: expected.get(name) ?? tensor.shape,
         bytes: () => logicalBytes(source, tensor),
+        readAhead() {
+          for (const part of parts) source.readAhead(part);
+        },
         discard() {
           for (const part of parts) source.discard(part);
         },
         ...(address === undefined ? {} : { address }),
-        ...(scale ? { scale: { values: scaleValues(source, scale), shape: scale.shape } } : {}),
+        ...(scale ? { scale: lazyScale(source, scale) } : {}),
       };
     },
     [Symbol.dispose]() {},

@@ -76,6 +76,10 @@ export const generateRequestSchema = z.strictObject({
     .optional(),
   /** Of the large products. Default `bf16`; `f32` for tiny-*. */
   dtype: z.enum(["bf16", "f32"]).optional(),
+  /** Blocks of the transformer that are not in memory at once: they are read from the file when their turn comes. */
+  blocksToSwap: z.int().min(0).optional(),
+  /** The same as bytes that the blocks in memory may take. */
+  blockMemory: z.int().positive().optional(),
   /** `auto`, `cpu` or `reference`. Default `auto`; with `resume` the run's own. */
   device: z.string().optional(),
 

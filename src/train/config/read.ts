@@ -18,6 +18,7 @@ import { checkKeys, refuseValues } from "./mistakes.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
 import { Settler } from "./settler.ts";
 import {
+  settleBlocks,
   settleConditioning,
   settleExperts,
   settleLora,
@@ -198,6 +199,7 @@ export async function settleTrainConfig(
     note: (value) =>
       value ? "each block is computed again in the backward pass: a third more time, far less memory" : undefined,
   });
+  const blocks = settleBlocks(s, config.model.blocks_to_swap, { full, recompute, model });
   const { optimizer, row } = settleOptimizer(s, config.optimizer ?? {}, full);
   const settings: TrainSettings = {
     name,
@@ -212,6 +214,7 @@ export async function settleTrainConfig(
     vaeDtype,
     textDtype,
     recompute,
+    ...(blocks ? { blocks } : {}),
     dataset,
     length,
     lora: settleLora(s, config.lora ?? {}, full, model),

@@ -1,9 +1,11 @@
 // Everything a training run was told, with nothing left open; and where each of it came from.
+
 import type { DatasetConfig } from "../../dataset/config.ts";
 import type { TrainableKindName } from "../../lora/adapters/table.ts";
 import type { FileChoices } from "../../models/wan/checkpoint-files.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import type { BlockMemory } from "../../nn/residency.ts";
 import type { BasePrecision, LoraKeys } from "../../protocol/train-config.ts";
 import type { Choice } from "../choices.ts";
 import type { Objective } from "../step/losses.ts";
@@ -38,6 +40,8 @@ export interface TrainSettings {
   textDtype: "f32" | "bf16";
   /** Blocks are computed again in the backward pass instead of kept. */
   recompute: boolean;
+  /** How much of the transformer's blocks is in memory at once; all where absent. */
+  blocks?: BlockMemory;
   dataset: DatasetConfig;
   length: { steps: number } | { epochs: number };
   lora: LoraSettings;

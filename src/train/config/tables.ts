@@ -5,6 +5,7 @@ import { formatPercent, plural } from "../../base/units.ts";
 import { type TrainableKindName, trainableKinds } from "../../lora/adapters/table.ts";
 import { countTargets } from "../../lora/targets.ts";
 import type { WanModel } from "../../models/wan/params.ts";
+import type { BlockMemory } from "../../nn/residency.ts";
 import type { TrainConfig } from "../../protocol/train-config.ts";
 import type { OptimizerRow } from "../optimizers/optimizer.ts";
 import type { Objective } from "../step/losses.ts";
@@ -24,6 +25,29 @@ export function settleObjective(s: Settler, given: NonNullable<TrainConfig["loss
     loss: settleChoice(s, choosing.loss, given).choice,
     weighting: settleChoice(s, choosing.weighting, given).choice,
   };
+}
+
+/** Throws `train-config.invalid` where nothing can be swapped. */
+export function settleBlocks(
+  s: Settler,
+  given: number | undefined,
+  { full, recompute, model }: { full: boolean; recompute: boolean; model: WanModel },
+): BlockMemory | undefined {
+  const { layers } = model.dit;
+  const swapped = s.take("model.blocks_to_swap", given, 0, {
+    note: (count) =>
+      count === 0
+        ? undefined
+        : `${layers - count} of ${layers} blocks in memory; the others are read when their turn comes`,
+  });
+  if (swapped === 0) return undefined;
+  const refuse = (why: string, hint: string): never => {
+    throw new KinoraError("train-config.invalid", `model.blocks_to_swap ${why}`, { actual: `${swapped}`, hint });
+  };
+  if (full) refuse("is for frozen weights; a full fine-tune trains them", 'leave it out, or use train = "lora"');
+  if (!recompute) refuse("needs model.recompute: the backward pass reads each block again", "leave model.recompute on");
+  if (swapped >= layers) refuse(`is too many: ${model.name} has ${layers} blocks`, `at most ${layers - 1}`);
+  return { swapped };
 }
 
 export function settleExperts(

@@ -225,7 +225,9 @@ async function planUpdate(device: NullDevice, settings: TrainSettings, model: Tr
   const [width, height] = settings.model.vae.stride.slice(1).map((stride) => stride * 2) as [number, number];
   {
     using _scope = openScope(device);
-    await gatherBatchGradients(model.dit, [plannedSample(device, settings.model, { width, height, frames: 1 })]);
+    await gatherBatchGradients(model.dit, [plannedSample(device, settings.model, { width, height, frames: 1 })], {
+      recompute: settings.recompute,
+    });
   }
   device.counters.reset();
   await globalNorm(device, parameters);

@@ -3,11 +3,12 @@ import type { Device } from "../../device/device.ts";
 import { type AttachedLora, freshLora } from "../../lora/attach.ts";
 import { selectsLinear } from "../../lora/targets.ts";
 import { openTransformer } from "../../models/wan/check-files.ts";
-import { WanDit } from "../../models/wan/dit/dit.ts";
+import type { WanDit } from "../../models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../../models/wan/fp8-blocks.ts";
+import { buildDit } from "../../models/wan/load.ts";
 import type { DitConfig, WanModel } from "../../models/wan/params.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
-import { type LoadOptions, WeightLoader, type WeightReader } from "../../nn/weights.ts";
+import type { LoadOptions, WeightReader } from "../../nn/weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import { createOptimizer } from "../optimizers/index.ts";
@@ -16,7 +17,10 @@ import { drawUniforms } from "../step/draws.ts";
 import type { LoraDropout } from "../step/dropout.ts";
 
 /** What of the settings decides a model in memory. */
-export type ExpertSettings = Pick<TrainSettings, "kind" | "model" | "base" | "dtype" | "lora" | "optimizer" | "seed">;
+export type ExpertSettings = Pick<
+  TrainSettings,
+  "kind" | "model" | "base" | "dtype" | "blocks" | "lora" | "optimizer" | "seed"
+>;
 
 /** Trains where it has an optimizer; else it is only run (previews of a model whose other expert trains). */
 export interface ExpertModel extends Disposable {
@@ -54,17 +58,16 @@ export function openExpert(
   source: DitSource,
   options: { train: boolean; dropout?: LoraDropout; loaded?: LoadOptions["loaded"] },
 ): ExpertModel {
-  const { kind, base, dtype, lora } = settings;
+  const { kind, base, dtype, lora, blocks } = settings;
   const trainsWeights = options.train && kind === "full";
-  const weights = new WeightLoader(device, source.reader, {
+  const { dit, weights } = buildDit(device, source.reader, source.config, {
+    dtype,
     ...(options.loaded ? { loaded: options.loaded } : {}),
-    ...(trainsWeights ? { trainable: true } : { keepQuantized: base === "fp8" }),
+    ...(trainsWeights ? { trainable: true } : { keepQuantized: base === "fp8", blocks }),
     ...(base === "fp8" ? { quantize: fp8BlockScale } : {}),
   });
-  const owned: Disposable[] = [weights];
+  const owned: Disposable[] = [dit];
   try {
-    const dit = new WanDit(weights, source.config, { dtype });
-    owned[0] = dit;
     const free = () => {
       for (const item of owned.splice(0).reverse()) item[Symbol.dispose]();
     };

@@ -6,6 +6,15 @@ import type { Device } from "../../../device/device.ts";
 import type { RowRuns } from "../../../device/kernels.ts";
 import { Linear } from "../../../nn/linear.ts";
 import { Parameter } from "../../../nn/parameter.ts";
+import {
+  allResident,
+  type BlockMemory,
+  blocksAfter,
+  type Pass,
+  StreamedBlocks,
+  type WeightResidency,
+} from "../../../nn/residency.ts";
+import { StreamedWeight } from "../../../nn/streamed-weight.ts";
 import type { WeightProvider } from "../../../nn/weights.ts";
 import {
   activation,
@@ -19,6 +28,7 @@ import {
 } from "../../../tensor/ops/index.ts";
 import { recomputed } from "../../../tensor/recompute.ts";
 import { openScope, scoped } from "../../../tensor/scope.ts";
+import { isRecording } from "../../../tensor/tape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
 import type { DitConfig } from "../params.ts";
 import { Block, type BlockContext, modulationParts } from "./block.ts";
@@ -38,7 +48,12 @@ export interface DitInput {
 export interface DitOptions {
   /** What the large products run in; norms, residual stream, time and head stay float32. */
   dtype: "f32" | "bf16";
+  /** How much of the blocks is in memory at once; all where absent. `weights` must hand out streamed ones (isBlockWeight). */
+  blocks?: BlockMemory | undefined;
 }
+
+/** Weights that come and go with their block. */
+export const isBlockWeight = (name: string): boolean => name.startsWith("blocks.");
 
 /** https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/modules/model.py#L296-L544 */
 export class WanDit implements Disposable {
@@ -46,6 +61,7 @@ export class WanDit implements Disposable {
   readonly device: Device;
   readonly dtype: DType;
   readonly blocks: readonly Block[];
+  readonly residency: WeightResidency;
   readonly #weights: WeightProvider;
   readonly #patch: Linear;
   readonly #text: readonly [Linear, Linear];
@@ -55,7 +71,7 @@ export class WanDit implements Disposable {
   readonly #image: ImageProjection | undefined;
   #rotation: { key: string; table: Rotation } | undefined;
 
-  constructor(weights: WeightProvider, config: DitConfig, { dtype }: DitOptions) {
+  constructor(weights: WeightProvider, config: DitConfig, { dtype, blocks: memory }: DitOptions) {
     const { dim, textDim, frequencyDim, inputChannels, outputChannels, patchSize } = config;
     const patch = patchSize[0] * patchSize[1] * patchSize[2];
     this.config = config;
@@ -81,6 +97,7 @@ export class WanDit implements Disposable {
       linear: new Linear(weights, "head.head", dim, outputChannels * patch, { dtype: "f32" }),
       modulation: new Parameter(weights, "head.modulation", [1, 2, dim]),
     };
+    this.residency = memory ? new StreamedBlocks(this.device, this.blocks.map(streamedWeights), memory) : allResident;
   }
 
   /** Every Linear by its official name: where adapters of its weight stand. */
@@ -212,22 +229,31 @@ export class WanDit implements Disposable {
 
   /** x float32 [B, L, dim] through all blocks. */
   runBlocks(x: Tensor, context: BlockContext, recompute: boolean): Tensor {
+    if (this.residency.streams && !recompute && isRecording(this.device)) {
+      throw new KinoraError("dit.blocks-recorded", "blocks that come and go are computed again for their gradient", {
+        expected: "recompute",
+        hint: "leave [model] recompute on, or keep all blocks in memory",
+      });
+    }
     using scope = openScope(this.device);
+    const hold = (index: number, pass: Pass) =>
+      this.residency.acquire(index, blocksAfter(index, this.blocks.length, pass));
     let current = x;
-    for (const block of this.blocks) {
+    for (const [index, block] of this.blocks.entries()) {
       const input = current;
       const { image } = context;
       if (recompute) {
         const inputs = [input, context.timeProjection, context.text, ...(image ? [image] : [])];
-        current = recomputed(inputs, ([tokens, timeProjection, text, features]) =>
+        const run = ([tokens, timeProjection, text, features]: readonly Tensor[]) =>
           block.forward(tokens!, {
             ...context,
             timeProjection: timeProjection!,
             text: text!,
             ...(features ? { image: features } : {}),
-          }),
-        );
+          });
+        current = recomputed(inputs, run, (pass) => hold(index, pass === "forward" ? "forward and back" : pass));
       } else {
+        using _held = hold(index, "forward");
         current = block.forward(input, context);
       }
       if (input !== x) input[Symbol.dispose]();
@@ -257,6 +283,7 @@ export class WanDit implements Disposable {
 
   [Symbol.dispose](): void {
     this.#freeRotation();
+    this.residency[Symbol.dispose]();
     this.#weights[Symbol.dispose]();
   }
 }
@@ -267,6 +294,17 @@ interface Affine {
 }
 
 const valuesOf = ({ weight, bias }: Affine) => ({ weight: weight.value, bias: bias.value });
+
+/** Throws `weights.not-streamed`. */
+function streamedWeights(block: Block): StreamedWeight[] {
+  return block.linears().map(({ name, weight }) => {
+    if (weight instanceof StreamedWeight) return weight;
+    throw new KinoraError("weights.not-streamed", `the weight of ${name} cannot come and go`, {
+      expected: "a frozen weight that lies in a file",
+      hint: "keep all blocks in memory",
+    });
+  });
+}
 
 /**
  * CLIP features to the transformer's width: norm, Linear, GELU (erf), Linear, norm.
