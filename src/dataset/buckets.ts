@@ -72,6 +72,14 @@ export function bucketFor(width: number, height: number, rules: BucketRules): Si
   return best;
 }
 
+/** Pixels of a picture on its way to its bucket: only a sliver, enlarged until its short side fits, has more. */
+const mostScaled = 2 ** 26;
+
+/** Whether a picture would have to be enlarged beyond all measure before it is cropped. */
+export function isSliver({ scaled }: Pick<CropGeometry, "scaled">): boolean {
+  return scaled.width * scaled.height > mostScaled;
+}
+
 export interface CropGeometry {
   /** The picture's size after scaling, before the crop. Both sides cover the bucket. */
   scaled: Size;

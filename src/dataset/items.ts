@@ -1,7 +1,7 @@
 // What one file gives to an epoch: its items (which frames, what size, which part of the picture), and what it does not
 // give and why. Pure: the files were listed (sources.ts) and probed (probe.ts) before.
 import { plural } from "../base/units.ts";
-import { bucketFor, type CropGeometry, cropFor } from "./buckets.ts";
+import { bucketFor, type CropGeometry, cropFor, isSliver } from "./buckets.ts";
 import type { DatasetSection, VideoSettings } from "./config.ts";
 import { frameWindows, keptFrames, sameRate } from "./frames.ts";
 import type { Caption, Cut, SourceEntry } from "./listing.ts";
@@ -58,6 +58,7 @@ export type DropCode =
   | "too-short"
   | "same-frames"
   | "too-small"
+  | "too-narrow"
   | "missing"
   | "changed"
   | "unreadable"
@@ -154,6 +155,13 @@ export function planFile(entry: SourceEntry, facts: MediaFacts, section: Settled
     drop("too-small", `is ${width}×${height}; sides need at least ${model.sizeMultiple} pixels`, undefined, asked);
     return plan;
   }
+  const crop = cropFor(width, height, size);
+  if (isSliver(crop)) {
+    const asked = itemsAsked(section, entry.kind) / section.repeats;
+    const bucket = `${size.width}×${size.height}`;
+    drop("too-narrow", `is ${width}×${height}, far too narrow to be enlarged to ${bucket}`, undefined, asked);
+    return plan;
+  }
   const change = entry.kind === "video" ? rateChange(section, facts, model.fps) : undefined;
   const base = {
     dataset: section.index,
@@ -164,7 +172,7 @@ export function planFile(entry: SourceEntry, facts: MediaFacts, section: Settled
     cut: entry.cut,
     facts,
     rateChange: change,
-    crop: cropFor(width, height, size),
+    crop,
     caption: entry.caption,
     control: entry.control,
     repeats: section.repeats,

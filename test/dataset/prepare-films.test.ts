@@ -2,7 +2,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
+import { encodeImage } from "../../src/io/image/write.ts";
 import { makeFilm, temporaryFolder } from "../support/film.ts";
+import { makeHeic } from "../support/heic.ts";
 import { prepare, quick } from "../support/prepared.ts";
 
 const folder = temporaryFolder();
@@ -100,4 +102,37 @@ it("a folder of films whose headers lie about their length is prepared in bounde
   const { manifest } = await prepare([place], at("bounded"), everything);
   expect(manifest.sources[0]!.duration).toBeLessThan(6);
   expect(manifest.items.reduce((sum, item) => sum + item.frames, 0)).toBeLessThan(80);
+});
+
+describe("pictures and films by their content", () => {
+  it("a HEIC, a still GIF and a JPEG named as a film are pictures; a moving GIF and PNG are films", async () => {
+    const place = at("kinds");
+    mkdirSync(place);
+    const inPlace = (name: string) => join(place, name);
+    await makeHeic(inPlace("photo.heic"), { graph: "testsrc2=s=320x180:r=1", width: 320, height: 180 });
+    const still = `${fractal(1, 0.3)},trim=end_frame=1`;
+    await makeFilm(inPlace("still.gif"), { graph: `${still},format=rgb8`, encoder: "gif", container: "gif" });
+    const data = Uint8Array.from({ length: 320 * 180 * 3 }, (_, i) => (i / 7) & 255);
+    writeFileSync(inPlace("jpeg.mp4"), await encodeImage({ width: 320, height: 180, data }, "jpeg"));
+    await makeFilm(inPlace("moving.gif"), {
+      graph: `${fractal(2, 0.3)},format=rgb8`,
+      encoder: "gif",
+      container: "gif",
+    });
+    await makeFilm(inPlace("moving.png"), {
+      graph: `${fractal(2, 0.3)},format=rgb24`,
+      encoder: "apng",
+      container: "apng",
+    });
+    const { manifest, problems } = await prepare([place], at("by-content"), everything);
+    expect(problems).toEqual([]);
+    const kinds = manifest.items.map((item) => [manifest.sources[item.source]!.path, item.kind, item.verdict]);
+    expect(kinds.map(([path, ...rest]) => [path!.split("/").at(-1), ...rest]).sort()).toEqual([
+      ["jpeg.mp4", "image", "keep"],
+      ["moving.gif", "video", "keep"],
+      ["moving.png", "video", "keep"],
+      ["photo.heic", "image", "keep"],
+      ["still.gif", "image", "keep"],
+    ]);
+  });
 });

@@ -1,7 +1,7 @@
 // From the picture inside a source to the size it is trained at: which bucket, how far scaled, which window is kept.
 import { KinoraError } from "../../base/errors.ts";
 import type { Rect } from "../../io/video/conversion.ts";
-import { bucketFor, cropFor, floorTo, type Size } from "../buckets.ts";
+import { bucketFor, cropFor, floorTo, isSliver, type Size } from "../buckets.ts";
 import type { PrepareSettings } from "./settings.ts";
 
 export interface Geometry {
@@ -37,7 +37,9 @@ export function planGeometry(content: Rect, settings: PrepareSettings): Geometry
   const scaleToTarget = cropFor(width, height, target).scale;
   const own = { width: floorTo(width, step), height: floorTo(height, step) };
   if (own.width === 0 || own.height === 0) return undefined;
-  const bucket = scaleToTarget <= 1 || upscale ? target : own;
+  const asked = scaleToTarget <= 1 || upscale ? target : own;
+  // A sliver stays as it is, whatever is asked.
+  const bucket = isSliver(cropFor(width, height, asked)) ? own : asked;
   return { content, scaled: cropFor(width, height, bucket).scaled, bucket, scaleToTarget };
 }
 

@@ -3,6 +3,7 @@ import { lstat, readdir, realpath, stat } from "node:fs/promises";
 import { basename, extname, join, relative, resolve, sep } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
 import { nameKey, nameProblem } from "../../base/platform.ts";
+import { isMoving } from "../../io/image/moving.ts";
 import { kindOfPicture } from "../../io/image/read.ts";
 import { byCodePoint, type MediaKind, mediaKind } from "../media-files.ts";
 
@@ -29,7 +30,7 @@ export const setFolders = ["videos", "images", "captions"] as const;
 
 /** Endings of films beyond those that a reader of sets knows (media-files.ts keeps to musubi's list). */
 const furtherFilms = new Set(
-  ".ts .mts .m2ts .m2v .3gp .3g2 .ogv .mxf .vob .asf .dv .f4v .divx .rm .rmvb .y4m .gif".split(" "),
+  ".ts .mts .m2ts .m2v .3gp .3g2 .ogv .mxf .vob .asf .dv .f4v .divx .rm .rmvb .y4m .gif .apng".split(" "),
 );
 
 function kindByName(name: string): MediaKind | undefined {
@@ -52,11 +53,14 @@ export async function accessProblem(path: string, error: unknown): Promise<{ cod
   return { code: "media.io-error", message };
 }
 
-/** An explicit file may have any name: pictures are known by their first bytes, all else is tried as a film. */
-async function kindOfFile(path: string): Promise<MediaKind> {
-  const byName = kindByName(path);
-  if (byName) return byName;
-  return (await kindOfPicture(path).catch(() => undefined)) ? "image" : "video";
+/** Pictures are known by their first bytes, whatever their names; one that moves is a film. All else is as it is named. */
+async function kindOfFile(path: string, byName: MediaKind): Promise<MediaKind> {
+  try {
+    if (!(await kindOfPicture(path))) return byName;
+    return (await isMoving(path)) ? "video" : "image";
+  } catch {
+    return byName; // Opening it says what is wrong.
+  }
 }
 
 /** Letters of any language stay; what some file system forbids becomes `_`. At most 150 bytes. */
@@ -111,7 +115,7 @@ export async function scanSources(sources: readonly string[], outDirectory: stri
           continue;
         }
         const kind = kindByName(name);
-        if (kind) await addFile(path, kind, stem(relative(root, path)).split(sep).join("__"));
+        if (kind) await addFile(path, await kindOfFile(path, kind), stem(relative(root, path)).split(sep).join("__"));
         else if (!name.toLowerCase().endsWith(".txt")) scan.others++;
       }
     } catch (error) {
@@ -130,7 +134,7 @@ export async function scanSources(sources: readonly string[], outDirectory: stri
       );
     try {
       if ((await stat(path)).isDirectory()) await walk(path, path);
-      else await addFile(path, await kindOfFile(path), stem(basename(path)));
+      else await addFile(path, await kindOfFile(path, kindByName(path) ?? "video"), stem(basename(path)));
     } catch (error) {
       await problem(path, error);
     }

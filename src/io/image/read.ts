@@ -11,14 +11,16 @@ import {
   AV_CODEC_ID_WEBP,
   AVERROR_EAGAIN,
 } from "node-av/constants";
-import { avGetPixFmtName, Codec, CodecContext, Frame, Packet } from "node-av/lib";
+import { avGetPixFmtName, Codec, CodecContext, Dictionary, Frame, Packet } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
-import { type Conversion, conversionChain, shownSize } from "../video/conversion.ts";
-import { isEndOfFile, mediaError } from "../video/ffmpeg.ts";
+import { formatBytes } from "../../base/units.ts";
+import { type Conversion, conversionChain, shownSize, withAlpha } from "../video/conversion.ts";
+import { isEndOfFile, mediaError, mostPixels, tooLarge } from "../video/ffmpeg.ts";
 import { FrameFilter } from "../video/frame-filter.ts";
 import { type Orientation, upright } from "../video/orientation.ts";
 import { packed } from "../video/read.ts";
 import { frameOrientation, VideoReader } from "../video/reader.ts";
+import { heifPicture } from "./heif.ts";
 import { type ImageKind, imageKind } from "./kind.ts";
 
 export interface RgbImage {
@@ -86,12 +88,15 @@ export async function kindOfPicture(path: string): Promise<ImageKind | undefined
   return imageKind(await headOf(path));
 }
 
-/** FFmpeg's bound on the pixels of one picture. */
-const mostPixels = 268_000_000;
+/** The largest file of a picture that is read. */
+const mostBytes = 1_000_000_000;
 
-/** The size that a PNG's or JPEG's head gives, for a picture that was not decoded. */
+/** The size that a picture's head gives, before anything is decoded. */
 function declaredSize(bytes: Buffer, kind: ImageKind): { width: number; height: number } | undefined {
   if (kind === "png" && bytes.length >= 24) return { width: bytes.readUInt32BE(16), height: bytes.readUInt32BE(20) };
+  if (kind === "gif" && bytes.length >= 10) return { width: bytes.readUInt16LE(6), height: bytes.readUInt16LE(8) };
+  if (kind === "bmp" && bytes.length >= 26)
+    return { width: Math.abs(bytes.readInt32LE(18)), height: Math.abs(bytes.readInt32LE(22)) };
   if (kind !== "jpeg") return undefined;
   for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; at += 2 + bytes.readUInt16BE(at + 2)) {
     const marker = bytes[at + 1]!;
@@ -107,13 +112,19 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
   const codec = Codec.findDecoder(codecs[kind]);
   if (!codec)
     throw new KinoraError("media.no-decoder", `this FFmpeg has no decoder for ${kind} (${JSON.stringify(path)})`);
+  const { size: fileBytes } = await stat(path);
+  if (fileBytes > mostBytes) throw unreadable(path, `has ${formatBytes(fileBytes)}, more than a picture's file`);
+  const bytes = await readFile(path);
+  const size = declaredSize(bytes, kind);
+  if (size && size.width * size.height > mostPixels.picture)
+    throw tooLarge(path, size.width, size.height, mostPixels.picture);
   using decoder = new CodecContext();
   decoder.allocContext3(codec);
-  const opened = await decoder.open2(codec);
+  const limits = Dictionary.fromObject({ max_pixels: String(mostPixels.picture) });
+  const opened = await decoder.open2(codec, limits);
   if (opened < 0) throw mediaError(opened, `opening the ${kind} decoder for`, path);
   using packet = new Packet();
   packet.alloc();
-  const bytes = await readFile(path);
   // FFmpeg fills the missing rest of a JPEG with grey and says nothing.
   if (
     kind === "jpeg" &&
@@ -131,16 +142,12 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
   if (status >= 0 && frame.width > 0) return frame;
   frame.free();
   if (status === AVERROR_EAGAIN || isEndOfFile(status)) throw unreadable(path, `holds no whole ${kind} picture`);
-  const size = declaredSize(bytes, kind);
-  if (size && size.width * size.height > mostPixels)
-    throw new KinoraError(
-      "image.too-large",
-      `${JSON.stringify(path)} is ${size.width}×${size.height} pixels, more than can be decoded`,
-      { expected: `at most ${mostPixels / 1e6} million pixels`, hint: "make it smaller with a picture editor" },
-    );
   const { message } = mediaError(status, "decoding", path);
   throw unreadable(path, `could not be decoded as ${kind} (${message})`);
 }
+
+/** Items of HEIF and AVIF files that are a picture by themselves. */
+const codedItems: ReadonlySet<string> = new Set(["hvc1", "av01", "avc1", "jpeg"]);
 
 interface Decoded {
   frame: Frame;
@@ -149,20 +156,27 @@ interface Decoded {
 }
 
 async function decode(path: string, kind: ImageKind): Promise<Decoded> {
-  if (kind !== "avif") {
+  if (kind !== "avif" && kind !== "heif") {
     const frame = await decodeWhole(path, kind);
     // Pictures are shown with square pixels whatever their headers say.
     return { frame, orientation: frameOrientation(frame) ?? upright, pixelAspect: 1 };
   }
-  await using reader = await VideoReader.open(path, { deinterlace: false });
+  const picture = await heifPicture(path);
+  if (picture && !codedItems.has(picture.type))
+    throw new KinoraError("image.in-parts", `${JSON.stringify(path)} is put together of parts (${picture.type})`, {
+      hint: "phones store pictures so: convert it to JPEG or PNG first, or have the phone save JPEG",
+    });
+  await using reader = await VideoReader.open(path, {
+    deinterlace: false,
+    mostPixels: mostPixels.picture,
+    ...(picture ? { streamId: picture.item } : {}),
+  });
   for await (const { frame } of reader.frames()) {
     const copy = frame.clone();
     if (copy) return { frame: copy, orientation: frameOrientation(frame) ?? reader.video.orientation, pixelAspect: 1 };
   }
-  throw unreadable(path, "holds no whole avif picture");
+  throw unreadable(path, `holds no whole ${kind} picture`);
 }
-
-const withAlpha = /^(yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8)/;
 
 function infoOf({ frame, orientation, pixelAspect }: Decoded, kind: ImageKind): ImageInfo {
   const hasAlpha = withAlpha.test(avGetPixFmtName(frame.format as never) ?? "");
@@ -192,13 +206,13 @@ export class ImageReader implements Disposable {
     this.info = info;
   }
 
-  /** @throws KinoraError `media.not-found`, `media.no-permission`, `image.unknown-format`, `image.unreadable`. */
+  /** @throws KinoraError `media.*`, `image.unknown-format`, `image.unreadable`, `image.in-parts`, `image.too-large`. */
   static async open(path: string): Promise<ImageReader> {
     const kind = await kindOfPicture(path);
     if (!kind) {
       const { size } = await stat(path);
       throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is no picture of a known format`, {
-        hint: size === 0 ? "the file is empty" : "JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL and GIF are read",
+        hint: size === 0 ? "the file is empty" : "JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF, JPEG XL and GIF are read",
       });
     }
     const decoded = await decode(path, kind);
@@ -231,7 +245,7 @@ export class ImageReader implements Disposable {
 }
 
 /**
- * Reads a picture (JPEG, PNG, WebP, AVIF, BMP, TIFF, JPEG XL, the first of a GIF) as upright RGB. Only the scaled
+ * Reads a picture (JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF, JPEG XL, the first of a GIF) as upright RGB. Only the scaled
  * result is kept as RGB, so that a very large picture costs no more than its own decoding.
  *
  * @throws KinoraError as `ImageReader.open`.

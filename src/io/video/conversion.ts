@@ -74,6 +74,16 @@ export function outputMatrix(color: ColorInfo, wanted?: "bt601" | "bt709"): "bt6
 const swscaleMatrix = { bt601: "smpte170m", bt709: "bt709" } as const;
 const zscaleMatrix = { bt601: "170m", bt709: "709" } as const;
 
+/** Formats whose pixels may be seen through. */
+export const withAlpha = /^(yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8)/;
+
+/** Lays a picture that may be seen through on white, as RGB: players and models know no transparency. */
+function onWhite({ matrix, range }: ColorInfo): string {
+  const from = matrix === "bt601" || matrix === "bt709" ? `in_color_matrix=${swscaleMatrix[matrix]}:` : "";
+  const rgba = `scale=${from}in_range=${range},format=rgba`;
+  return `${rgba},split[fore][back];[back]drawbox=color=white:t=fill:replace=1[white];[white][fore]overlay=format=gbrp,format=rgb24`;
+}
+
 /** Formats with fewer colours than pixels, which can be cropped between colours only. */
 const halfColors = /^(yuva?j?4(20|22|40|11|10)p|nv12|nv16|nv21|p[02][0-9]+)/;
 
@@ -84,9 +94,12 @@ export function conversionChain(frame: Frame, geometry: Geometry, conversion: Co
   const crop = conversion.crop ?? { x: 0, y: 0, ...shown };
   const width = conversion.width ?? crop.width;
   const height = conversion.height ?? crop.height;
-  const pixelFormat = avGetPixFmtName(frame.format as never) ?? "";
-  const color = colorOf(frame, storedWidth, storedHeight, pixelFormat);
-  const filters: string[] = [];
+  const stored = avGetPixFmtName(frame.format as never) ?? "";
+  const seeThrough = withAlpha.test(stored) && conversion.format !== "rgba";
+  const pixelFormat = seeThrough ? "rgb24" : stored;
+  const own = colorOf(frame, storedWidth, storedHeight, stored);
+  const color = seeThrough ? colorOf(frame, storedWidth, storedHeight, pixelFormat) : own;
+  const filters: string[] = seeThrough ? [onWhite(own)] : [];
   if (geometry.orientation.filter) filters.push(geometry.orientation.filter);
   if (crop.x !== 0 || crop.y !== 0 || crop.width !== shown.width || crop.height !== shown.height) {
     // Crop in stored pixels; the later scaling makes them square.

@@ -51,6 +51,17 @@ export function isEndOfFile(status: number): boolean {
   return status === AVERROR_EOF;
 }
 
+/** Pixels of a frame of a film, and of a picture, that are decoded: more is a mistake or meant to use all memory up. */
+export const mostPixels = { film: 80_000_000, picture: 178_000_000 };
+
+export function tooLarge(path: string, width: number, height: number, most: number): KinoraError {
+  const code = most === mostPixels.picture ? "image.too-large" : "media.too-large";
+  return new KinoraError(code, `${JSON.stringify(path)} is ${width}×${height} pixels, more than can be decoded`, {
+    expected: `at most ${most / 1e6} million pixels`,
+    hint: "make it smaller with an editor",
+  });
+}
+
 /** `file:` keeps names such as `concat:a` or `a:b.mp4` from being read as protocols; nothing is escaped after it. */
 export function fileUrl(path: string): string {
   return `file:${path}`;

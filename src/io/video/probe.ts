@@ -12,7 +12,8 @@ import {
 import { avGetCodecName, avGetPixFmtName, Dictionary, FormatContext, type Stream } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
 import { type ColorInfo, colorOf } from "./color.ts";
-import { check, fileUrl, isEndOfFile, mediaError, seconds } from "./ffmpeg.ts";
+import { withAlpha } from "./conversion.ts";
+import { check, fileUrl, isEndOfFile, mediaError, mostPixels, seconds, tooLarge } from "./ffmpeg.ts";
 import { type Orientation, orientationOfMatrix, upright } from "./orientation.ts";
 
 export interface VideoInfo {
@@ -49,8 +50,6 @@ export interface MediaInfo {
   video?: VideoInfo;
 }
 
-const alphaFormats = /^(yuva|rgba|bgra|argb|abgr|gbrap|ya8|ya16|pal8)/;
-
 /** Cover pictures, previews for a player's slider and the tiles of a larger picture are no films. */
 const noFilm = AV_DISPOSITION_ATTACHED_PIC | AV_DISPOSITION_TIMED_THUMBNAILS | AV_DISPOSITION_DEPENDENT;
 
@@ -58,9 +57,13 @@ export function isFilmStream({ codecpar, disposition }: Stream): boolean {
   return codecpar.codecType === AVMEDIA_TYPE_VIDEO && (disposition & noFilm) === 0;
 }
 
-/** The stream to read: of those with more than one frame, where there are any, the one with most pixels. */
-export function videoStream(streams: readonly Stream[]): Stream | undefined {
+/**
+ * The stream to read: the one of that `id`, else of those with more than one frame, where there are any, the one with most
+ * pixels.
+ */
+export function videoStream(streams: readonly Stream[], id?: number): Stream | undefined {
   const films = streams.filter(isFilmStream);
+  if (id !== undefined) return films.find((stream) => stream.id === id);
   // A cover picture that is not marked as one may be larger than the film.
   const moving = films.filter((stream) => stream.nbFrames !== 1n);
   const pixels = (stream: Stream) => stream.codecpar.width * stream.codecpar.height;
@@ -79,7 +82,9 @@ export function videoInfo(stream: Stream): VideoInfo {
   const pixelFormat = avGetPixFmtName(parameters.format as never) ?? "unknown";
   const matrix = parameters.getCodedSideData(AV_PKT_DATA_DISPLAYMATRIX);
   const orientation = matrix && matrix.length >= 36 ? orientationOfMatrix(matrix) : upright;
-  const pixelAspect = ratio(stream.sampleAspectRatio) || ratio(parameters.sampleAspectRatio) || 1;
+  const aspect = ratio(stream.sampleAspectRatio) || ratio(parameters.sampleAspectRatio) || 1;
+  // Nothing real has pixels so wide or tall; taken seriously, they would make any picture enormous.
+  const pixelAspect = aspect > 16 || aspect < 1 / 16 ? 1 : aspect;
   const { width: codedWidth, height: codedHeight } = parameters;
   const squareWidth = Math.max(1, Math.round(codedWidth * pixelAspect));
   const averageRate = ratio(stream.avgFrameRate);
@@ -93,7 +98,7 @@ export function videoInfo(stream: Stream): VideoInfo {
     pixelAspect,
     orientation,
     pixelFormat,
-    hasAlpha: alphaFormats.test(pixelFormat),
+    hasAlpha: withAlpha.test(pixelFormat),
     color: colorOf(parameters, codedWidth, codedHeight, pixelFormat),
     // AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 the ways of interlacing.
     interlaced: fieldOrder >= 2,
@@ -102,8 +107,8 @@ export function videoInfo(stream: Stream): VideoInfo {
   };
 }
 
-/** Opens a file and reads its headers. The caller closes the context (`closeInput`). */
-export async function openInput(path: string): Promise<FormatContext> {
+/** Opens a file and reads its headers. The caller closes the context (`closeInput`). `most`: pixels of a frame. */
+export async function openInput(path: string, most = mostPixels.film): Promise<FormatContext> {
   let bytes: number;
   try {
     const found = await stat(path);
@@ -125,20 +130,20 @@ export async function openInput(path: string): Promise<FormatContext> {
     );
   }
   if (bytes === 0) throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`);
-  const context = await openContext(path, null);
+  const context = await openContext(path, most, null);
   const isStream = ((context.iformat?.flags ?? 0) & AVFMT_TS_DISCONT) !== 0;
   const stream = videoStream(context.streams);
   if (!isStream || bytes <= firstLook || (stream && stream.codecpar.width > 0)) return context;
   // A broadcast may begin with sound alone: the picture comes later than FFmpeg looks by itself.
   await context.closeInput();
-  return await openContext(path, { probesize: String(longLook), analyzeduration: "300000000" });
+  return await openContext(path, most, { probesize: String(longLook), analyzeduration: "300000000" });
 }
 
 /** Bytes FFmpeg reads to know a file's streams, and those that are read where it found no picture in them. */
 const firstLook = 5_000_000;
 const longLook = 200_000_000;
 
-async function openContext(path: string, options: Record<string, string> | null): Promise<FormatContext> {
+async function openContext(path: string, most: number, options: Record<string, string> | null): Promise<FormatContext> {
   const context = new FormatContext();
   // A failed open frees the context itself.
   const opened = await context.openInput(fileUrl(path), null, options && Dictionary.fromObject(options));
@@ -150,16 +155,25 @@ async function openContext(path: string, options: Record<string, string> | null)
       hint: "it may be cut off before its index was written, or be another kind of file under this name",
     });
   }
-  const found = await context.findStreamInfo(null);
-  if (found < 0) {
+  try {
+    // Before frames are decoded to know more of them, and after it.
+    checkSizes(context, path, most);
+    check(await context.findStreamInfo(null), "reading the streams of", path);
+    checkSizes(context, path, most);
+    return context;
+  } catch (error) {
     await context.closeInput();
-    check(found, "reading the streams of", path);
+    throw error;
   }
-  return context;
 }
 
-export function mediaInfo(context: FormatContext, path: string, bytes: number): MediaInfo {
-  const stream = videoStream(context.streams);
+function checkSizes(context: FormatContext, path: string, most: number): void {
+  for (const { codecpar } of context.streams)
+    if (codecpar.width * codecpar.height > most) throw tooLarge(path, codecpar.width, codecpar.height, most);
+}
+
+export function mediaInfo(context: FormatContext, path: string, bytes: number, id?: number): MediaInfo {
+  const stream = videoStream(context.streams, id);
   const video = stream && stream.codecpar.width > 0 && stream.codecpar.height > 0 ? videoInfo(stream) : undefined;
   const streamSeconds = stream ? seconds(stream.duration, stream.timeBase) : undefined;
   return {

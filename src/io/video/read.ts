@@ -2,8 +2,9 @@
 import type { Frame } from "node-av/lib";
 import { type Conversion, conversionChain } from "./conversion.ts";
 import { reference } from "./ffmpeg.ts";
+import type { ReaderOptions } from "./film-file.ts";
 import { FrameFilter } from "./frame-filter.ts";
-import { type DecodedFrame, type DecodeOptions, type ReaderOptions, VideoReader } from "./reader.ts";
+import { type DecodedFrame, type DecodeOptions, VideoReader } from "./reader.ts";
 import { resample } from "./resample.ts";
 
 /** One picture of a film. */

@@ -1,6 +1,5 @@
 // Decoding: a film opened once, its frames by time, damage survived and marked. Frames are FFmpeg's, not yet pictures.
 
-import { stat } from "node:fs/promises";
 import {
   AV_FRAME_DATA_DISPLAYMATRIX,
   AV_FRAME_FLAG_CORRUPT,
@@ -10,14 +9,14 @@ import {
   AVFMT_NOTIMESTAMPS,
   AVSEEK_FLAG_BACKWARD,
 } from "node-av/constants";
-import { Codec, CodecContext, type FormatContext, Frame, Packet, type Stream } from "node-av/lib";
-import { KinoraError } from "../../base/errors.ts";
+import { type CodecContext, type FormatContext, Frame, Packet, type Stream } from "node-av/lib";
 import { longestFrame, mayJump, PacketClock } from "./continuity.ts";
-import { check, isEndOfFile, mediaError, reference } from "./ffmpeg.ts";
+import { isEndOfFile, mediaError, reference } from "./ffmpeg.ts";
+import { type OpenFilm, openFilm, type ReaderOptions } from "./film-file.ts";
 import { FrameFilter } from "./frame-filter.ts";
 import { furtherMovies } from "./movie-boxes.ts";
 import { orientationOfMatrix } from "./orientation.ts";
-import { isFilmStream, type MediaInfo, mediaInfo, openInput, type VideoInfo, videoStream } from "./probe.ts";
+import { isFilmStream, type MediaInfo, type VideoInfo } from "./probe.ts";
 import { isUncertain, tickOf, timelineOf } from "./timeline.ts";
 
 /** One decoded frame. It is lent until the next one is asked for; `reference` keeps it longer. */
@@ -38,13 +37,6 @@ export interface DecodeOptions {
   /** Seconds; no frame that begins at or after it is given. */
   end?: number;
   signal?: AbortSignal;
-}
-
-export interface ReaderOptions {
-  /** Decoder threads; 0, the default, for one a core. */
-  threads?: number;
-  /** Interlaced frames are turned into progressive ones (bwdif) unless this is false. */
-  deinterlace?: boolean;
 }
 
 /** Seconds before the wanted time that are tried one after the other. Each step is a seek, only the last decodes much. */
@@ -72,55 +64,26 @@ export class VideoReader implements AsyncDisposable {
   unread = 0;
   #context: FormatContext;
   #stream: Stream;
-  readonly #decoder: CodecContext;
+  #decoder: CodecContext;
   readonly #origin: number | undefined;
-  readonly #deinterlace: boolean;
+  readonly #options: ReaderOptions;
   #atStart = true;
   readonly #films = new Map<number, boolean>();
   #reachable: Promise<boolean> | undefined;
 
-  private constructor(
-    context: FormatContext,
-    stream: Stream,
-    decoder: CodecContext,
-    media: MediaInfo,
-    deinterlace: boolean,
-  ) {
+  private constructor({ context, stream, decoder, media, video }: OpenFilm, options: ReaderOptions) {
     this.#context = context;
     this.#stream = stream;
     this.#decoder = decoder;
-    this.#deinterlace = deinterlace;
+    this.#options = options;
     this.media = media;
-    this.video = media.video!;
+    this.video = video;
     if (stream.startTime !== AV_NOPTS_VALUE) this.#origin = this.#seconds(stream.startTime);
   }
 
   /** @throws KinoraError as `probe`, and `media.no-video`, `media.no-decoder`. */
   static async open(path: string, options: ReaderOptions = {}): Promise<VideoReader> {
-    const context = await openInput(path);
-    let decoder: CodecContext | undefined;
-    try {
-      const media = mediaInfo(context, path, (await stat(path)).size);
-      const stream = videoStream(context.streams);
-      if (!media.video || !stream) {
-        const why = media.hasAudio ? "holds sound but no picture" : "holds no picture";
-        throw new KinoraError("media.no-video", `${JSON.stringify(path)} ${why}`);
-      }
-      const codec = Codec.findDecoder(stream.codecpar.codecId);
-      if (!codec)
-        throw new KinoraError("media.no-decoder", `no decoder for ${media.video.codec} in ${JSON.stringify(path)}`);
-      decoder = new CodecContext();
-      decoder.allocContext3(codec);
-      check(decoder.parametersToContext(stream.codecpar), "setting up the decoder of", path);
-      decoder.pktTimebase = stream.timeBase;
-      decoder.threadCount = options.threads ?? 0;
-      check(await decoder.open2(codec), "opening the decoder of", path);
-      return new VideoReader(context, stream, decoder, media, options.deinterlace ?? true);
-    } catch (error) {
-      decoder?.freeContext();
-      await context.closeInput();
-      throw error;
-    }
+    return new VideoReader(await openFilm(path, options), options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -134,7 +97,7 @@ export class VideoReader implements AsyncDisposable {
    */
   async *frames(options: DecodeOptions = {}): AsyncGenerator<DecodedFrame> {
     const decoded = this.#inRange(options);
-    if (!this.#deinterlace) {
+    if (this.#options.deinterlace === false) {
       yield* decoded;
       return;
     }
@@ -166,7 +129,7 @@ export class VideoReader implements AsyncDisposable {
    * Undefined where there is none to be had.
    */
   async glimpse(time: number): Promise<Frame | undefined> {
-    if (this.#isPaletted) await this.#openAnew();
+    if (this.#startsOver) await this.#openAnew();
     else if (!(await this.#rewindTo(Math.max(0, time)))) return undefined;
     this.#atStart = false;
     using packet = new Packet();
@@ -207,15 +170,19 @@ export class VideoReader implements AsyncDisposable {
     return Number(timestamp) * tickOf(this.#stream);
   }
 
-  /** A palette may come with the first packet alone, or change on the way: without it colours are lost. */
-  get #isPaletted(): boolean {
-    return this.video.pixelFormat === "pal8";
+  /** Whether every reading must begin at the beginning. */
+  get #startsOver(): boolean {
+    const { container } = this.media;
+    // A palette may come with the first packet alone, or change on the way. Moving pictures store differences.
+    if (this.video.pixelFormat === "pal8" || /^(gif|apng|webp_anim)$/.test(container)) return true;
+    // A raw stream has no times to go by.
+    return ((this.#context.iformat?.flags ?? 0) & AVFMT_NOTIMESTAMPS) !== 0;
   }
 
   /** Whether a time can be reached by seeking. Where timestamps jump, several moments have the same one. */
   #canSeek(signal: AbortSignal | undefined): Promise<boolean> {
     this.#reachable ??= (async () => {
-      if (this.#isPaletted || ((this.#context.iformat?.flags ?? 0) & AVFMT_NOTIMESTAMPS) !== 0) return false;
+      if (this.#startsOver) return false;
       return !isUncertain(this.media) || (await timelineOf(this.media.path, signal)).joints === 0;
     })();
     return this.#reachable;
@@ -227,7 +194,7 @@ export class VideoReader implements AsyncDisposable {
     const earliest = Math.max(start, lateStart / (this.video.fps || 25));
     const seeks = start > 0 ? seekBacks : [Number.POSITIVE_INFINITY];
     const seekable =
-      start > 0 ? await this.#canSeek(signal) : this.#atStart || !(this.#isPaletted || isUncertain(this.media));
+      start > 0 ? await this.#canSeek(signal) : this.#atStart || !(this.#startsOver || isUncertain(this.media));
     for (const back of [...(seekable ? seeks : []), "anew" as const]) {
       const target = back === "anew" ? 0 : start - back;
       const fromBeginning = target <= 0;
@@ -271,13 +238,11 @@ export class VideoReader implements AsyncDisposable {
 
   /** The one way back to the start that never fails. */
   async #openAnew(): Promise<void> {
+    // A new decoder too: some keep what they learnt of other places when they are flushed.
+    const { context, stream, decoder } = await openFilm(this.media.path, this.#options);
+    this.#decoder.freeContext();
     await this.#context.closeInput();
-    this.#context = await openInput(this.media.path);
-    const stream = videoStream(this.#context.streams);
-    if (!stream)
-      throw new KinoraError("media.no-video", `${JSON.stringify(this.media.path)} holds no picture any more`);
-    this.#stream = stream;
-    this.#decoder.flushBuffers();
+    [this.#context, this.#stream, this.#decoder] = [context, stream, decoder];
   }
 
   async #rewindTo(time: number): Promise<boolean> {
