@@ -104,7 +104,7 @@ export async function trainStyle(
     out.note("the training that is there was another one: it begins anew");
     await rm(files.run, { recursive: true });
   }
-  const state = await readState(files.run);
+  const state = await readState(files.run, stage.hashes);
   if (state?.finished && loraFiles(settings).every(existsSync)) {
     out.note(`the LoRA is trained, ${state.step} steps: reused`);
     return result();

@@ -1,5 +1,6 @@
 // Writes a safetensors file tensor by tensor and puts it in place only when it is whole.
 // Its bytes are those the Rust library would write (order of metadata keys apart).
+import { createHash } from "node:crypto";
 import { type FileHandle, open, statfs, unlink } from "node:fs/promises";
 import { basename, dirname } from "node:path";
 import { KinoraError } from "../base/errors.ts";
@@ -30,10 +31,20 @@ export class SafetensorsWriter {
   readonly #dataStart: number;
   readonly #tensors: ReadonlyMap<string, PlacedTensor>;
   readonly #written = new Map<string, number>();
+  /** Of all that was written, which must come in the order of the file; undefined where nobody asks. */
+  readonly #sum: { hash: ReturnType<typeof createHash>; next: number } | undefined;
   #open = true;
 
-  private constructor(path: string, temporary: string, file: FileHandle, dataStart: number, tensors: PlacedTensor[]) {
+  private constructor(
+    path: string,
+    temporary: string,
+    file: FileHandle,
+    dataStart: number,
+    tensors: PlacedTensor[],
+    hashed: boolean,
+  ) {
     this.path = path;
+    this.#sum = hashed ? { hash: createHash("sha256"), next: 0 } : undefined;
     this.#temporary = temporary;
     this.#file = file;
     this.#dataStart = dataStart;
@@ -41,14 +52,21 @@ export class SafetensorsWriter {
     this.size = dataStart + (tensors.at(-1)?.end ?? 0);
   }
 
+  /** In the order of the file. */
+  get names(): string[] {
+    return [...this.#tensors.keys()];
+  }
+
   /**
-   * Opens a temporary file beside `path` and writes the header.
+   * Opens a temporary file beside `path` and writes the header. With `hashed`, tensors must be written in the order of the
+   * file, and `hash` tells the file's SHA-256 when it is finished.
    * Throws `io.disk-full` before writing anything when the disk has no room for the whole file.
    */
   static async create(
     path: string,
     specs: Iterable<TensorSpec>,
     metadata: Readonly<Record<string, string>> = {},
+    { hashed = false }: { hashed?: boolean } = {},
   ): Promise<SafetensorsWriter> {
     const tensors = placeTensors(specs);
     const header = encodeHeader(tensors, metadata);
@@ -69,7 +87,7 @@ export class SafetensorsWriter {
     } catch (error) {
       throw asWriteError(error, path);
     }
-    const writer = new SafetensorsWriter(path, temporary, file, header.length, tensors);
+    const writer = new SafetensorsWriter(path, temporary, file, header.length, tensors, hashed);
     await writer.#put(header, 0);
     return writer;
   }
@@ -114,7 +132,17 @@ export class SafetensorsWriter {
     await syncFolder(dirname(this.path));
   }
 
+  /** SHA-256 of the whole file in hexadecimal; only of a hashed and finished one. */
+  hash(): string {
+    return this.#sum!.hash.digest("hex");
+  }
+
   async #put(bytes: Uint8Array, position: number): Promise<void> {
+    if (this.#sum) {
+      if (position !== this.#sum.next) throw await this.#abandon(new Error("a hashed file is written in its order"));
+      this.#sum.hash.update(bytes);
+      this.#sum.next += bytes.length;
+    }
     try {
       for (let at = 0; at < bytes.length; ) {
         const length = Math.min(WRITE_BYTES, bytes.length - at);
@@ -148,14 +176,37 @@ export interface WritableTensor extends TensorSpec {
   readonly bytes: Uint8Array | (() => Uint8Array | Promise<Uint8Array>);
 }
 
+async function writeAll(
+  path: string,
+  tensors: Iterable<WritableTensor>,
+  metadata: Readonly<Record<string, string>>,
+  hashed: boolean,
+): Promise<SafetensorsWriter> {
+  const all = [...tensors];
+  const byName = new Map(all.map((tensor) => [tensor.name, tensor]));
+  await using writer = await SafetensorsWriter.create(path, all, metadata, { hashed });
+  for (const name of writer.names) {
+    const { bytes } = byName.get(name)!;
+    await writer.write(name, typeof bytes === "function" ? await bytes() : bytes);
+  }
+  await writer.finish();
+  return writer;
+}
+
 /** Writes a whole file in the order of its data. Throws as {@link SafetensorsWriter} does. */
 export async function writeSafetensors(
   path: string,
   tensors: Iterable<WritableTensor>,
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
-  const all = [...tensors];
-  await using writer = await SafetensorsWriter.create(path, all, metadata);
-  for (const { name, bytes } of all) await writer.write(name, typeof bytes === "function" ? await bytes() : bytes);
-  await writer.finish();
+  await writeAll(path, tensors, metadata, false);
+}
+
+/** The same; returns the SHA-256 of the file in hexadecimal, computed while it is written. */
+export async function writeHashedSafetensors(
+  path: string,
+  tensors: Iterable<WritableTensor>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<string> {
+  return (await writeAll(path, tensors, metadata, true)).hash();
 }

@@ -107,6 +107,8 @@ export const trainTables = {
     keep_last: count.optional(),
     /** How often the full state is saved, to go on from after a stop. */
     state_every_steps: count.optional(),
+    /** States that are kept, the newest included. */
+    keep_states: z.int().min(1).max(1000).optional(),
     keys: z.enum(loraKeys).optional(),
     dtype: z.enum(["f32", "bf16", "f16"]).optional(),
     /** Shown by model managers. */

@@ -77,6 +77,7 @@ export interface TrainSettings {
     everyEpochs: number | undefined;
     keepLast: number | undefined;
     stateEverySteps: number;
+    keepStates: number;
     keys: LoraKeys;
     dtype: "f32" | "bf16" | "f16";
     title: string | undefined;

@@ -273,6 +273,12 @@ export function settleSave(s: Settler, given: NonNullable<TrainConfig["save"]>, 
     stateEverySteps: s.take("save.state_every_steps", given.state_every_steps, 100, {
       note: "after a stop at any moment, the run goes on from the last state with the same numbers",
     }),
+    keepStates: s.take("save.keep_states", given.keep_states, full ? 1 : 2, {
+      note: (value) =>
+        value === 1
+          ? "a damaged state has none before it to go on from"
+          : `${value} states on disk, ${value + 1} while one is written; --from goes on from an earlier one`,
+    }),
     keys: s.take("save.keys", given.keys, "musubi", {
       idle: full && 'only with train = "lora"',
       note: (value) =>

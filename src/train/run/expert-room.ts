@@ -4,7 +4,7 @@ import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
 import type { LoraDropout } from "../step/dropout.ts";
 import { type ExpertModel, type ExpertSettings, openDitFile, openExpert } from "./expert-model.ts";
-import { restoreExpert, type SavedExpert, saveExpert } from "./state.ts";
+import { restoreExpert, type SavedExpert, saveExpert } from "./saved-expert.ts";
 
 export interface RoomOptions {
   device: Device;

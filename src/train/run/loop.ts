@@ -1,6 +1,7 @@
 // Training from beginning to end: data, experts, steps; what happens between steps is in between-steps.ts.
 // A step is a function of (configuration, step number) and of the state before it, so a run that is killed at any moment
 // and started again ends with the same bits.
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
@@ -22,11 +23,16 @@ import { EpochBatches, stepsOf } from "./epochs.ts";
 import type { TrainEvent, TrainResult } from "./events.ts";
 import { expertCounts, expertOfStep } from "./expert-order.ts";
 import { ExpertRoom } from "./expert-room.ts";
-import { factsOf } from "./outputs.ts";
+import { Judge } from "./judge.ts";
+import { factsOf, finalFiles } from "./outputs.ts";
 import type { PreviewMaker } from "./preview.ts";
+import { Previews, previewFolder } from "./previews.ts";
+import { Recorder } from "./recorder.ts";
 import { checkFixed, fixedDataset, fixedExperts, fixedSettings } from "./resume.ts";
 import { RunLog } from "./run-log.ts";
-import { freshState, type RunState, readState, stateFolder } from "./state.ts";
+import { stateFolder } from "./saved-expert.ts";
+import { Saver } from "./saver.ts";
+import { checkState, freshState, type RunState, readState, writeState } from "./state.ts";
 import { previewTexts } from "./texts.ts";
 
 export interface TrainOptions {
@@ -36,6 +42,8 @@ export interface TrainOptions {
   signal?: AbortSignal;
   /** Makes previews; without it, prompts are not used. */
   preview?: PreviewMaker;
+  /** Goes on from the kept state after so many steps instead of the newest. */
+  from?: number;
 }
 
 /**
@@ -43,7 +51,7 @@ export interface TrainOptions {
  *   is thrown, the last saved state is whole.
  */
 export async function* train(settings: TrainSettings, options: TrainOptions): AsyncGenerator<TrainEvent, TrainResult> {
-  const { device, hashes, signal, preview } = options;
+  const { device, hashes, signal, preview, from } = options;
   for (const expert of settings.experts.train) {
     const name = settings.boundary === undefined ? settings.model.name : `the ${expert}-noise expert`;
     checkRange(settings.time, expertRange(expert, settings.boundary), name);
@@ -54,8 +62,8 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     message: `another run is at work in ${settings.output}`,
     instead: "choose another output",
   });
-  for (const folder of [".", stateFolder, "previews"]) await sweepPartials(join(settings.output, folder), "all");
-  const found = await readState(settings.output);
+  for (const folder of [".", stateFolder, previewFolder]) await sweepPartials(join(settings.output, folder), "all");
+  const found = await readState(settings.output, hashes, from);
   // A run without a step has nothing to lose: it begins anew, whatever it was.
   const before = found && found.step > 0 ? found : undefined;
   const fixed: Record<string, string> = {};
@@ -75,15 +83,23 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       hint: "choose another output, or more steps",
     });
   }
+  if (before?.finished && before.step === steps && from === undefined) {
+    const written = finalFiles(settings, before);
+    if (written.every((file) => existsSync(join(settings.output, file)))) {
+      yield { type: "note", text: `this run is finished, all ${steps} steps: nothing is written anew` };
+      return { end: "finished", step: steps, steps, output: settings.output, files: written, peakBytes: 0 };
+    }
+  }
+  if (before) yield* checkState(settings.output, before, hashes);
   const abort = signal ? { signal } : {};
   fix(fixedExperts(files, yield* hashExperts(settings, { hashes, files, ...abort })));
   const texts = prompts.length > 0 ? previewTexts(settings) : [];
   const data = yield* buildCaches(settings, items, { device, hashes, files, texts, ...abort });
   fix(fixedDataset(data));
 
-  const state: RunState = before ?? freshState(fixed);
-  if (!before) state.toPreview = prompts.length > 0 && settings.preview!.atStart;
-  state.finished = false;
+  const state: RunState = before ?? freshState(fixed, prompts.length > 0 && settings.preview!.atStart);
+  // From here on the states beyond it are given up.
+  if (from !== undefined) await writeState(settings.output, state, settings.save.keepStates);
   using log = await RunLog.open(
     settings.output,
     state.step,
@@ -105,27 +121,27 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   const counts = expertCounts(settings.experts, steps);
   const experts = settings.experts.train.filter((expert) => counts[expert] > 0);
   const schedule = scheduleOf(settings, steps);
+  const facts = factsOf(plan, items, files, { state, steps, batchesPerEpoch, warmupSteps: schedule.warmup });
+  const recorder = new Recorder(settings, steps, log, state);
+  const judge = new Judge({ settings, data, heldOut: items.heldOut, recorder }, state);
+  const looks = { settings, device, files, data, prompts, maker: preview, signal, room, recorder };
+  const previews = new Previews(looks, state);
+  const saver = new Saver({ settings, room, recorder, judge, previews, facts }, state);
   const between = new BetweenSteps({
     settings,
-    device,
-    files,
-    data,
-    heldOut: items.heldOut,
     steps,
     experts,
     batchesPerEpoch,
-    facts: factsOf(plan, items, files, { state, steps, batchesPerEpoch, warmupSteps: schedule.warmup }),
-    prompts,
-    preview,
-    signal,
     room,
-    log,
-    state,
+    recorder,
+    judge,
+    previews,
+    saver,
   });
   device.resetPeak();
   const first = state.step;
   try {
-    await between.writePage();
+    await recorder.writePage();
     yield { type: "ready", plan, items, steps, batchesPerEpoch, resumed: first };
     for (const expert of settings.experts.train) {
       if (experts.includes(expert)) continue;
@@ -134,7 +150,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     }
     const warmup = warmupWarning(schedule);
     if (warmup !== undefined) yield { type: "note", text: warmup };
-    if (first < steps) yield* between.previews(first);
+    if (first < steps) yield* between.preview(first);
     const batches = new EpochBatches(items.train, settings);
     const parts = { settings, device, data, batches, schedule, dropout, room, signal };
     const step = yield* takeSteps(between, { first, steps }, parts);
@@ -151,7 +167,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     };
   } catch (error) {
     // The page shows how far the run came; what stopped it is the error to hear of.
-    await between.writePage().catch(() => {});
+    await recorder.writePage().catch(() => {});
     throw error;
   }
 }
@@ -176,7 +192,7 @@ async function* takeSteps(
   let begun: number | undefined;
   for (let step = first; step < steps; step++) {
     if (signal?.aborted) {
-      yield* between.save(step);
+      yield* between.leave(step);
       return step;
     }
     const expert = expertOfStep(step, settings.experts, steps);
@@ -189,7 +205,7 @@ async function* takeSteps(
       trained = await trainStep(model, batches.ofStep(step), data, settings, { step, learningRate, dropout });
     } catch (error) {
       // The weights are still those after the step before.
-      if (isKinoraError(error, "train.not-finite")) yield* between.save(step);
+      if (isKinoraError(error, "train.not-finite") || isKinoraError(error, "cache.damaged")) yield* between.leave(step);
       throw error;
     }
     room.trained();

@@ -13,7 +13,8 @@ import type { Expert } from "../../models/wan/recognize.ts";
 import type { TrainSettings } from "../config/settings.ts";
 import { expertRange } from "../step/timesteps.ts";
 import type { SplitItems } from "./data.ts";
-import { type RunState, type SavedExpert, SavedParameters } from "./state.ts";
+import { type SavedExpert, SavedParameters } from "./saved-expert.ts";
+import type { RunState } from "./state.ts";
 
 /** When a file is written: kohya's names tell it. */
 export type OutputMoment = { at: "step"; step: number } | { at: "epoch"; epoch: number } | { at: "end" };
@@ -135,6 +136,12 @@ function adaptersOf(saved: SavedParameters, lora: TrainSettings["lora"]): Adapte
     }),
   );
 }
+
+/** The files of a run that is finished. */
+export const finalFiles = (settings: TrainSettings, { experts }: Pick<RunState, "experts">): string[] =>
+  settings.experts.train
+    .filter((expert) => experts[expert])
+    .map((expert) => outputName(settings.name, expert, settings.boundary !== undefined, { at: "end" }));
 
 /** Writes the files of a moment, one for each expert that has trained; returns their names in the run's folder. */
 export async function writeOutputs(

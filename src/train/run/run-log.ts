@@ -1,26 +1,45 @@
 // A run's log on disk: log.jsonl, TensorBoard events, and all lines so far for the run page.
 import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { makeFolder, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import { fileOrFolder } from "../../io/files.ts";
+import { insideFolder } from "../../io/inside.ts";
 import { EventWriter } from "../../io/tensorboard.ts";
 import { type LogLine, logLineSchema } from "../../protocol/train-log.ts";
 
 export const logName = "log.jsonl";
 
-/** The lines of a log; a line that a kill cut off is passed over. */
+/** The largest log that is read: more than a million steps. */
+const MOST_BYTES = 2 ** 29;
+
+/**
+ * The lines of a log; the last one is passed over where a kill cut it off.
+ * @throws KinoraError `train.bad-log` naming a line that is none, or that names a file outside the folder; `io.*`.
+ */
 export function readLog(output: string): LogLine[] {
   const path = join(output, logName);
   if (!existsSync(path)) return [];
-  return readFileSync(path, "utf8")
-    .split("\n")
-    .flatMap((line) => {
-      try {
-        const parsed = logLineSchema.safeParse(JSON.parse(line));
-        return parsed.success ? [parsed.data] : [];
-      } catch {
-        return [];
-      }
-    });
+  const bad = (what: string, hint: string, cause?: unknown) =>
+    new KinoraError("train.bad-log", `${path} ${what}`, { hint, ...(cause === undefined ? {} : { cause }) });
+  const { kind, size } = fileOrFolder(path);
+  if (kind === "folder" || size > MOST_BYTES)
+    throw bad(kind === "folder" ? "is a folder" : "is far too large", "move it away: no number of a run depends on it");
+  const lines = readFileSync(path, "utf8").split("\n");
+  const last = lines.findLastIndex((line) => line !== "");
+  return lines.flatMap((text, i) => {
+    if (text === "") return [];
+    try {
+      const line = logLineSchema.parse(JSON.parse(text));
+      const files = line.kind === "saved" ? line.files : line.kind === "preview" ? [line.file] : [];
+      for (const file of files) insideFolder(output, file, { code: "train.bad-log", file: path });
+      return [line];
+    } catch (cause) {
+      if (i === last && !isKinoraError(cause)) return [];
+      const hint = "remove that line: no number of a run depends on it";
+      throw bad(`is damaged in line ${i + 1}: ${text.slice(0, 60)}`, hint, cause);
+    }
+  });
 }
 
 export class RunLog implements Disposable {
@@ -45,7 +64,8 @@ export class RunLog implements Disposable {
     const folder = join(output, "tensorboard");
     await makeFolder(folder);
     const isKept = (line: LogLine) => line.step < step || (line.step === step && keep(line));
-    const lines = readLog(output).filter(isKept);
+    // A run that begins has no use for an older log, whatever is in it.
+    const lines = step === 0 ? [] : readLog(output).filter(isKept);
     const path = join(output, logName);
     await writeFileAtomic(path, lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
     return new RunLog(path, lines, new EventWriter(folder, step + 1), experts);

@@ -1,31 +1,28 @@
-// The state of a run on disk: one file for each expert's weights and optimizer, and state.json that names the current
-// ones. state.json is replaced in one piece, last: a kill at any moment leaves the state before or after, never a mix.
-import { existsSync } from "node:fs";
-import { readdir, readFile, rm } from "node:fs/promises";
+// The state of a run on disk. state/ holds a file for each expert's weights and optimizer and a record of every state that is
+// kept; state.json is the newest record, replaced in one piece and last: a kill at any moment leaves the state before or
+// after, never a mix. Nothing read back is trusted: records carry their own hash and those of their files, and name files
+// of this folder alone.
+import { createHash } from "node:crypto";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
-import { KinoraError } from "../../base/errors.ts";
-import { toFloat32 } from "../../base/float-formats.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { finished, mapped } from "../../base/generators.ts";
 import { makeFolder, writeFileAtomic } from "../../io/atomic.ts";
-import { SafetensorsFile } from "../../io/safetensors.ts";
-import { writeSafetensors } from "../../io/safetensors-writer.ts";
-import type { Tensor } from "../../tensor/tensor.ts";
-import type { ExpertModel } from "./expert-model.ts";
+import type { HashCache } from "../../io/content-hash.ts";
+import { insideFolder } from "../../io/inside.ts";
+import { readBack } from "../../io/read-back.ts";
+import type { DataEvent } from "./data.ts";
+import { expertFile, type SavedExpert, savedExpertSchema, stateFolder, stepName } from "./saved-expert.ts";
 
 const expertName = z.enum(["high", "low"]);
+const count = z.int().min(0);
 
-const expertState = z.strictObject({
-  /** Within the run's folder. */
-  file: z.string(),
-  /** What its optimizer counts; `step` is how many steps this expert has trained. */
-  numbers: z.intersection(z.object({ step: z.int() }), z.record(z.string(), z.number())),
-});
-
-const runStateSchema = z.strictObject({
+const recordSchema = z.strictObject({
   kind: z.literal("kinora.train-state"),
-  version: z.literal(2),
+  version: z.literal(3),
   /** Steps done; everything else is a function of this number and the configuration. */
-  step: z.int(),
+  step: count,
   /** What must not change between a run and its continuation, by setting. */
   fixed: z.record(z.string(), z.string()),
   /** Of each expert that has trained. */
@@ -33,27 +30,26 @@ const runStateSchema = z.strictObject({
   /** Unix seconds of the first start; seconds at work over all sessions. */
   startedAt: z.number(),
   seconds: z.number(),
-  sessionId: z.int(),
-  experts: z.partialRecord(expertName, expertState),
+  sessionId: count,
+  experts: z.partialRecord(expertName, savedExpertSchema),
   /** The steps that each expert had trained when its held-out loss was last computed. */
-  judged: z.partialRecord(expertName, z.int()),
+  judged: z.partialRecord(expertName, count),
   /** Experts whose held-out loss was due when they were not in memory: it is computed when their turn comes. */
   toJudge: z.array(expertName),
   /** The previews of this very step are not made yet. */
   toPreview: z.boolean(),
-  /** Files of steps and epochs that this run wrote and that are still wanted, by save, the oldest first. */
-  outputs: z.array(z.array(z.string())),
+  /** Files of steps and epochs that this run wrote and that are still wanted, by save, the oldest first: names alone. */
+  outputs: z.array(z.array(z.string().regex(/^[^/\\]+\.safetensors$/))),
   finished: z.boolean(),
+  /** SHA-256 of everything above, as JSON without blanks. */
+  sha256: z.string(),
 });
-export type RunState = z.infer<typeof runStateSchema>;
-export type SavedExpert = z.infer<typeof expertState>;
+export type RunState = Omit<z.infer<typeof recordSchema>, "kind" | "version" | "sha256">;
 
 /** The state of a run that has not begun. */
-export function freshState(fixed: Record<string, string>): RunState {
+export function freshState(fixed: Record<string, string>, toPreview: boolean): RunState {
   const startedAt = Date.now() / 1000;
   return {
-    kind: "kinora.train-state",
-    version: 2,
     step: 0,
     fixed,
     smoothedLoss: {},
@@ -63,117 +59,137 @@ export function freshState(fixed: Record<string, string>): RunState {
     experts: {},
     judged: {},
     toJudge: [],
-    toPreview: false,
+    toPreview,
     outputs: [],
     finished: false,
   };
 }
 
-const PARAMETER = "parameter/";
-const OPTIMIZER = "optimizer/";
-/** Within the run's folder. */
-export const stateFolder = "state";
-const fileName = "state.json";
+const recordHash = (record: object): string => createHash("sha256").update(JSON.stringify(record)).digest("hex");
 
-/** The state to go on from; undefined for a fresh folder. Throws `train.bad-state`. */
-export async function readState(output: string): Promise<RunState | undefined> {
-  const path = join(output, fileName);
-  if (!existsSync(path)) return undefined;
-  let value: unknown;
+function recordOf(state: RunState): string {
+  const record = { kind: "kinora.train-state", version: 3, ...state };
+  return `${JSON.stringify({ ...record, sha256: recordHash(record) }, null, 2)}\n`;
+}
+
+/** The newest state; that after `step` steps, where it is kept. */
+const recordPath = (output: string, step?: number): string =>
+  step === undefined ? join(output, "state.json") : join(output, stateFolder, `${stepName(step)}.json`);
+
+const keptRecord = /^(\d{8,16})\.json$/;
+
+/** What a record says, its files not looked at; a reason where it cannot be trusted. */
+async function readRecord(output: string, step?: number): Promise<RunState | { why: string } | undefined> {
+  const path = recordPath(output, step);
+  const found = await readBack(path, z.looseObject({ sha256: z.string() }));
+  if (found.state === "missing") return undefined;
+  if (found.state === "damaged") return { why: found.why };
+  const { sha256, ...rest } = found.value;
+  const parsed = recordSchema.safeParse(found.value);
+  if (!parsed.success) return { why: "is no state of this version of Kinora" };
+  if (recordHash(rest) !== sha256) return { why: "is not as it was written" };
+  const { kind: _kind, version: _version, sha256: _hash, ...state } = parsed.data;
   try {
-    value = JSON.parse(await readFile(path, "utf8"));
-  } catch (cause) {
-    throw new KinoraError("train.bad-state", `${path} cannot be read`, { cause, hint: "choose another output" });
+    const files = [...state.outputs.flat(), ...Object.values(state.experts).map(({ file }) => file)];
+    for (const file of files) insideFolder(output, file, { code: "train.bad-state", file: path });
+  } catch (error) {
+    if (!isKinoraError(error)) throw error;
+    return { why: error.message };
   }
-  const parsed = runStateSchema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new KinoraError("train.bad-state", `${path} is no state of this version of Kinora`, {
-    actual: parsed.error.issues[0]?.path.join("."),
-    hint: "choose another output, or go on with the version that wrote it",
-  });
+  return state;
 }
 
-/** Replaces the state, then removes files of older ones. Throws `io.*`; the state before is then still whole. */
-export async function writeState(output: string, state: RunState): Promise<void> {
-  await writeFileAtomic(join(output, fileName), `${JSON.stringify(state, null, 2)}\n`);
-  const current = new Set(Object.values(state.experts).map(({ file }) => file));
-  for (const name of await readdir(join(output, stateFolder)).catch(() => [])) {
-    const file = `${stateFolder}/${name}`;
-    if (/^(?:high|low)-\d+\.safetensors$/.test(name) && !current.has(file))
-      await rm(join(output, file), { force: true });
-  }
-}
-
-/** Saves what trains in an expert after `step` steps of the run. */
-export async function saveExpert(
+/** What is wrong with an expert's file; undefined where it is what was written. */
+async function* fileFault(
   output: string,
-  { expert, training }: ExpertModel,
-  step: number,
-): Promise<SavedExpert> {
-  const { parameters, optimizer } = training!;
-  const { tensors, numbers } = optimizer.state();
-  const file = `${stateFolder}/${expert}-${String(step).padStart(8, "0")}.safetensors`;
-  await makeFolder(join(output, stateFolder));
-  const entries = (prefix: string, tensors: ReadonlyMap<string, Tensor>) =>
-    [...tensors].map(([name, tensor]) => ({
-      name: prefix + name,
-      dtype: tensor.dtype,
-      shape: tensor.shape,
-      bytes: () => tensor.readBytes(),
-    }));
-  await writeSafetensors(join(output, file), [...entries(PARAMETER, parameters), ...entries(OPTIMIZER, tensors)], {
-    kind: "kinora.train-expert",
-    expert,
+  { file, sha256 }: SavedExpert,
+  hashes: HashCache,
+): AsyncGenerator<DataEvent, string | undefined> {
+  try {
+    const hash = yield* mapped(
+      hashes.hash(join(output, file), "anew"),
+      (progress): DataEvent => ({ type: "hashing", ...progress }),
+    );
+    return hash === sha256 ? undefined : `${file} is not as it was written: its SHA-256 is another`;
+  } catch (error) {
+    if (!isKinoraError(error)) throw error;
+    return `${file} cannot be read: ${error.message}`;
+  }
+}
+
+/** Steps of the records that are kept, the newest first. */
+const keptSteps = (names: readonly string[]): number[] =>
+  names.flatMap((name) => (keptRecord.test(name) ? [Number.parseInt(name, 10)] : [])).sort((a, b) => b - a);
+
+/** The newest kept state that is whole, but for one. */
+async function wholeState(output: string, hashes: HashCache, except?: number): Promise<number | undefined> {
+  for (const step of keptSteps(await readdir(join(output, stateFolder)).catch(() => []))) {
+    const record = step === except ? undefined : await readRecord(output, step);
+    if (!record || "why" in record || record.step !== step) continue;
+    let whole = true;
+    for (const saved of Object.values(record.experts))
+      whole &&= (await finished(fileFault(output, saved, hashes))) === undefined;
+    if (whole) return step;
+  }
+  return undefined;
+}
+
+async function badState(output: string, what: string, hashes: HashCache, except?: number): Promise<KinoraError> {
+  const step = await wholeState(output, hashes, except);
+  const other = "choose another output to begin again";
+  return new KinoraError("train.bad-state", `the state of the run in ${output} cannot be used: ${what}`, {
+    hint:
+      step === undefined ? other : `the state after step ${step} is whole: --from ${step} goes on from it; or ${other}`,
   });
-  return { file, numbers: { ...numbers, step: optimizer.step } };
 }
 
-/** Puts a saved expert's values into a model that was set up alike. Throws `train.bad-state`, `io.*`. */
-export function restoreExpert(output: string, { training }: ExpertModel, saved: SavedExpert): void {
-  const { parameters, optimizer } = training!;
-  const path = join(output, saved.file);
-  using file = SafetensorsFile.open(path);
-  const restore = (prefix: string, tensors: ReadonlyMap<string, Tensor>) => {
-    for (const [name, tensor] of tensors) {
-      const key = prefix + name;
-      const stored = file.has(key) ? file.info(key) : undefined;
-      if (stored?.dtype !== tensor.dtype || String(stored.shape) !== String(tensor.shape)) {
-        throw new KinoraError("train.bad-state", `${path} does not fit this run: ${name}`, {
-          expected: `${tensor.dtype} [${tensor.shape}]`,
-          actual: stored ? `${stored.dtype} [${stored.shape}]` : "no such tensor",
-        });
-      }
-      tensor.writeBytes(file.bytes(key));
-    }
+/**
+ * The state to go on from: the newest, or the kept one after `from` steps; undefined for a fresh folder. Its files are
+ * checked by {@link checkState}. Throws `train.bad-state`, with the step of a state that is whole where one is kept.
+ */
+export async function readState(output: string, hashes: HashCache, from?: number): Promise<RunState | undefined> {
+  const record = await readRecord(output, from);
+  if (record === undefined) {
+    if (from === undefined) return undefined;
+    throw await badState(output, `no state after step ${from} is kept`, hashes);
+  }
+  const name = from === undefined ? "state.json" : `the record of step ${from}`;
+  if ("why" in record) throw await badState(output, `${name} ${record.why}`, hashes);
+  return record;
+}
+
+/** Reads every file of a state and holds it to its hash. Throws `train.bad-state` as {@link readState} does. */
+export async function* checkState(output: string, state: RunState, hashes: HashCache): AsyncGenerator<DataEvent> {
+  for (const saved of Object.values(state.experts)) {
+    const fault = yield* fileFault(output, saved, hashes);
+    if (fault !== undefined) throw await badState(output, fault, hashes, state.step);
+  }
+}
+
+/**
+ * Replaces the state, then removes what no kept state needs; `keep` counts them all. Throws `io.*`; the state before is then
+ * still whole.
+ */
+export async function writeState(output: string, state: RunState, keep: number): Promise<void> {
+  const record = recordOf(state);
+  await makeFolder(join(output, stateFolder));
+  await writeFileAtomic(recordPath(output, state.step), record);
+  await writeFileAtomic(recordPath(output), record);
+  const names = await readdir(join(output, stateFolder)).catch(() => []);
+  const needed = new Set<string>();
+  const need = ({ step, experts }: RunState) => {
+    needed.add(`${stepName(step)}.json`);
+    for (const { file } of Object.values(experts)) needed.add(file.slice(stateFolder.length + 1));
   };
-  restore(PARAMETER, parameters);
-  restore(OPTIMIZER, optimizer.state().tensors);
-  optimizer.restore(saved.numbers);
-}
-
-/** The trained values of a saved expert, read one by one while the file is mapped. */
-export class SavedParameters implements Disposable {
-  readonly #file: SafetensorsFile;
-  readonly names: readonly string[];
-
-  constructor(output: string, saved: SavedExpert) {
-    this.#file = SafetensorsFile.open(join(output, saved.file));
-    this.names = this.#file.names
-      .filter((name) => name.startsWith(PARAMETER))
-      .map((name) => name.slice(PARAMETER.length));
+  need(state);
+  // A state beyond this one is of a course that was given up.
+  const earlier = keptSteps(names).filter((step) => step < state.step);
+  for (const step of earlier.slice(0, keep - 1)) {
+    const kept = await readRecord(output, step);
+    if (kept && !("why" in kept)) need(kept);
   }
-
-  shape(name: string): readonly number[] {
-    return this.#file.info(PARAMETER + name).shape;
-  }
-
-  values(name: string): Float32Array {
-    const values = toFloat32(this.#file.bytes(PARAMETER + name), "f32");
-    this.#file.discard(PARAMETER + name);
-    return values;
-  }
-
-  [Symbol.dispose](): void {
-    this.#file[Symbol.dispose]();
+  for (const name of names) {
+    if (needed.has(name) || !(keptRecord.test(name) || expertFile.test(name))) continue;
+    await rm(join(output, stateFolder, name), { force: true });
   }
 }
