@@ -1,13 +1,14 @@
 // Content-addressed files: a name is the hash of everything that decides what is inside. Nothing is ever stale, files
-// appear whole or not at all, and no entry is removed: several data sets and runs share one folder.
+// appear whole or not at all, and no sound entry is removed: several data sets and runs share one folder.
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { isKinoraError } from "../base/errors.ts";
+import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
 import type { Device } from "../device/device.ts";
 import { makeFolder, sweepPartials } from "../io/atomic.ts";
+import { hasChecksum, verifyChecksum, withChecksum } from "../io/checksum.ts";
 import { SafetensorsFile } from "../io/safetensors.ts";
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 import type { HostTensor } from "../tensor/host-tensor.ts";
@@ -38,6 +39,8 @@ export function cacheKey(facts: KeyFacts): CacheKey {
 
 export class CacheStore {
   readonly folder: string;
+  /** Entries that were held to their checksum. */
+  readonly #checked = new Set<string>();
 
   constructor(folder: string) {
     this.folder = folder;
@@ -55,13 +58,16 @@ export class CacheStore {
     }
   }
 
-  /** True where the file is there and its header is sound; a file that a broken disk cut off is made again. */
+  /**
+   * True where the file is there with a sound header and a checksum; a file that a broken disk cut off is made again. It is
+   * held to the checksum when it is first read.
+   */
   has(kind: CacheKind, key: CacheKey): boolean {
     const path = this.path(kind, key);
     if (!existsSync(path)) return false;
     try {
-      using _file = SafetensorsFile.open(path);
-      return true;
+      using file = SafetensorsFile.open(path);
+      return hasChecksum(file);
     } catch (error) {
       if (isKinoraError(error)) return false;
       throw error;
@@ -70,7 +76,7 @@ export class CacheStore {
 
   /** Tensors of an entry on a device, float32, in the current scope: straight from the file, without a copy on the host. */
   load(device: Device, kind: CacheKind, key: CacheKey, names: readonly string[]): Tensor[] {
-    using file = SafetensorsFile.open(this.path(kind, key));
+    using file = this.#open(kind, key);
     return names.map((name) => {
       const { dtype, shape } = file.info(name);
       const stored = empty(device, shape, dtype);
@@ -79,12 +85,27 @@ export class CacheStore {
     });
   }
 
-  /** The same on the host, by name. Throws `io.*`, `safetensors.*`, `tensors.unknown-name`. */
+  /** The same on the host, by name. Throws `cache.damaged`, `io.*`, `safetensors.*`, `tensors.unknown-name`. */
   read(kind: CacheKind, key: CacheKey, names: readonly string[]): HostTensor[] {
-    using file = SafetensorsFile.open(this.path(kind, key));
+    using file = this.#open(kind, key);
     return names.map((name) => {
       const { dtype, shape } = file.info(name);
       return { values: toFloat32(file.bytes(name), dtype), shape };
+    });
+  }
+
+  /** An entry, held to its checksum once. One that is not as it was written is removed: it can be made again. */
+  #open(kind: CacheKind, key: CacheKey): SafetensorsFile {
+    const path = this.path(kind, key);
+    const file = SafetensorsFile.open(path);
+    if (this.#checked.has(path) || verifyChecksum(file) === "right") {
+      this.#checked.add(path);
+      return file;
+    }
+    file[Symbol.dispose]();
+    rmSync(path, { force: true });
+    throw new KinoraError("cache.damaged", `${path} is not as it was written`, {
+      hint: "it is removed: the same command makes it anew and goes on; does the disk report errors?",
     });
   }
 
@@ -104,6 +125,7 @@ export class CacheStore {
       shape,
       bytes: fromFloat32(values, dtype),
     }));
-    await writeSafetensors(path, entries, { kind: `kinora.${kind}`, facts: JSON.stringify(ordered(facts)) });
+    const metadata = { kind: `kinora.${kind}`, facts: JSON.stringify(ordered(facts)) };
+    await writeSafetensors(path, entries, withChecksum(entries, metadata));
   }
 }

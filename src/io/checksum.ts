@@ -31,6 +31,9 @@ export function withChecksum(tensors: Iterable<NamedBytes>, metadata: Metadata):
   return { ...metadata, [KEY]: checksum(tensors, metadata) };
 }
 
+/** Whether a file carries a checksum, right or wrong. */
+export const hasChecksum = ({ metadata }: Pick<SafetensorsFile, "metadata">): boolean => metadata[KEY] !== undefined;
+
 /** Whether a file is what was written; `absent` where it carries no checksum. Reads every byte of it. */
 export function verifyChecksum(file: SafetensorsFile): "right" | "wrong" | "absent" {
   const expected = file.metadata[KEY];

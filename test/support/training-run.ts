@@ -61,7 +61,12 @@ export interface Trained {
 /** Runs to the end; `onEvent` may abort. The device is checked to be as it was. */
 export async function trainAll(
   settings: TrainSettings,
-  options: { stop?: AbortController; preview?: PreviewMaker; onEvent?: (event: TrainEvent) => void } = {},
+  options: {
+    stop?: AbortController;
+    preview?: PreviewMaker;
+    from?: number;
+    onEvent?: (event: TrainEvent) => void;
+  } = {},
 ): Promise<Trained> {
   const { device } = await openDevice("auto");
   const events: TrainEvent[] = [];
@@ -71,6 +76,7 @@ export async function trainAll(
       hashes: new HashCache(settings.cache),
       ...(options.stop ? { signal: options.stop.signal } : {}),
       ...(options.preview ? { preview: options.preview } : {}),
+      ...(options.from === undefined ? {} : { from: options.from }),
     });
     const result = await finished(run, (event) => {
       events.push(event);

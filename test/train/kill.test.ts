@@ -71,7 +71,8 @@ describe("a run that is killed", () => {
     expect(at.length).toBeGreaterThan(0.8 * kills);
     const { events, killed } = await runAndKill("killed");
     expect(killed).toBe(false);
-    expect(events.at(-1)).toBe("state");
+    // The last kill may have come too late: the run is finished then, and says so.
+    expect(["state", "note"]).toContain(events.at(-1));
     expect(outcome(join(folder, "killed"), files), `killed at ${at.join(", ")}`).toEqual(
       outcome(join(folder, "unbroken"), files),
     );
