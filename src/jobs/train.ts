@@ -25,7 +25,8 @@ export const trainJob = job(trainContract, async function* (request, context): W
   using device = opened.device;
   if (opened.note) yield { type: "note", text: opened.note };
   const hashes = new HashCache(context.cacheFolder);
-  const run = train(settings, { device, hashes, signal: context.signal, preview: makeFilms });
+  const from = request.from === undefined ? {} : { from: request.from };
+  const run = train(settings, { device, hashes, signal: context.signal, preview: makeFilms, ...from });
   const experts = settings.model.boundary !== undefined;
   try {
     for (;;) {

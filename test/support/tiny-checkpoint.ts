@@ -6,7 +6,7 @@ import { fromFloat32 } from "../../src/base/float-formats.ts";
 import { elementCount } from "../../src/base/shape.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import type { TextEncoderConfig, WanModel } from "../../src/models/wan/params.ts";
-import { vaeConfigFrom } from "../../src/models/wan/vae/config.ts";
+import { LATENT_STATISTICS, vaeConfigFrom } from "../../src/models/wan/vae/config.ts";
 import { ditShapes, type Shapes, textEncoderShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
 import { draws } from "./drawn-weights.ts";
 import { sentencepieceModel } from "./tokenizer-files.ts";
@@ -17,6 +17,7 @@ export async function writeRandomNetwork(
   shapes: Shapes,
   seed: number,
   dtype: DType = "f32",
+  metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const tensors = [...shapes].map(([name, shape], i) => {
     const next = draws(seed * 1000 + i);
@@ -30,7 +31,7 @@ export async function writeRandomNetwork(
       bytes: fromFloat32(Float32Array.from({ length: elementCount(shape) }, value), dtype),
     };
   });
-  await writeSafetensors(path, tensors);
+  await writeSafetensors(path, tensors, metadata);
 }
 
 const vaeParts = { dim_mult: [1, 2, 4, 4], num_res_blocks: 1, temperal_downsample: [false, true, true] };
@@ -67,7 +68,9 @@ export async function writeTinyCheckpoint(
     model.vae.kind === "vae21"
       ? vaeConfigFrom({ dim: 4, z_dim: 16, ...vaeParts }, "vae21")
       : vaeConfigFrom({ dim: 4, dec_dim: 4, z_dim: 48, ...vaeParts }, "vae22");
-  await writeRandomNetwork(join(folder, "vae.safetensors"), vaeShapes(vae), seed + 7);
+  const { mean, std } = vae.statistics;
+  const statistics = { [LATENT_STATISTICS]: JSON.stringify({ mean: [...mean], std: [...std] }) };
+  await writeRandomNetwork(join(folder, "vae.safetensors"), vaeShapes(vae), seed + 7, "f32", statistics);
   const encoder: TextEncoderConfig = {
     vocabulary: 80,
     dim: model.dit.textDim,

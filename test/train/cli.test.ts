@@ -83,10 +83,15 @@ describe("kinora train", () => {
   });
 
   it("says that nothing is left to do, and answers machines in JSON", async () => {
+    const plain = await run([config]);
+    expect(plain.notes).toContain("note: this run is finished, all 6 steps: nothing is written anew");
+    expect(plain.data).toMatch(/^finished 6 steps\n {2}.*style_high_noise\.safetensors\n/);
     const again = await run([config, "--json"]);
     expect(JSON.parse(again.data)).toMatchObject({ end: "finished", step: 6, steps: 6 });
-    expect(JSON.parse(again.notes.split("\n").find((line) => line.includes('"ready"'))!)).toMatchObject({
-      resumed: 6,
+    const more = await run([config, "--json", "--set", "steps=7", "--from", "3"]);
+    expect(JSON.parse(more.data)).toMatchObject({ end: "finished", step: 7, steps: 7 });
+    expect(JSON.parse(more.notes.split("\n").find((line) => line.includes('"ready"'))!)).toMatchObject({
+      resumed: 3,
       heldOut: 1,
     });
   });
@@ -95,6 +100,7 @@ describe("kinora train", () => {
     [[], "cli.bad-arguments"],
     [["a.toml", "b.toml"], "cli.bad-arguments"],
     [["style.toml", "--set", "steps"], "cli.bad-value"],
+    [["style.toml", "--from", "last"], "cli.bad-number"],
   ])("refuses %j", async (argv, code) => {
     const refused = await run([...argv, "--json"]);
     expect(refused.code).toBe(1);

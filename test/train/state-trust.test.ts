@@ -15,7 +15,7 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { clips } from "../dataset/dataset-files.ts";
@@ -128,9 +128,9 @@ describe("a damaged state", () => {
 
   it("with a missing file says so; where none before it is whole, that it must begin again", async () => {
     const output = copied("none-whole");
-    for (const name of readdirSync(join(output, "state"))) {
-      if (name.endsWith(".safetensors")) rmSync(join(output, "state", name));
-    }
+    for (const place of ["state", "kept"])
+      for (const name of readdirSync(join(output, place)))
+        if (name.endsWith(".safetensors")) rmSync(join(output, place, name));
     await refused("none-whole", {
       code: "train.bad-state",
       message: expect.stringContaining("cannot be read"),
@@ -158,14 +158,16 @@ describe("states on disk", () => {
   ])("are as many as save.keep_states asks for: %d", async (keep, records) => {
     const settings = await settingsOf(`keep-${keep}`, { save: { keep_states: keep } });
     await trainAll(settings);
-    const names = readdirSync(join(settings.output, "state"));
-    expect(names.filter((name) => name.endsWith(".json")).sort()).toEqual(records);
-    const needed = records.flatMap((name) =>
-      Object.values(recordOf(settings.output, `state/${name}`).experts as Record<string, { file: string }>).map(
-        ({ file }) => file.slice("state/".length),
-      ),
-    );
-    expect(new Set(names.filter((name) => name.endsWith(".safetensors")))).toEqual(new Set(needed));
+    const [current, kept] = ["state", "kept"].map((place) => readdirSync(join(settings.output, place)));
+    expect(kept!.filter((name) => name.endsWith(".json")).sort()).toEqual(records);
+    const filesOf = (name: string) =>
+      Object.values(recordOf(settings.output, name).experts as Record<string, { file: string }>).map(({ file }) =>
+        basename(file),
+      );
+    // The newest state has its folder to itself.
+    expect(current!.sort()).toEqual(filesOf("state.json").sort());
+    const earlier = records.flatMap((name) => filesOf(`kept/${name}`)).filter((name) => !current!.includes(name));
+    expect(new Set(kept!.filter((name) => name.endsWith(".safetensors")))).toEqual(new Set(earlier));
   });
 });
 

@@ -5,6 +5,7 @@ import { formatBytes, formatCount, formatSeconds, plural } from "../../base/unit
 import type { EventOf, ResultOf } from "../../jobs/table.ts";
 import { command } from "../command.ts";
 import { follow, STOPPED } from "../follow.ts";
+import { parseWholeNumber } from "../parse.ts";
 import { tellProbing, timeLeft } from "../progress.ts";
 import type { Printer } from "../terminal.ts";
 
@@ -23,6 +24,11 @@ export const trainCommand = command({
       value: "KEY=VALUE",
       multiple: true,
       help: "a setting that comes before the file's, e.g. optimizer.learning_rate=2e-4",
+    },
+    from: {
+      type: "string",
+      value: "STEP",
+      help: "go on from the kept state after this step instead of the newest, and give up what came after it",
     },
   },
   details: `
@@ -61,11 +67,17 @@ tensorboard/ and a page about the run, index.html.`,
       return 0;
     }
     const narrator = new Narrator(out);
-    const result = await follow(out, "train", request, {
-      show: narrator.show,
-      until: narrator.until,
-      stopped: narrator.closing,
-    });
+    const from = values.from === undefined ? {} : { from: parseWholeNumber("--from", values.from) };
+    const result = await follow(
+      out,
+      "train",
+      { ...request, ...from },
+      {
+        show: narrator.show,
+        until: narrator.until,
+        stopped: narrator.closing,
+      },
+    );
     if (!result) return STOPPED;
     out.answer(result, () => finished(result));
     return 0;

@@ -90,7 +90,11 @@ export const trainEventSchema = z.discriminatedUnion("type", [
 
 export const trainContract = contract({
   name: "train",
-  request: z.strictObject(runRequest),
+  request: z.strictObject({
+    ...runRequest,
+    /** Goes on from the kept state after so many steps instead of the newest. */
+    from: z.int().min(1).optional(),
+  }),
   event: trainEventSchema,
   result: z.object({
     end: z.literal("finished"),

@@ -32,7 +32,7 @@ import { checkFixed, fixedDataset, fixedExperts, fixedSettings } from "./resume.
 import { RunLog } from "./run-log.ts";
 import { stateFolder } from "./saved-expert.ts";
 import { Saver } from "./saver.ts";
-import { checkState, freshState, type RunState, readState, writeState } from "./state.ts";
+import { checkState, freshState, keptFolder, type RunState, readState, writeState } from "./state.ts";
 import { previewTexts } from "./texts.ts";
 
 export interface TrainOptions {
@@ -62,7 +62,8 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
     message: `another run is at work in ${settings.output}`,
     instead: "choose another output",
   });
-  for (const folder of [".", stateFolder, previewFolder]) await sweepPartials(join(settings.output, folder), "all");
+  for (const folder of [".", stateFolder, keptFolder, previewFolder])
+    await sweepPartials(join(settings.output, folder), "all");
   const found = await readState(settings.output, hashes, from);
   // A run without a step has nothing to lose: it begins anew, whatever it was.
   const before = found && found.step > 0 ? found : undefined;

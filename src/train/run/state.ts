@@ -1,14 +1,15 @@
-// The state of a run on disk. state/ holds a file for each expert's weights and optimizer and a record of every state that is
-// kept; state.json is the newest record, replaced in one piece and last: a kill at any moment leaves the state before or
-// after, never a mix. Nothing read back is trusted: records carry their own hash and those of their files, and name files
-// of this folder alone.
+// The state of a run on disk. state/ holds a file for each expert's weights and optimizer, kept/ those of earlier states that
+// are kept and a record of each; state.json is the newest record, replaced in one piece and last: a kill at any moment leaves
+// the state before or after, never a mix. Nothing read back is trusted: records carry their own hash and those of their
+// files, and name files of this folder alone.
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { finished, mapped } from "../../base/generators.ts";
-import { makeFolder, writeFileAtomic } from "../../io/atomic.ts";
+import { makeFolder, replaceFile, writeError, writeFileAtomic } from "../../io/atomic.ts";
 import type { HashCache } from "../../io/content-hash.ts";
 import { insideFolder } from "../../io/inside.ts";
 import { readBack } from "../../io/read-back.ts";
@@ -72,11 +73,17 @@ function recordOf(state: RunState): string {
   return `${JSON.stringify({ ...record, sha256: recordHash(record) }, null, 2)}\n`;
 }
 
+/** Within the run's folder: records of all states that are kept, and the files of all but the newest. */
+export const keptFolder = "kept";
+const keptRecord = /^(\d{8,16})\.json$/;
+const recordName = (step: number): string => `${stepName(step)}.json`;
+
 /** The newest state; that after `step` steps, where it is kept. */
 const recordPath = (output: string, step?: number): string =>
-  step === undefined ? join(output, "state.json") : join(output, stateFolder, `${stepName(step)}.json`);
+  step === undefined ? join(output, "state.json") : join(output, keptFolder, recordName(step));
 
-const keptRecord = /^(\d{8,16})\.json$/;
+/** The names of a state's files, without their folder. */
+const fileNames = ({ experts }: RunState): string[] => Object.values(experts).map(({ file }) => basename(file));
 
 /** What a record says, its files not looked at; a reason where it cannot be trusted. */
 async function readRecord(output: string, step?: number): Promise<RunState | { why: string } | undefined> {
@@ -90,8 +97,9 @@ async function readRecord(output: string, step?: number): Promise<RunState | { w
   if (recordHash(rest) !== sha256) return { why: "is not as it was written" };
   const { kind: _kind, version: _version, sha256: _hash, ...state } = parsed.data;
   try {
-    const files = [...state.outputs.flat(), ...Object.values(state.experts).map(({ file }) => file)];
-    for (const file of files) insideFolder(output, file, { code: "train.bad-state", file: path });
+    const files = Object.values(state.experts).map(({ file }) => file);
+    const places = [...state.outputs.flat(), ...files, ...fileNames(state).map((name) => `${keptFolder}/${name}`)];
+    for (const file of places) insideFolder(output, file, { code: "train.bad-state", file: path });
   } catch (error) {
     if (!isKinoraError(error)) throw error;
     return { why: error.message };
@@ -105,9 +113,11 @@ async function* fileFault(
   { file, sha256 }: SavedExpert,
   hashes: HashCache,
 ): AsyncGenerator<DataEvent, string | undefined> {
+  const place = join(output, file);
+  const kept = join(output, keptFolder, basename(file));
   try {
     const hash = yield* mapped(
-      hashes.hash(join(output, file), "anew"),
+      hashes.hash(existsSync(place) ? place : kept, "anew"),
       (progress): DataEvent => ({ type: "hashing", ...progress }),
     );
     return hash === sha256 ? undefined : `${file} is not as it was written: its SHA-256 is another`;
@@ -123,7 +133,7 @@ const keptSteps = (names: readonly string[]): number[] =>
 
 /** The newest kept state that is whole, but for one. */
 async function wholeState(output: string, hashes: HashCache, except?: number): Promise<number | undefined> {
-  for (const step of keptSteps(await readdir(join(output, stateFolder)).catch(() => []))) {
+  for (const step of keptSteps(await ownNames(join(output, keptFolder)))) {
     const record = step === except ? undefined : await readRecord(output, step);
     if (!record || "why" in record || record.step !== step) continue;
     let whole = true;
@@ -158,38 +168,61 @@ export async function readState(output: string, hashes: HashCache, from?: number
   return record;
 }
 
-/** Reads every file of a state and holds it to its hash. Throws `train.bad-state` as {@link readState} does. */
+/**
+ * Reads every file of a state and holds it to its hash; all are where the record says then. Throws `train.bad-state` as
+ * {@link readState} does.
+ */
 export async function* checkState(output: string, state: RunState, hashes: HashCache): AsyncGenerator<DataEvent> {
   for (const saved of Object.values(state.experts)) {
     const fault = yield* fileFault(output, saved, hashes);
     if (fault !== undefined) throw await badState(output, fault, hashes, state.step);
+    // A kept state, or a run that was killed while it went back to one.
+    const place = join(output, saved.file);
+    if (existsSync(place)) continue;
+    await makeFolder(join(output, stateFolder));
+    await replaceFile(join(output, keptFolder, basename(place)), place);
   }
 }
 
+/** Names in a folder of the run that this file writes. */
+const ownNames = async (folder: string): Promise<string[]> =>
+  (await readdir(folder).catch(() => [])).filter((name) => keptRecord.test(name) || expertFile.test(name));
+
 /**
- * Replaces the state, then removes what no kept state needs; `keep` counts them all. Throws `io.*`; the state before is then
- * still whole.
+ * Puts every file where it belongs and removes what no state needs: the current state's in state/, those of `keep - 1`
+ * earlier ones in kept/.
  */
+async function arrange(output: string, state: RunState, keep: number): Promise<void> {
+  const [now, before] = [join(output, stateFolder), join(output, keptFolder)];
+  const current = new Set(fileNames(state));
+  const records = new Set([recordName(state.step)]);
+  const earlier = new Set<string>();
+  // A state beyond this one is of a course that was given up.
+  const steps = keptSteps(await ownNames(before)).filter((step) => step < state.step);
+  for (const step of steps.slice(0, keep - 1)) {
+    const record = await readRecord(output, step);
+    if (!record || "why" in record) continue;
+    records.add(recordName(step));
+    for (const name of fileNames(record)) earlier.add(name);
+  }
+  for (const name of await ownNames(before)) {
+    if (current.has(name)) await replaceFile(join(before, name), join(now, name));
+    else if (!records.has(name) && !earlier.has(name)) await rm(join(before, name), { force: true });
+  }
+  for (const name of await ownNames(now)) {
+    if (current.has(name)) continue;
+    if (earlier.has(name)) await replaceFile(join(now, name), join(before, name));
+    else await rm(join(now, name), { force: true });
+  }
+}
+
+/** Replaces the state; `keep` are kept, this one included. Throws `io.*`; the state before is then still whole. */
 export async function writeState(output: string, state: RunState, keep: number): Promise<void> {
   const record = recordOf(state);
-  await makeFolder(join(output, stateFolder));
+  await makeFolder(join(output, keptFolder));
   await writeFileAtomic(recordPath(output, state.step), record);
   await writeFileAtomic(recordPath(output), record);
-  const names = await readdir(join(output, stateFolder)).catch(() => []);
-  const needed = new Set<string>();
-  const need = ({ step, experts }: RunState) => {
-    needed.add(`${stepName(step)}.json`);
-    for (const { file } of Object.values(experts)) needed.add(file.slice(stateFolder.length + 1));
-  };
-  need(state);
-  // A state beyond this one is of a course that was given up.
-  const earlier = keptSteps(names).filter((step) => step < state.step);
-  for (const step of earlier.slice(0, keep - 1)) {
-    const kept = await readRecord(output, step);
-    if (kept && !("why" in kept)) need(kept);
-  }
-  for (const name of names) {
-    if (needed.has(name) || !(keptRecord.test(name) || expertFile.test(name))) continue;
-    await rm(join(output, stateFolder, name), { force: true });
-  }
+  await arrange(output, state, keep).catch((error: unknown) => {
+    throw writeError(error, join(output, keptFolder));
+  });
 }
