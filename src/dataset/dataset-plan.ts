@@ -1,7 +1,7 @@
 // What an epoch will train on, exactly: every item of every dataset, every file that gives none and why.
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
-import { plural } from "../base/units.ts";
+import { formatInteger, plural } from "../base/units.ts";
 import { findModel, type ModelName, mediaOf } from "../protocol/model-media.ts";
 import { wanModels } from "../protocol/models.ts";
 import { bucketsOf, epochBatches } from "./batches.ts";
@@ -54,6 +54,9 @@ export interface PlanOptions {
   concurrency?: number;
   signal?: AbortSignal;
 }
+
+/** Items of an epoch, repeats counted: batches are laid out in memory. */
+const mostItems = 20_000_000;
 
 /** The model a configuration is planned for where nobody names one: a 16 fps model with sides in steps of 16, as musubi's Wan. */
 export const defaultModel: ModelName = "t2v-A14B";
@@ -159,6 +162,13 @@ function layOut(
       drops.push({ ...file, dataset: index, frames: undefined, items: asked ? itemsAsked(section, asked) : 0 });
     }
   }
+  const repeated = items.reduce((sum, item) => sum + item.repeats, 0);
+  if (repeated > mostItems)
+    throw new KinoraError("dataset.too-many-items", "an epoch would have too many items", {
+      expected: `at most ${formatInteger(mostItems)}`,
+      actual: formatInteger(repeated),
+      hint: "lower num_repeats, or take fewer windows of each clip (frame_stride, frame_sample)",
+    });
   const datasets = sections.map((section, index) => plannedDataset(section, listings[index]!, items));
   const sum = (of: (dataset: PlannedDataset) => number) => datasets.reduce((total, dataset) => total + of(dataset), 0);
   const countable = datasets.every((dataset) => dataset.onPaper !== undefined);

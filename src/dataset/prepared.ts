@@ -11,8 +11,8 @@ import type { MediaFacts } from "./probe.ts";
 export function preparedFor({ model, settings }: DatasetManifest): NonNullable<SourceListing["prepared"]> {
   const { resolution } = settings;
   const [width, height]: unknown[] = Array.isArray(resolution) ? resolution : [];
-  const known = typeof width === "number" && typeof height === "number";
-  return { model, resolution: known ? [width, height] : undefined };
+  const known = [width, height].every((side) => Number.isInteger(side) && Number(side) >= 16 && Number(side) <= 16_384);
+  return { model, resolution: known ? [Number(width), Number(height)] : undefined };
 }
 
 export interface Known {

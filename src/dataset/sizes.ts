@@ -9,6 +9,8 @@ export interface SizeRules {
   tolerance: number;
   /** The shorter side has at least this many pixels. */
   minSide: number;
+  /** Width times height, pixels: a source may be larger than anything that can train. */
+  mostArea: number;
 }
 
 export interface NearSize extends Size {
@@ -17,13 +19,15 @@ export interface NearSize extends Size {
 }
 
 /** All sizes near `source`'s aspect that do not enlarge it, the largest first. */
-export function sizesNear(source: Size, { step, tolerance, minSide }: SizeRules): NearSize[] {
+export function sizesNear(source: Size, { step, tolerance, minSide, mostArea }: SizeRules): NearSize[] {
   const aspect = source.width / source.height;
   const least = Math.ceil(minSide / step) * step;
   const sizes: NearSize[] = [];
   for (let height = least; height <= source.height; height += step) {
     const from = Math.max(least, Math.ceil((height * aspect) / (1 + tolerance) / step) * step);
-    const to = Math.min(source.width, height * aspect * (1 + tolerance));
+    const to = Math.min(source.width, height * aspect * (1 + tolerance), mostArea / height);
+    // The next ones are larger still.
+    if (from * height > mostArea) break;
     for (let width = from; width <= to; width += step) {
       sizes.push({ width, height, crop: cropFor(source.width, source.height, { width, height }) });
     }

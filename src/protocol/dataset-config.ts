@@ -3,13 +3,14 @@
 // musubi's keys: https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/dataset/config_utils.py
 import { z } from "zod";
 
-const count = z.int().min(1);
-const side = z.int().min(16);
+/** Numbers far beyond any use, which bound what a mistake may cost. */
+const count = z.int().min(1).max(1_000_000);
+const side = z.int().min(16).max(16_384);
 const text = z.string().min(1);
 
 /** [width, height] in pixels; one number means a square. */
 const resolution = z.union([side.transform((n): [number, number] => [n, n]), z.tuple([side, side])], {
-  error: "expected [width, height] or one number, each a whole number of at least 16 pixels",
+  error: "expected [width, height] or one number, each a whole number of 16 to 16384 pixels",
 });
 
 /** What a set is for; how many items it should have follows from it. */

@@ -34,7 +34,7 @@ const qualitySchema = z.strictObject(
   >,
 );
 
-const side = z.int().min(16);
+const side = z.int().min(16).max(16_384);
 
 export const prepareConfigSchema = z.strictObject({
   /** The model the set is for: it gives frame rate, size step and usual size. */
@@ -69,8 +69,8 @@ export const prepareConfigSchema = z.strictObject({
   clips: z
     .strictObject({
       /** Seconds. */
-      shortest: z.number().positive().default(2),
-      longest: z.number().positive().default(10),
+      shortest: z.number().positive().max(86_400).default(2),
+      longest: z.number().positive().max(86_400).default(10),
     })
     .prefault({}),
   quality: qualitySchema.prefault({}),

@@ -396,3 +396,34 @@ describe("planning", () => {
     ]);
   });
 });
+
+describe("numbers without measure", () => {
+  it("of items are refused before they are laid out", async () => {
+    const folder = path("repeated");
+    for (let i = 0; i < 21; i++) await picture(join(folder, `${i}.png`), 16, 16);
+    await expect(plan({ source: folder, num_repeats: 1_000_000 }, { resolution: [32, 32] })).rejects.toMatchObject({
+      code: "dataset.too-many-items",
+      actual: "21,000,000",
+    });
+  });
+
+  it.each([{ resolution: [1e9, 1e9] }, { num_repeats: 1e12 }, { target_frames: [1e15] }, { batch_size: 1e9 }])(
+    "in a configuration are errors: %j",
+    (table) => {
+      expect(() => settleDatasetConfig({ datasets: [{ source: "set", ...table }] })).toThrow(
+        expect.objectContaining({ code: "dataset-config.invalid" }),
+      );
+    },
+  );
+
+  it("of pixels a sliver would be enlarged to are left out, with the reason", async () => {
+    const folder = path("sliver");
+    await picture(join(folder, "line.png"), 60_000, 16);
+    await picture(join(folder, "usual.png"), 320, 240);
+    const found = await plan({ image_directory: folder }, { resolution: [960, 544], enable_bucket: true });
+    expect(names(found.items)).toEqual(["usual.png"]);
+    expect(found.drops).toMatchObject([
+      { code: "too-narrow", reason: expect.stringMatching(/^is 60000×16, far too narrow to be enlarged to \d+×\d+$/) },
+    ]);
+  });
+});

@@ -10,7 +10,7 @@ describe("sizes near a shape", () => {
   it("of 1920×1040 hold its own in steps of 16, no other height twice over", () => {
     // 24:13. Exactly that in steps of 16 are 384×208 and its multiples up to 1920×1040. Below a height of 320, 0.2 % let
     // nothing else through: at 16·k the next width is off by 16 in 24/13·16·k.
-    const sizes = sizesNear({ width: 1920, height: 1040 }, { step: 16, tolerance: 0.002, minSide: 64 });
+    const sizes = sizesNear({ width: 1920, height: 1040 }, { step: 16, tolerance: 0.002, minSide: 64, mostArea: 1e8 });
     const small = sizes.filter(({ height }) => height < 320).map(text);
     expect(small).toEqual(["384x208"]);
     for (const size of ["1920x1040", "1536x832", "1152x624", "768x416"]) expect(sizes.map(text)).toContain(size);
@@ -19,7 +19,7 @@ describe("sizes near a shape", () => {
   it("of 1280×720 in steps of 32 within 3 % are the derived ones from 700,000 pixels on", () => {
     // Heights in steps of 32 from 672; the widths within 16/9 · height / 1.03 … · 1.03:
     // 704: 1215.1…1289.1 → 1216, 1248, 1280; 672: 1159.9…1230.5 → 1184 (1160 → 1184), 1216; 640: 1104.6…1171.9 → 1120, 1152.
-    const sizes = sizesNear({ width: 1280, height: 720 }, { step: 32, tolerance: 0.03, minSide: 128 });
+    const sizes = sizesNear({ width: 1280, height: 720 }, { step: 32, tolerance: 0.03, minSide: 128, mostArea: 1e8 });
     expect(sizes.filter(({ width, height }) => width * height > 700_000).map(text)).toEqual([
       ...["1280x704", "1248x704", "1216x704", "1216x672", "1184x672", "1152x640", "1120x640"],
     ]);
@@ -29,7 +29,7 @@ describe("sizes near a shape", () => {
     const side = fc.integer({ min: 200, max: 4000 });
     fc.assert(
       fc.property(side, side, fc.constantFrom(16, 32), (width, height, step) => {
-        for (const size of sizesNear({ width, height }, { step, tolerance: 0.02, minSide: 64 })) {
+        for (const size of sizesNear({ width, height }, { step, tolerance: 0.02, minSide: 64, mostArea: 1e8 })) {
           expect([size.width % step, size.height % step]).toEqual([0, 0]);
           expect(size.width <= width && size.height <= height && Math.min(size.width, size.height) >= 64).toBe(true);
           const off = (size.width * height) / (size.height * width);
@@ -37,6 +37,16 @@ describe("sizes near a shape", () => {
         }
       }),
     );
+  });
+
+  it("of a source without measure are those of at most the area asked for, at once", () => {
+    for (const [width, height] of [
+      [1e8, 1e8],
+      [1e15, 1e15],
+      [1e12, 1e6],
+    ] as const)
+      for (const size of sizesNear({ width, height }, { step: 16, tolerance: 0.01, minSide: 64, mostArea: 1e6 }))
+        expect(size.width * size.height).toBeLessThanOrEqual(1e6);
   });
 
   it("go with lengths 1, 5, 9 …", () => {
@@ -106,7 +116,21 @@ describe("kinora dataset sizes", () => {
     expect(brief.text).toMatch(/\n384x208 +0\.0 % +45 /);
   });
 
+  it("lists a small model's own size, and what can train near a source of any size", async () => {
+    const { code, text: small } = await sizes("--source", "64x64", "--model", "tiny-t2v");
+    expect(code).toBe(0);
+    expect(small).toMatch(/^64x64x9 /m);
+    const vast = await sizes("--source", "100000000x100000000", "--model", "tiny-t2v", "--summary");
+    expect(vast.code).toBe(0);
+    expect(vast.text).toMatch(/^64x64 /m);
+  });
+
   it.each([
+    [["--source", "1920x1040", "--model", "t2v-1.3B", "--max-tokens", "1000000000"], "cli.bad-arguments"],
+    [
+      ["--source", "9000x9000", "--model", "tiny-t2v", "--tolerance", "90", "--max-tokens", "900000"],
+      "dataset.too-many-sizes",
+    ],
     [["--model", "t2v-1.3B"], "cli.missing-option"],
     [["--source", "1920", "--model", "t2v-1.3B"], "cli.bad-size"],
     [["--source", "1920x1040", "--model", "t2v-1.3"], "model.unknown"],

@@ -17,6 +17,11 @@ const cards = [16, 24, 40, 80] as const;
 /** What the driver, its libraries and the display take of a card. */
 const RESERVED = 1e9;
 
+const usualMinSide = 128;
+/** Beyond this listing all sizes takes longer than anybody waits. */
+const mostTokens = 1_000_000;
+const mostSizes = 300_000;
+
 interface Row {
   width: number;
   height: number;
@@ -40,7 +45,11 @@ export const datasetSizes = command({
     "max-tokens": { type: "string", value: "N", help: "leave out what is longer (default: the model's largest clip)" },
     frames: { type: "string", value: "F,F,…", help: "only these lengths, each 4n+1 (default: all up to the model's)" },
     tolerance: { type: "string", value: "PERCENT", help: "how far the aspect may be off", default: "1" },
-    "min-side": { type: "string", value: "PIXELS", help: "the shorter side is at least this", default: "128" },
+    "min-side": {
+      type: "string",
+      value: "PIXELS",
+      help: `the shorter side is at least this (default: ${usualMinSide}, or the model's own where that is shorter)`,
+    },
     rank: { type: "string", value: "N", help: "of the LoRA that trains", default: "32" },
     dtype: { type: "string", value: "bf16|fp8|f32", help: "what the frozen weights are held in", default: "bf16" },
     summary: { type: "boolean", help: "leave out the list: only the longest clip of each size on each card" },
@@ -64,15 +73,31 @@ Examples:
     const usual = latentSize(model, model.defaults).tokens;
     const maxTokens =
       values["max-tokens"] === undefined ? usual : parseWholeNumber("--max-tokens", values["max-tokens"]);
+    if (maxTokens > mostTokens)
+      throw new KinoraError("cli.bad-arguments", "--max-tokens is more than anything trains", {
+        expected: `at most ${mostTokens}`,
+        actual: String(maxTokens),
+      });
     const rank = parseWholeNumber("--rank", values.rank);
     const dtype = parseChoice("--dtype", values.dtype, ["bf16", "fp8", "f32"]);
     const step = model.vae.stride[2] * model.dit.patchSize[2];
     const sizes = sizesNear(source, {
       step,
       tolerance: parsePercent(values.tolerance),
-      minSide: parseWholeNumber("--min-side", values["min-side"]),
+      minSide:
+        values["min-side"] === undefined
+          ? Math.min(usualMinSide, model.defaults.width, model.defaults.height)
+          : parseWholeNumber("--min-side", values["min-side"]),
+      // A single frame has a token a step each way.
+      mostArea: maxTokens * step * step,
     });
     const lengths = values.frames === undefined ? clipLengths(model.defaults.frames) : parseLengths(values.frames);
+    if (sizes.length * lengths.length > mostSizes)
+      throw new KinoraError("dataset.too-many-sizes", "there are too many sizes near this shape to list", {
+        expected: `at most ${formatInteger(mostSizes)}`,
+        actual: formatInteger(sizes.length * lengths.length),
+        hint: "lower --tolerance or --max-tokens, or name lengths with --frames",
+      });
     const candidates = sizes.flatMap((size) =>
       lengths.flatMap((frames) => {
         const { tokens } = latentSize(model, { ...size, frames });
