@@ -2,7 +2,7 @@
 // because a container's own count may lie and only decoded frames can train.
 import { stat } from "node:fs/promises";
 import { KinoraError } from "../base/errors.ts";
-import { readImage } from "../io/image/read.ts";
+import { ImageReader } from "../io/image/read.ts";
 import { VideoReader } from "../io/video/reader.ts";
 import { listFolder, mediaKind } from "./media-files.ts";
 
@@ -38,9 +38,9 @@ export const probeMedia: Probe = async (path) => {
 };
 
 async function imageFacts(path: string): Promise<MediaFacts> {
-  // Decoded to the end, so that a picture cut off is found now and not in the middle of a run; kept at 1×1.
-  const { info } = await readImage(path, { geometry: () => ({ width: 1, height: 1, scaler: "area" }) });
-  const { width, height } = info;
+  // Decoded to the end, so that a picture cut off is found now and not in the middle of a run.
+  using reader = await ImageReader.open(path);
+  const { width, height } = reader.info;
   return { width, height, frames: 1, fps: undefined, variableRate: false, damaged: false };
 }
 
