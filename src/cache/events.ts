@@ -11,5 +11,7 @@ export type CacheEvent =
   | { type: "looked"; kind: "latents" | "texts"; done: number; of: number }
   /** Texts are longer than the `length` tokens that the model reads; the rest of them is not encoded. */
   | { type: "cut"; texts: readonly CutText[]; length: number }
+  /** An entry was not as it was written (a flipped bit, a file cut off): it is made anew. */
+  | { type: "damaged"; kind: "latents" | "texts"; name: string }
   /** Something that was missing was made; `reused` entries were there. */
   | { type: "cached"; kind: "latents" | "texts"; done: number; of: number; reused: number; name: string };

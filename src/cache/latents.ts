@@ -45,7 +45,9 @@ export async function* cacheLatents(
     const key = cacheKey(itemFacts);
     keys.set(item.id, key);
     facts.set(key, itemFacts);
-    if (!missing.has(key) && !store.has("latents", key)) missing.set(key, item);
+    const found = missing.has(key) ? "missing" : store.look("latents", key);
+    if (found === "damaged") yield { type: "damaged", kind: "latents", name: item.id };
+    if (found !== "sound" && !missing.has(key)) missing.set(key, item);
     yield { type: "looked", kind: "latents", done: ++seen, of: items.length };
   }
   await options.hashes.save();

@@ -59,19 +59,27 @@ export class CacheStore {
   }
 
   /**
-   * True where the file is there with a sound header and a checksum; a file that a broken disk cut off is made again. It is
-   * held to the checksum when it is first read.
+   * Whether an entry is there and as it was written; reads all of it, once. `damaged`: it was not, and is removed, so that
+   * it can be made again.
    */
-  has(kind: CacheKind, key: CacheKey): boolean {
+  look(kind: CacheKind, key: CacheKey): "sound" | "missing" | "damaged" {
     const path = this.path(kind, key);
-    if (!existsSync(path)) return false;
+    if (!existsSync(path)) return "missing";
     try {
       using file = SafetensorsFile.open(path);
-      return hasChecksum(file);
+      if (this.#isSound(path, file)) return "sound";
+      // One of an older version is no damaged one.
+      if (!hasChecksum(file)) return "missing";
     } catch (error) {
-      if (isKinoraError(error)) return false;
-      throw error;
+      if (!isKinoraError(error)) throw error;
     }
+    rmSync(path, { force: true });
+    return "damaged";
+  }
+
+  #isSound(path: string, file: SafetensorsFile): boolean {
+    if (!this.#checked.has(path) && verifyChecksum(file) === "right") this.#checked.add(path);
+    return this.#checked.has(path);
   }
 
   /** Tensors of an entry on a device, float32, in the current scope: straight from the file, without a copy on the host. */
@@ -94,14 +102,11 @@ export class CacheStore {
     });
   }
 
-  /** An entry, held to its checksum once. One that is not as it was written is removed: it can be made again. */
+  /** An entry that is as it was written; one that is not is removed: it can be made again. */
   #open(kind: CacheKind, key: CacheKey): SafetensorsFile {
     const path = this.path(kind, key);
     const file = SafetensorsFile.open(path);
-    if (this.#checked.has(path) || verifyChecksum(file) === "right") {
-      this.#checked.add(path);
-      return file;
-    }
+    if (this.#isSound(path, file)) return file;
     file[Symbol.dispose]();
     rmSync(path, { force: true });
     throw new KinoraError("cache.damaged", `${path} is not as it was written`, {
@@ -127,5 +132,6 @@ export class CacheStore {
     }));
     const metadata = { kind: `kinora.${kind}`, facts: JSON.stringify(ordered(facts)) };
     await writeSafetensors(path, entries, withChecksum(entries, metadata));
+    this.#checked.delete(path);
   }
 }

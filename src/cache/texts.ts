@@ -66,7 +66,9 @@ export async function* cacheTexts(
   for (const text of distinct) {
     const key = cacheKey(factsOf(text));
     keys.set(text, key);
-    if (!store.has("texts", key)) missing.set(key, text);
+    const found = store.look("texts", key);
+    if (found === "damaged") yield { type: "damaged", kind: "texts", name: text };
+    if (found !== "sound") missing.set(key, text);
   }
   const reused = new Set(keys.values()).size - missing.size;
   yield { type: "cached", kind: "texts", done: 0, of: missing.size, reused, name: "" };

@@ -2,9 +2,11 @@
 import {
   appendFileSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   utimesSync,
   writeFileSync,
@@ -20,6 +22,7 @@ import type { DatasetItem } from "../../src/dataset/items.ts";
 import { probeMedia } from "../../src/dataset/probe.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
+import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { openVideo } from "../../src/io/video/read.ts";
 import { searchCheckpoint } from "../../src/models/wan/checkpoint-files.ts";
 import { loadVae } from "../../src/models/wan/load.ts";
@@ -168,6 +171,33 @@ describe("the cache", () => {
     expect(statSync(file).size).toBe(whole.length);
     expect(readFileSync(file).equals(whole)).toBe(true);
     expect(readFileSync(join(settings.cache, "latents/mine.safetensors"), "utf8")).toBe("not a cache entry");
+  });
+
+  it("finds a flipped bit, in values, shapes and words, looked for or read, and makes the entry again", async () => {
+    const values = Float32Array.from({ length: 512 }, (_, i) => Math.sin(i));
+    const key = cacheKey({ a: 3 });
+    const write = (store: CacheStore) =>
+      store.write("texts", key, { embedding: { values, shape: [4, 128] } }, "f32", { a: 3 });
+    const fresh = () => new CacheStore(path("flipped"));
+    await write(fresh());
+    const file = fresh().path("texts", key);
+    const whole = readFileSync(file);
+    for (const at of [20, Math.floor(whole.length / 3), whole.length >> 1, whole.length - 1]) {
+      const bytes = Buffer.from(whole);
+      bytes[at]! ^= 4;
+      writeFileSync(file, bytes);
+      expect(fresh().look("texts", key), `byte ${at}`).toBe("damaged");
+      expect(existsSync(file)).toBe(false);
+      writeFileSync(file, bytes);
+      expect(() => fresh().read("texts", key, ["embedding"]), `byte ${at}`).toThrow();
+      rmSync(file, { force: true });
+      expect(fresh().look("texts", key)).toBe("missing");
+      await write(fresh());
+      expect(fresh().look("texts", key)).toBe("sound");
+    }
+    // One of an older version, which has no checksum, is written again without a word.
+    await writeSafetensors(file, [{ name: "embedding", dtype: "f32", shape: [1], bytes: new Uint8Array(4) }]);
+    expect(fresh().look("texts", key)).toBe("missing");
   });
 
   it("keeps values in bf16 where asked, at half the size", async () => {

@@ -254,6 +254,10 @@ export class Narrator {
     }
     this.#piece = event.kind === "latents" ? "this clip" : "this text";
     const what = event.kind === "latents" ? "latents" : "text embeddings";
+    if (event.type === "damaged") {
+      this.#out.say(`note: the cached ${what} of ${event.name} were damaged and are made anew`);
+      return;
+    }
     if (event.type === "looked") {
       this.#out.progress(`looking for cached ${what}: ${event.done} of ${event.of}`);
       return;

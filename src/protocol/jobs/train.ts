@@ -39,6 +39,8 @@ const cachingSchema = z.discriminatedUnion("type", [
     texts: z.array(z.object({ text: z.string(), tokens: z.int() })).readonly(),
     length: z.int(),
   }),
+  /** An entry was not as it was written: it is made anew. */
+  z.object({ type: z.literal("damaged"), kind, name: z.string() }),
   /** Something that was missing was made; `reused` entries were there. */
   z.object({ type: z.literal("cached"), kind, done: z.int(), of: z.int(), reused: z.int(), name: z.string() }),
 ]);
