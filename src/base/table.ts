@@ -1,4 +1,6 @@
-// What is many is a table: rows with a name and a few words of help. Finding one, and saying which there are.
+// What is many is a table: rows with a name, a few words of help and settings of their own. Finding one, saying which there
+// are, and checking what one is told.
+import { z } from "zod";
 import { KinoraError } from "./errors.ts";
 import { nearestName } from "./nearest.ts";
 
@@ -29,5 +31,24 @@ export function findRow<R extends NamedRow>(
   throw new KinoraError(code, `unknown ${what} ${name}`, {
     expected: listNames(rows),
     hint: near ? `did you mean ${near}?` : hint,
+  });
+}
+
+/** What a row is told as a request carries it. */
+export type RowSettings = Readonly<Record<string, unknown>>;
+
+/** A row's settings, checked, the missing ones filled in. Throws `code`, saying what can be set. */
+export function settleRow<O extends z.ZodObject>(
+  { name, options }: { name: string; options: O },
+  given: RowSettings,
+  { code, what, hint }: { code: string; what: string; hint?: string },
+): z.output<O> {
+  const parsed = options.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const known = Object.keys(options.shape);
+  throw new KinoraError(code, `the ${what} ${name} cannot be set like this`, {
+    expected: known.length > 0 ? known.join(", ") : "no settings of its own",
+    actual: z.prettifyError(parsed.error).replaceAll("\n", " "),
+    ...(hint === undefined ? {} : { hint }),
   });
 }

@@ -1,7 +1,6 @@
 // What is asked of a generation in anybody's words, as the pipeline's options. Two words for one thing may not disagree.
 import type { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
-import { plural } from "../base/units.ts";
 import { coverGeometry } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import type { BlockMemory } from "../nn/residency.ts";
@@ -28,7 +27,9 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
     negative: request.negativePrompt,
     image,
     size: sizeOf(request, model, image !== undefined),
-    frames: framesOf(request, model),
+    frames: request.frames,
+    duration: request.duration,
+    fps: request.fps,
     sampler: request.sampler,
     steps: request.steps,
     shift: request.flowShift,
@@ -105,20 +106,4 @@ function sizeOf(
     actual: `aspectRatio ${aspectRatio}`,
     hint: `sides are multiples of ${step}; give a resolution to choose them`,
   });
-}
-
-function framesOf({ frames, duration, fps }: GenerateRequest, model: WanModel): number | undefined {
-  const rate = model.defaults.fps;
-  if (fps !== undefined && fps !== rate) {
-    throw new KinoraError("generate.fixed-fps", `${model.name} makes films of ${rate} frames a second`, {
-      actual: `fps ${fps}`,
-      hint: "leave fps out; other programs can change the rate of the finished film",
-    });
-  }
-  if (duration === undefined) return frames;
-  const [stride] = model.vae.stride;
-  const counted = Math.max(0, Math.round((duration * rate - 1) / stride)) * stride + 1;
-  if (frames === undefined || frames === counted) return counted;
-  const actual = `${plural(frames, "frame")}, and ${duration} s at ${rate} a second, which are ${counted}`;
-  throw contradiction("frames and duration mean the same and differ", actual);
 }

@@ -4,7 +4,7 @@ import { KinoraError } from "../base/errors.ts";
 import { seedWords } from "../base/rng/seed.ts";
 import { guidanceSchema } from "../sample/guidance/index.ts";
 import { noiseRows, splitNoise } from "../sample/noise/index.ts";
-import { samplerNames } from "../sample/schedulers/index.ts";
+import { DEFAULT_SAMPLER, type SamplerName, samplerNames } from "../sample/schedulers/index.ts";
 import { MAX_STEPS } from "../sample/schedulers/noise-levels.ts";
 import { modelNameSchema } from "./model-media.ts";
 
@@ -18,6 +18,7 @@ const side = z.int().positive().max(1_000_000);
 const size = z.strictObject({ width: side, height: side });
 
 export const samplerSchema = z.enum(samplerNames);
+export { DEFAULT_SAMPLER, guidanceSchema, type SamplerName };
 
 /** Whose random numbers, e.g. `kinora` or `torch-cuda:RTX 4090`. */
 export const noiseSchema = z
@@ -38,6 +39,8 @@ function isSeed(text: string): boolean {
     return false;
   }
 }
+
+export const fpsSchema = z.number().positive().max(1000);
 
 export const loraExpertSchema = z.enum(["high", "low", "both"]);
 export type LoraExpert = z.infer<typeof loraExpertSchema>;
@@ -69,7 +72,7 @@ export const recipeSchema = z.strictObject({
   video: size,
   frames: side,
   /** Of the film; it decides no latents. */
-  fps: z.number().positive().max(1000),
+  fps: fpsSchema,
   image: content.optional(),
   weights: z.strictObject({
     high: content.optional(),

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { sourceTable } from "./dataset-config.ts";
 import { deviceChoices } from "./devices.ts";
+import { samplerSchema } from "./recipe.ts";
 
 const text = z.string().min(1);
 const count = z.int().min(1);
@@ -99,6 +100,8 @@ export const trainTables = {
     every_steps: count.optional(),
     every_epochs: count.optional(),
     at_start: z.boolean().optional(),
+    /** Of prompts that name none. */
+    sampler: samplerSchema.optional(),
   }),
   save: z.strictObject({
     every_steps: count.optional(),

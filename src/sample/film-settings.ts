@@ -1,13 +1,14 @@
 // Choices by name, as requests and recipes carry them, made into the values that a run of one film works with.
+
+import type { RowSettings } from "../base/table.ts";
 import type { FilmSettings } from "./film-run.ts";
 import { createGuidance, type GuidanceChoice } from "./guidance/index.ts";
 import { parseNoise } from "./noise/index.ts";
 import { createScheduler } from "./schedulers/index.ts";
-import type { SamplerOptions } from "./schedulers/sampler.ts";
 
 export interface SamplingChoices {
   sampler: string;
-  samplerOptions?: SamplerOptions | undefined;
+  samplerOptions?: RowSettings | undefined;
   steps: number;
   shift: number;
   noise: string;

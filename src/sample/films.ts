@@ -2,8 +2,10 @@
 // with one expert before the other is asked for, since each change loads a model. One film with its own files: pipeline.ts.
 import { dirname } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
+import type { RowSettings } from "../base/table.ts";
 import type { Device } from "../device/device.ts";
 import { makeFolder } from "../io/atomic.ts";
+import { checkAutoencoder } from "../models/wan/check-files.ts";
 import { type HostCondition, type LatentShape, pictureLatents } from "../models/wan/conditioning.ts";
 import type { WanDit } from "../models/wan/dit/dit.ts";
 import { latentSize } from "../models/wan/geometry.ts";
@@ -14,9 +16,10 @@ import type { HostTensor } from "../tensor/host-tensor.ts";
 import { FilmRun } from "./film-run.ts";
 import { filmSettings } from "./film-settings.ts";
 import type { GuidanceChoice } from "./guidance/index.ts";
+import { checkMemory } from "./memory-check.ts";
 import { preparePicture } from "./picture.ts";
-import { DEFAULT_NOISE, DEFAULT_SAMPLER, guidanceOf } from "./request.ts";
-import type { SamplerOptions } from "./schedulers/sampler.ts";
+import { DEFAULT_NOISE, guidanceOf } from "./request.ts";
+import { DEFAULT_SAMPLER } from "./schedulers/index.ts";
 import { writeFilm } from "./video-output.ts";
 
 /** One film; what is absent comes from the model. */
@@ -31,7 +34,7 @@ export interface FilmRequest {
   frames?: number;
   steps?: number;
   sampler?: string;
-  samplerOptions?: SamplerOptions;
+  samplerOptions?: RowSettings;
   noise?: string;
   /** Of both experts. */
   guidance?: GuidanceChoice;
@@ -106,14 +109,18 @@ interface Placed {
 /** Sizes of all films, and the latents of their pictures; the encoder is loaded once, where there is one. */
 async function placeFilms({ model, device, vae, films, signal }: FilmsRequest): Promise<Placed[]> {
   const { defaults } = model;
+  const config = checkAutoencoder(vae.path, model);
   using encoder = films.some(({ image }) => image !== undefined)
     ? loadVae(device, vae.path, { dtype: vae.dtype, half: "encoder" })
     : undefined;
   const placed: Placed[] = [];
   for (const { image, width = defaults.width, height = defaults.height, frames = defaults.frames } of films) {
     signal?.throwIfAborted();
-    const picture = image === undefined ? undefined : await preparePicture(model, image, { width, height }, frames);
+    const accept = (sides: { width: number; height: number }) =>
+      checkMemory({ model, vae: config, dtype: "bf16" }, { ...sides, frames }, device);
+    const picture = image === undefined ? undefined : await preparePicture(model, image, { width, height }, accept);
     const size = picture ? { width: picture.width, height: picture.height } : { width, height };
+    if (!picture) accept(size);
     const { shape } = latentSize(model, { ...size, frames });
     const condition =
       picture && encoder

@@ -3,20 +3,25 @@
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
 import type { PreparedImage } from "../models/wan/conditioning.ts";
-import { latentSize } from "../models/wan/geometry.ts";
 import { coverGeometry, pictureVideoSize, stretchedSize } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "./image-resize.ts";
 
+interface PictureSize {
+  width: number;
+  height: number;
+}
+
 /**
- * Reads a picture and fits it to about the area of `size`, for a video of `frames` frames.
- * Throws `media.*`, `image.*`, `generate.image-aspect`, `size.*`.
+ * Reads a picture and fits it to about the area of `size`, as the model's official pipeline does. `accept` is told the
+ * video's size before anything of that size is made, and throws where it is too large.
+ * Throws `media.*`, `image.*`, `generate.image-aspect`.
  */
 export async function preparePicture(
   model: WanModel,
   path: string,
-  size: { width: number; height: number },
-  frames: number,
+  size: PictureSize,
+  accept: (video: PictureSize) => void,
 ): Promise<PreparedImage> {
   const { width, height, data } = await readImage(path);
   const picture = { width, height, pixels: data };
@@ -28,8 +33,7 @@ export async function preparePicture(
       hint: "take a larger --size, or crop the picture",
     });
   }
-  // Before anything of that size is made.
-  latentSize(model, { ...video, frames });
+  accept(video);
   return model.image === "channels" ? stretchImage(picture, area) : coverImage(picture, area);
 }
 

@@ -13,6 +13,7 @@ import { checkFiles } from "./checks.ts";
 import type { GenerateEvent } from "./events.ts";
 import { type LoadedLatents, latentsPath, loadLatents } from "./latents-file.ts";
 import { type ResolvedLora, resolveLoras } from "./lora-files.ts";
+import { checkMemory } from "./memory-check.ts";
 import { preparePicture } from "./picture.ts";
 import { buildRecipe, contentPaths, type Hashes, recipeDifferences } from "./recipe.ts";
 import type { GenerateRequest } from "./request.ts";
@@ -45,8 +46,11 @@ export async function* prepare(
   yield { type: "stage", stage: "check", detail: `looking at the files of ${model.name}` };
   const { vae, notes } = checkFiles(request);
   const { loras, notes: loraNotes } = resolveLoras(model, request.loras);
-  const picture = image === undefined ? undefined : await preparePicture(model, image, size, frames);
+  const accept = (sides: { width: number; height: number }) =>
+    checkMemory({ model, vae, dtype: request.dtype }, { ...sides, frames }, device);
+  const picture = image === undefined ? undefined : await preparePicture(model, image, size, accept);
   const video = picture ? { width: picture.width, height: picture.height } : size;
+  if (!picture) accept(video);
   const { shape } = latentSize(model, { ...video, frames });
   for (const text of [...notes, ...loraNotes]) yield { type: "note", text };
 
@@ -79,6 +83,7 @@ async function* hashAll(
       throw error;
     }
   }
+  await hashes.save();
   return contents;
 }
 

@@ -51,7 +51,10 @@ export function buildRecipe(
     size: request.size,
     video: made.video,
     frames: request.frames,
-    fps: model.defaults.fps,
+    ...(request.samplerOptions === undefined
+      ? {}
+      : { samplerOptions: request.samplerOptions as Recipe["samplerOptions"] }),
+    fps: request.fps,
     ...(image === undefined ? {} : { image: content(image) }),
     weights: {
       ...(files.high === undefined ? {} : { high: content(files.high) }),
@@ -154,8 +157,13 @@ export async function repeatOptions(
     prompt: recipe.prompt,
     negative: recipe.negative,
     size: recipe.size,
-    frames: recipe.frames,
+    // Seconds given anew replace frames, and another sampler has settings of its own.
+    ...(given.duration === undefined ? { frames: recipe.frames } : {}),
+    ...(sameTask ? { fps: recipe.fps } : {}),
     sampler: recipe.sampler,
+    ...(given.sampler === undefined || given.sampler === recipe.sampler
+      ? { samplerOptions: recipe.samplerOptions }
+      : {}),
     steps: recipe.steps,
     shift: recipe.shift,
     guidance: recipe.guidance,

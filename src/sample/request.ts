@@ -3,17 +3,18 @@ import { randomInt } from "node:crypto";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { seedWords } from "../base/rng/seed.ts";
+import type { RowSettings } from "../base/table.ts";
+import { plural } from "../base/units.ts";
 import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../models/wan/checkpoint-files.ts";
 import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
 import { runnableModels } from "../protocol/model-media.ts";
-import type { LoraExpert } from "../protocol/recipe.ts";
+import { fpsSchema, type LoraExpert } from "../protocol/recipe.ts";
 import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
 import { parseNoise } from "./noise/index.ts";
-import { type SamplerName, samplerOf } from "./schedulers/index.ts";
-import type { SamplerOptions } from "./schedulers/sampler.ts";
+import { DEFAULT_SAMPLER, type SamplerName, samplerOf } from "./schedulers/index.ts";
 
 export interface LoraChoice {
   path: string;
@@ -34,9 +35,13 @@ export interface GenerateOptions {
   image?: string | undefined;
   size?: { width: number; height: number } | undefined;
   frames?: number | undefined;
+  /** Seconds, instead of `frames`. */
+  duration?: number | undefined;
+  /** Frames a second of the film; another than the model's own changes no frame, only how fast they follow. */
+  fps?: number | undefined;
   sampler?: string | undefined;
   /** The sampler's own settings. */
-  samplerOptions?: SamplerOptions | undefined;
+  samplerOptions?: RowSettings | undefined;
   steps?: number | undefined;
   shift?: number | undefined;
   /** The scale of CFG or another kind of guidance, for all or per expert. */
@@ -70,8 +75,10 @@ export interface GenerateRequest {
   /** Of the video; with a picture, only the area counts and the picture's aspect is kept. */
   size: { width: number; height: number };
   frames: number;
+  /** Of the film. */
+  fps: number;
   sampler: SamplerName;
-  samplerOptions?: SamplerOptions;
+  samplerOptions?: RowSettings;
   steps: number;
   shift: number;
   guidance: ExpertGuidance;
@@ -89,8 +96,6 @@ export interface GenerateRequest {
 /** The task that generate.py runs unless told otherwise. */
 export const DEFAULT_TASK = "t2v-A14B";
 
-/** generate.py's. */
-export const DEFAULT_SAMPLER: SamplerName = "unipc";
 export const DEFAULT_NOISE = "kinora";
 
 /** Official tasks beyond Kinora's models. */
@@ -128,14 +133,15 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   if (options.prompt === undefined || options.prompt.trim() === "") {
     throw new KinoraError("generate.no-prompt", "there is no prompt", { hint: `e.g. --prompt "a cat on a surfboard"` });
   }
-  const frames = roundFrames(model, options.frames ?? defaults.frames, notes);
+  const fps = fpsOf(options.fps ?? defaults.fps);
+  const frames = framesOf(model, options, fps, notes);
   const size = options.size ?? { width: defaults.width, height: defaults.height };
   const { image } = options;
   checkImage(model, image);
   // With a picture, the size is an area, and the sides follow from the picture.
   if (image === undefined) latentSize(model, { ...size, frames });
   const sampler = samplerOf(options.sampler ?? DEFAULT_SAMPLER);
-  const { samplerOptions } = options;
+  const samplerOptions = sampler.settle(options.samplerOptions);
   const steps = options.steps ?? defaults.steps;
   const shift = options.shift ?? defaults.shift;
   sampler.create({ steps, shift }, samplerOptions);
@@ -143,6 +149,8 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   parseNoise(noise);
   const { blocks } = options;
   if (blocks) checkBlockMemory(blocks, model.dit.layers);
+  const guidance = guidanceOf(options.guidance ?? defaults.guidance);
+  checkBoundary(options.boundary);
   const choices = options.files ?? {};
   if (model.boundary === undefined ? (choices.high ?? choices.low) !== undefined : choices.dit !== undefined) {
     const single = model.boundary === undefined;
@@ -161,11 +169,12 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     ...(image === undefined ? {} : { image }),
     size,
     frames,
+    fps,
     sampler: sampler.name,
-    ...(samplerOptions && Object.keys(samplerOptions).length > 0 ? { samplerOptions } : {}),
+    ...(Object.keys(samplerOptions).length > 0 ? { samplerOptions } : {}),
     steps,
     shift,
-    guidance: guidanceOf(options.guidance ?? defaults.guidance),
+    guidance,
     ...(boundary === undefined ? {} : { boundary }),
     seed: seed === undefined || seed < 0n ? BigInt(randomInt(2 ** 32)) : seed,
     noise,
@@ -179,6 +188,33 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   checkLoraChoices(request);
   if (boundary !== undefined && boundary !== model.boundary) notes.push(`the checkpoint's own boundary: ${boundary}`);
   return { request, notes };
+}
+
+function fpsOf(fps: number): number {
+  if (fpsSchema.safeParse(fps).success) return fps;
+  throw new KinoraError("generate.bad-fps", "a film cannot have this rate", {
+    expected: `more than 0 and at most ${fpsSchema.maxValue} frames a second`,
+    actual: `${fps}`,
+    hint: "leave it out for the model's own rate",
+  });
+}
+
+/** From frames or seconds, to the nearest 4n + 1. Throws `generate.bad-frames`, `generate.bad-duration`. */
+function framesOf(model: WanModel, options: GenerateOptions, fps: number, notes: string[]): number {
+  const { frames, duration } = options;
+  if (duration === undefined) return roundFrames(model, frames ?? model.defaults.frames, notes);
+  if (!Number.isFinite(duration) || duration <= 0) {
+    throw new KinoraError("generate.bad-duration", "a film cannot last so long", {
+      expected: "a number of seconds above 0",
+      actual: `${duration}`,
+    });
+  }
+  const counted = roundFrames(model, Math.max(1, Math.round(duration * fps)), []);
+  if (frames === undefined || frames === counted) return counted;
+  throw new KinoraError("generate.contradiction", "frames and duration mean the same and differ", {
+    actual: `${plural(frames, "frame")}, and ${duration} s at ${fps} a second, which are ${counted}`,
+    hint: "give one of them",
+  });
 }
 
 function roundFrames(model: WanModel, frames: number, notes: string[]): number {
@@ -218,6 +254,15 @@ export function guidanceOf(
         ? (guidance as ExpertGuidance)
         : { low: guidance[0], high: guidance[1] };
   return { low: settleGuidance(low), high: settleGuidance(high) };
+}
+
+function checkBoundary(boundary: number | undefined): void {
+  if (boundary === undefined || (boundary >= 0 && boundary <= 1)) return;
+  throw new KinoraError("generate.bad-boundary", "the experts cannot change there", {
+    expected: "a noise level from 0 to 1",
+    actual: `${boundary}`,
+    hint: "leave it out for the model's own",
+  });
 }
 
 function checkLoraChoices({ model, loras }: GenerateRequest): void {

@@ -10,6 +10,7 @@ import type { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { loadDit } from "../../src/models/wan/load.ts";
 import type { WanModelName } from "../../src/models/wan/params.ts";
 import { type FilmRequest, type FilmsEvent, makeFilms } from "../../src/sample/films.ts";
+import { samplerNames } from "../../src/sample/schedulers/index.ts";
 import { picture } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { narrowModel, writeNarrowCheckpoint } from "../support/training-run.ts";
@@ -81,6 +82,32 @@ describe("films of two experts", () => {
     await make("tiny-t2v", [{ ...films[1]!, out: alone }]);
     expect(readFileSync(alone).equals(readFileSync(films[1]!.out))).toBe(true);
     expect(readFileSync(alone).equals(readFileSync(films[0]!.out))).toBe(false);
+  });
+});
+
+describe("films of any sampler", () => {
+  it("differ by it, and name one that is unknown", async () => {
+    const films = samplerNames.map((sampler, i) => ({
+      ...small,
+      steps: 3,
+      seed: 1n,
+      sampler,
+      out: path(`by/${i}.mp4`),
+    }));
+    const usual = path("by/usual.mp4");
+    await make("tiny-t2v", [...films, { ...small, steps: 3, seed: 1n, out: usual }]);
+    const bytes = films.map(({ out }) => readFileSync(out).toString("latin1"));
+    // Random weights bring close latents to the same frames.
+    expect(new Set(bytes).size).toBeGreaterThan(1);
+    expect(readFileSync(usual).toString("latin1")).toBe(bytes[0]);
+    const unknown = { ...small, steps: 3, seed: 1n, sampler: "unipcc", out: path("by/unknown.mp4") };
+    await expect(make("tiny-t2v", [unknown])).rejects.toMatchObject({ code: "generate.unknown-sampler" });
+  });
+
+  it("larger than any memory are refused before anything is made", async () => {
+    const giant = { width: 16_384, height: 16_384, frames: 4093, steps: 1, seed: 1n, out: path("giant.mp4") };
+    await expect(make("tiny-t2v", [giant])).rejects.toMatchObject({ code: "generate.too-large" });
+    await expect(make("tiny-t2v", [{ ...giant, width: 32_768 }])).rejects.toMatchObject({ code: "size.too-large" });
   });
 });
 

@@ -135,6 +135,27 @@ describe("the film", () => {
     expect(recipe.prompt).toBe("a red ✨ “circle”\nmoves");
   });
 
+  it("runs at the rate that was asked for, its frames the same, as long as was asked for", async () => {
+    const plain = await run({ steps: 1 });
+    const quick = await run({ steps: 1, fps: 30 });
+    expect(quick.latents()).toEqual(plain.latents());
+    await using reader = await VideoReader.open(quick.out);
+    expect(reader.video).toMatchObject({ fps: 30 });
+    expect((await readRecipe(quick.out)).fps).toBe(30);
+    const again = await repeatOptions(await readRecipe(quick.out), { out: film() }, hashes);
+    expect(resolved(again)).toMatchObject({ fps: 30, frames: 5 });
+    expect(resolved({ ...again, duration: 1, frames: undefined })).toMatchObject({ fps: 30, frames: 29 });
+    const timed = await repeatOptions(await readRecipe(quick.out), { out: film(), duration: 0.5 }, hashes);
+    expect(resolved(timed)).toMatchObject({ frames: 17 });
+    for (const [duration, fps, frames] of [
+      [2, undefined, 33],
+      [0.01, undefined, 1],
+      [1, 24, 25],
+    ] as const) {
+      expect(resolved(tinyOptions(t2v, film(), { frames: undefined, duration, fps }))).toMatchObject({ frames });
+    }
+  });
+
   it("is not left half-written, nor its latents when they are not wanted", async () => {
     const { out, of } = await run({ keepLatents: false });
     expect(of("finished")[0]!.latents).toBeUndefined();
@@ -332,6 +353,46 @@ describe("bad input", () => {
     ["no prompt", { prompt: " " }, "generate.no-prompt", /--prompt/],
     ["a size that does not divide", { size: { width: 60, height: 40 } }, "size.not-divisible", /nearest is 64\*48/],
     ["a size of nothing", { size: { width: 0, height: 32 } }, "size.not-divisible", /multiples of 16/],
+    ["a giant size", { size: { width: 100_000, height: 100_000 } }, "size.too-large", /6250×6250.* tokens.*usual size/],
+    ["a clip without end", { frames: 400_000_001 }, "size.too-large", /4093 frames.* tokens/],
+    [
+      "more than any memory",
+      { size: { width: 16_384, height: 16_384 }, frames: 4093 },
+      "generate.too-large",
+      /TB for a step/,
+    ],
+    [
+      "a giant picture area",
+      { task: "tiny-ti2v", image: picture, size: { width: 1e6, height: 1e6 } },
+      "size.too-large",
+      /tokens/,
+    ],
+    ["a size that is no number", { size: { width: Number.NaN, height: 32 } }, "size.not-divisible", /multiples/],
+    ["steps without end", { steps: Number.POSITIVE_INFINITY }, "scheduler.options", /10000 steps/],
+    ["a shift without end", { shift: Number.POSITIVE_INFINITY }, "scheduler.options", /positive shift/],
+    ["guidance beyond reason", { guidance: 1e30 }, "generate.bad-guidance", /-1000 to 1000/],
+    [
+      "an unknown guidance",
+      { guidance: { kind: "apgg" } },
+      "generate.bad-guidance",
+      /unknown kind of guidance apgg.*cfg/,
+    ],
+    [
+      "settings that a sampler has not",
+      { samplerOptions: { eta: 1 } },
+      "sampler.options",
+      /no settings of its own.*eta/,
+    ],
+    ["a boundary beyond noise", { boundary: 3 }, "generate.bad-boundary", /0 to 1/],
+    ["a rate of nothing", { fps: 0 }, "generate.bad-fps", /more than 0/],
+    ["a duration of nothing", { frames: undefined, duration: -1 }, "generate.bad-duration", /seconds above 0/],
+    [
+      "frames and seconds that differ",
+      { frames: 5, duration: 2 },
+      "generate.contradiction",
+      /16 a second, which are 33/,
+    ],
+    ["noise with a kind that it has not", { noise: "kinora:7" }, "noise.unknown", /kinora alone/],
     ["no frames", { frames: 0 }, "generate.bad-frames", /at least one frame.* e\.g\. 9/],
     ["a picture for text alone", { image: "x.png" }, "generate.image-unused", /tiny-ti2v/],
     ["no picture for image to video", { task: "i2v-A14B" }, "generate.image-missing", /--image/],
@@ -413,6 +474,15 @@ describe("bad input", () => {
     const other = await run({ prompt: `${long} and a blue square`, steps: 1 });
     expect(other.latents()).toEqual(result.latents());
     expect((await run({ steps: 1 })).of("note")).toEqual([]);
+  });
+
+  it("without weights points to the models that need none", () => {
+    expect(() => resolved({ prompt: "a cat", task: "t2v-1.3B", out: film() })).toThrow(
+      expect.objectContaining({
+        code: "checkpoint.missing",
+        hint: expect.stringMatching(/--ckpt_dir.*tiny-t2v and tiny-ti2v come with Kinora and need none/),
+      }),
+    );
   });
 
   it("frames that are not 4n + 1 are rounded with a word", async () => {

@@ -330,6 +330,29 @@ describe("what would stop a preview", () => {
     });
   });
 
+  it.each([
+    ["a giant size", "a cat --w 100000 --h 100000", "size.too-large"],
+    ["a size beyond numbers", `a cat --w ${"9".repeat(400)}`, "size.not-divisible"],
+    ["a clip without end", `a cat --f ${"9".repeat(30)}`, "size.too-large"],
+    ["a giant picture", "a cat --i wide.png --w 100000 --h 100000", "size.too-large"],
+    ["a CFG scale beyond reason", `a cat --l ${"9".repeat(30)}`, "train-config.invalid"],
+    ["a CFG scale beyond numbers", `a cat --l ${"9".repeat(400)}`, "train-config.invalid"],
+    ["an unknown sampler", "a cat --ss unipcc", "prompts.bad-option"],
+  ])("is told before it is planned: %s", async (_what, line, code) => {
+    await expect(preview("ti2v-5B", line)).rejects.toMatchObject({ code });
+  });
+
+  it("takes the sampler of its line, else that of the run", async () => {
+    write("looks.txt", "a cat --ss euler\na dog\n");
+    const samplers = async (more: string) => {
+      const { settings } = await read(`${minimal}[preview]\nprompts = "looks.txt"\n${more}`);
+      return settings.preview!.prompts.map(({ sampler }) => sampler);
+    };
+    expect(await samplers("")).toEqual(["euler", "unipc"]);
+    expect(await samplers('sampler = "dpm++"\n')).toEqual(["euler", "dpm++"]);
+    await expect(samplers('sampler = "dpm"\n')).rejects.toMatchObject({ code: expect.stringMatching(/^train-config/) });
+  });
+
   it("is not a picture that fits, the largest seed, or a size that the picture decides", async () => {
     const line = "a cat --i wide.png --w 333 --h 200 --d 18446744073709551615 --fs 0.5";
     expect(await preview("ti2v-5B", line)).toMatchObject({ image: path("wide.png"), seed: 2n ** 64n - 1n, shift: 0.5 });

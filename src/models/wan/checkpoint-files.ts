@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { findModels, openTensorSource } from "../../io/tensor-source.ts";
 import { bundledFolder } from "./bundled.ts";
-import type { WanModel } from "./params.ts";
+import { type WanModel, wanModels } from "./params.ts";
 import { expertOfPath, type RecognizedDit, recognize } from "./recognize.ts";
 import { findComponents } from "./weight-names.ts";
 import { mapWeights } from "./weights.ts";
@@ -45,6 +45,10 @@ const roleNames: Readonly<Record<CheckpointRole, string>> = {
   textEncoder: "the UMT5 text encoder",
   tokenizer: "the tokenizer",
 };
+
+const bundledModels = Object.values<WanModel>(wanModels)
+  .flatMap(({ bundled, name }) => (bundled ? [name] : []))
+  .join(" and ");
 
 /** What was found; a role that is missing is an error only once it is asked for. */
 export class CheckpointSearch {
@@ -94,7 +98,7 @@ export class CheckpointSearch {
     const verb = missing.length === 1 ? "is" : "are";
     throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} ${verb} missing: ${where}`, {
       ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
-      hint: `${ships ? "install Kinora again; or " : ""}name a checkpoint folder (--ckpt_dir; model.checkpoint in a configuration), or the files one by one`,
+      hint: `${ships ? "install Kinora again; or " : ""}name a checkpoint folder (--ckpt_dir; model.checkpoint in a configuration), or the files one by one${this.model.bundled ? "" : `; ${bundledModels} come with Kinora and need none`}`,
     });
   }
 }

@@ -33,10 +33,15 @@ export interface PlanOptions {
   textTokens?: number;
 }
 
-/** One DiT forward (batch 1) of a video. */
+/** Tokens whose timesteps are listed one by one. */
+const MOST_LISTED = 2 ** 22;
+
+/** One DiT forward (batch 1) of a video; nothing of its size is made, however large it is. */
 export function planForward(model: WanModel, size: VideoSize, options: PlanOptions): ForwardPlan {
   const { dit } = model;
   const { shape, tokens } = latentSize(model, size);
+  // A second row of the time's modulation is nothing beside so many tokens.
+  const firstFrame = model.image === "first-frame" && tokens <= MOST_LISTED;
   const device = createNullDevice();
   using transformer = new WanDit(new RandomWeights(device), dit, { dtype: options.dtype });
   device.counters.reset();
@@ -45,7 +50,7 @@ export function planForward(model: WanModel, size: VideoSize, options: PlanOptio
     using _scope = openScope(device);
     transformer.forward({
       latents: empty(device, [1, dit.inputChannels, ...shape.slice(1)], "f32"),
-      timesteps: [model.image === "first-frame" ? firstFrameTimesteps(500, shape, dit.patchSize[1]) : 500],
+      timesteps: [firstFrame ? firstFrameTimesteps(500, shape, dit.patchSize[1]) : 500],
       texts: [empty(device, [options.textTokens ?? dit.textLength, dit.textDim], "f32")],
       ...(dit.imageBranch ? { images: [empty(device, clipShape(dit.imageBranch), "f32")] } : {}),
     });

@@ -1,5 +1,6 @@
 // Sizes: what a video's pixels and frames come to in latents and tokens, and which sizes a model can make. No tensors.
 import { KinoraError } from "../../base/errors.ts";
+import { formatCount } from "../../base/units.ts";
 import type { DitConfig, WanModel } from "./params.ts";
 
 export interface VideoSize {
@@ -15,7 +16,10 @@ export interface LatentSize {
   tokens: number;
 }
 
-/** Latents and tokens of a video. Throws where the size does not divide. */
+/** Positions that the model tells apart along each axis: rows of the official rotary tables. */
+const POSITIONS = 1024;
+
+/** Latents and tokens of a video. Throws `size.not-divisible`, `size.frames`, `size.too-large`. */
 export function latentSize(model: WanModel, { width, height, frames }: VideoSize): LatentSize {
   const [strideT, strideH, strideW] = model.vae.stride;
   const [, patchH, patchW] = model.dit.patchSize;
@@ -39,7 +43,16 @@ export function latentSize(model: WanModel, { width, height, frames }: VideoSize
     height / strideH,
     width / strideW,
   ];
-  return { shape, tokens: shape[1] * (shape[2] / patchH) * (shape[3] / patchW) };
+  const grid = [shape[1], shape[2] / patchH, shape[3] / patchW] as const;
+  const tokens = grid[0] * grid[1] * grid[2];
+  if (grid.some((length) => length > POSITIONS)) {
+    throw new KinoraError("size.too-large", `${model.name} cannot make ${width}×${height} with ${frames} frames`, {
+      expected: `at most ${POSITIONS * stepW}×${POSITIONS * stepH} and ${(POSITIONS - 1) * strideT + 1} frames: the model tells ${POSITIONS} places apart along each axis`,
+      actual: `${grid.join("×")}, which are ${formatCount(tokens)} tokens`,
+      hint: `its usual size is ${model.defaults.width}*${model.defaults.height} with ${model.defaults.frames} frames; kinora plan says what a size takes`,
+    });
+  }
+  return { shape, tokens };
 }
 
 /** CLIP features of one picture, or of the first and the last. */

@@ -1,6 +1,6 @@
 // The job that makes films: what is asked, what is told while it runs, what comes of it.
 import { z } from "zod";
-import { loraExpertSchema, recipeSchema } from "../recipe.ts";
+import { fpsSchema, loraExpertSchema, recipeSchema } from "../recipe.ts";
 import { contract, noteEvent, seedSchema, sizeSchema } from "./contract.ts";
 
 const count = z.int().positive();
@@ -32,10 +32,10 @@ export const generateRequestSchema = z.strictObject({
   aspectRatio: z.union([ratio, z.literal("adaptive")]).optional(),
   /** Frames, 4n + 1. Default: the model's usual number. */
   frames: count.optional(),
-  /** Seconds, at the model's frame rate; rounded to 4n + 1 frames. */
+  /** Seconds at `fps`, instead of `frames`; rounded to 4n + 1 frames. */
   duration: z.number().positive().optional(),
-  /** Frames a second. Each model has one rate: another is an error. */
-  fps: z.number().positive().optional(),
+  /** Frames a second of the film. Default: the model's. Another changes no frame, only how fast they follow. */
+  fps: fpsSchema.optional(),
 
   /** The picture to begin with, for models that take one. */
   image: path.optional(),

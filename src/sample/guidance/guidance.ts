@@ -1,7 +1,7 @@
 // How a velocity comes from answers of the model: which passes an evaluation takes, and what they come to together.
 // A guidance is a value: the run (film-run.ts) makes its passes and knows nothing of what it is.
-import { z } from "zod";
-import { KinoraError } from "../../base/errors.ts";
+import type { z } from "zod";
+import { type NamedRow, type RowSettings, settleRow } from "../../base/table.ts";
 
 export type TextRole = "positive" | "negative";
 
@@ -38,15 +38,13 @@ export interface Guidance {
 }
 
 /** A kind of guidance as a row of the table (index.ts). */
-export interface GuidanceRow<N extends string = string> {
+export interface GuidanceRow<N extends string = string> extends NamedRow {
   readonly name: N;
-  /** A few words for help texts. */
-  readonly help: string;
   readonly options: z.ZodObject;
   /** Its settings, checked, the missing ones filled in. Throws `generate.bad-guidance`. */
-  settle(given: Readonly<Record<string, unknown>>): Record<string, unknown>;
-  /** From settled settings. */
-  create(settings: Readonly<Record<string, unknown>>): Guidance;
+  settle(given: RowSettings): RowSettings;
+  /** Throws `generate.bad-guidance`. */
+  create(settings: RowSettings): Guidance;
 }
 
 /** Makes a row; `create` is handed its settings checked. */
@@ -56,15 +54,9 @@ export function defineGuidance<const N extends string, O extends z.ZodObject>(ro
   options: O;
   create(settings: z.output<O>): Guidance;
 }): GuidanceRow<N> {
+  const hint = "a plain number is the scale of CFG, e.g. 5; 1 does without guidance";
+  const settle = (given: RowSettings) =>
+    settleRow(row, given, { code: "generate.bad-guidance", what: "guidance", hint });
   const { name, help, options } = row;
-  const settle = (given: Readonly<Record<string, unknown>>) => {
-    const parsed = options.safeParse(given);
-    if (parsed.success) return parsed.data;
-    throw new KinoraError("generate.bad-guidance", `the guidance ${name} cannot be set like this`, {
-      expected: Object.keys(options.shape).join(", "),
-      actual: z.prettifyError(parsed.error).replaceAll("\n", " "),
-      hint: "a plain number is the scale of CFG, e.g. 5; 1 does without guidance",
-    });
-  };
   return { name, help, options, settle, create: (settings) => row.create(settle(settings)) };
 }

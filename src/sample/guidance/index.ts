@@ -1,14 +1,14 @@
 // The kinds of guidance: a file and a line here for each. Request checks and recipes follow from this table.
 import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
-import { findRow } from "../../base/table.ts";
+import { findRow, type RowSettings } from "../../base/table.ts";
 import { cfgRow, scaleSchema } from "./cfg.ts";
 import type { Guidance } from "./guidance.ts";
 
 export const guidanceRows = [cfgRow] as const;
 
 /** As a request and a recipe carry it: the scale of CFG, or another kind with its settings. */
-export type GuidanceChoice = number | ({ kind: string } & Readonly<Record<string, unknown>>);
+export type GuidanceChoice = number | ({ kind: string } & RowSettings);
 
 /** Whether a value is a settled choice; unknown kinds, settings and scales out of range are not. */
 export const guidanceSchema = z.union([

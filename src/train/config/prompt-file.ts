@@ -4,6 +4,7 @@ import { dirname, extname, resolve } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
 import { DiskNames } from "../../io/disk-names.ts";
 import { noticeOf, readText } from "../../io/text/read.ts";
+import { type SamplerName, samplerSchema } from "../../protocol/recipe.ts";
 
 /** One line; what is absent comes from the model. */
 export interface SamplePrompt {
@@ -14,6 +15,7 @@ export interface SamplePrompt {
   frames?: number;
   seed?: bigint;
   steps?: number;
+  sampler?: SamplerName;
   /** CFG scale of both experts. */
   guidance?: number;
   shift?: number;
@@ -30,7 +32,7 @@ export interface PromptFile {
 
 /** What may stand behind an option. */
 interface ValueKind {
-  pattern: RegExp;
+  pattern: Pick<RegExp, "test">;
   /** In words. */
   needs: string;
   /** What an option without a value means, where musubi takes it for none at all. */
@@ -40,6 +42,11 @@ interface ValueKind {
 const whole: ValueKind = { pattern: /^\d+$/, needs: "a whole number" };
 const decimal: ValueKind = { pattern: /^\d+(?:\.\d*)?$|^\.\d+$/, needs: "a number" };
 const words: ValueKind = { pattern: /./, needs: "a text" };
+const samplers: readonly SamplerName[] = samplerSchema.options;
+const sampler: ValueKind = {
+  pattern: { test: (text) => samplers.some((name) => name === text) },
+  needs: `a sampler (${samplers.join(", ")})`,
+};
 const file: ValueKind = { pattern: /./, needs: "a picture's path" };
 
 interface LineContext {
@@ -73,6 +80,7 @@ const options: Readonly<Record<string, PromptOption>> = {
   f: { ...whole, read: (value, context) => flooredFrames(Math.max(1, Number(value)), context) },
   d: { ...whole, read: (value) => ({ seed: BigInt(value) }) },
   s: { ...whole, read: (value) => ({ steps: Math.max(1, Math.min(1000, Number(value))) }) },
+  ss: { ...sampler, read: (value) => ({ sampler: value as SamplerName }) },
   l: { ...decimal, read: (value) => ({ guidance: Number(value) }) },
   fs: { ...decimal, read: (value) => ({ shift: Number(value) }) },
   n: { ...words, withoutValue: "the negative prompt is the usual one", read: (value) => ({ negative: value }) },

@@ -6,6 +6,7 @@ import { type TrainableKindName, trainableKinds } from "../../lora/adapters/tabl
 import { countTargets } from "../../lora/targets.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { BlockMemory } from "../../nn/residency.ts";
+import { DEFAULT_SAMPLER, guidanceSchema } from "../../protocol/recipe.ts";
 import type { TrainConfig } from "../../protocol/train-config.ts";
 import type { OptimizerRow } from "../optimizers/optimizer.ts";
 import type { Objective } from "../step/losses.ts";
@@ -209,8 +210,9 @@ export async function settlePreview(
   const path = s.take("preview.prompts", find(given.prompts), "");
   const read: PromptFile = await readPromptFile(path);
   notes.push(...read.notes);
+  const sampler = s.take("preview.sampler", given.sampler, DEFAULT_SAMPLER, { note: "of prompts without --ss" });
   const prompts: SamplePrompt[] = [];
-  for (const prompt of read.prompts) prompts.push(await checkPrompt(prompt, model, notes));
+  for (const prompt of read.prompts) prompts.push(await checkPrompt({ sampler, ...prompt }, model, notes));
   const everyEpochs = given.every_epochs;
   const fallback = everyEpochs === undefined ? 250 : undefined;
   return {
@@ -236,8 +238,9 @@ async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[
       hint: `leave --fs out for the model's own, ${model.defaults.shift}`,
     });
   }
-  if (guidance !== undefined && !Number.isFinite(guidance)) {
-    throw new KinoraError("train-config.invalid", `${what} has a CFG scale without end`, {
+  if (guidance !== undefined && !guidanceSchema.safeParse(guidance).success) {
+    throw new KinoraError("train-config.invalid", `${what} has a CFG scale that is out of range`, {
+      actual: `${guidance}`,
       hint: "leave --l out for the model's own",
     });
   }

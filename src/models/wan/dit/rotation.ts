@@ -24,6 +24,8 @@ export function rotationTable(
   const [frames, rows, columns] = grid;
   const length = frames * rows * columns;
   const half = headDim / 2;
+  const table = () => ownedEmpty(device, [length, half], "f32", "activations");
+  if (!device.computes) return { cos: table(), sin: table() };
   const cos = new Float32Array(length * half);
   const sin = new Float32Array(length * half);
   let column = 0;
@@ -46,7 +48,7 @@ export function rotationTable(
     }
   }
   const upload = (values: Float32Array) => {
-    const tensor = ownedEmpty(device, [length, half], "f32", "activations");
+    const tensor = table();
     tensor.write(values);
     return tensor;
   };

@@ -1,0 +1,63 @@
+// Whether a film of a size can be made on a device at all, by the planner's figures, before anything of that size is made.
+// Only what cannot fit is refused; what fits closely is for the device to say.
+import { KinoraError } from "../base/errors.ts";
+import { formatBytes } from "../base/units.ts";
+import type { Device } from "../device/device.ts";
+import { createNullDevice } from "../device/null/null-device.ts";
+import { planForward } from "../models/wan/forward-cost.ts";
+import { latentSize, type VideoSize } from "../models/wan/geometry.ts";
+import type { WanModel } from "../models/wan/params.ts";
+import type { VaeConfig } from "../models/wan/vae/config.ts";
+import { WanVae } from "../models/wan/vae/vae.ts";
+import { RandomWeights } from "../nn/random-weights.ts";
+import { openScope } from "../tensor/scope.ts";
+import { empty } from "../tensor/tensor.ts";
+
+/** Bytes, somewhat more than plans come to: of a token for each channel of the model's width, and of a decoded pixel. */
+const GENEROUS = { token: 48, pixel: 16 * 1024 };
+/** Of a device's memory: some of what is needed may be swapped out. */
+const MOST = 2;
+
+/**
+ * Throws `generate.too-large` where a forward pass or a decoded chunk takes far more than all of the device's memory;
+ * `size.*`.
+ */
+export function checkMemory(
+  { model, vae, dtype }: { model: WanModel; vae: VaeConfig; dtype: "f32" | "bf16" },
+  size: VideoSize,
+  device: Pick<Device, "name" | "capacity">,
+): void {
+  const { shape, tokens } = latentSize(model, size);
+  const { total } = device.capacity();
+  // Planning a large model takes a second: most sizes are far from the limit.
+  const guess = Math.max(tokens * model.dit.dim * GENEROUS.token, size.width * size.height * GENEROUS.pixel);
+  if (guess <= MOST * total) return;
+  const { bytes } = planForward(model, size, { dtype });
+  const needs = { "a step": bytes.activations + bytes.workspace, decoding: decodeBytes(vae, shape) };
+  const [what, most] = Object.entries(needs).reduce((a, b) => (b[1] > a[1] ? b : a));
+  if (most <= MOST * total) return;
+  const { width, height, frames } = size;
+  throw new KinoraError(
+    "generate.too-large",
+    `${model.name} at ${width}×${height} with ${frames} frames is too large`,
+    {
+      expected: `what fits in the ${formatBytes(total)} of memory of device ${device.name}`,
+      actual: `about ${formatBytes(most)} for ${what}, beside the weights`,
+      hint: "take a smaller --size or --frame_num; kinora plan says what a size takes",
+    },
+  );
+}
+
+/** Most bytes at once while a clip of these latents is decoded; no more are needed after its third latent frame. */
+function decodeBytes(config: VaeConfig, [channels, frames, height, width]: readonly number[]): number {
+  const device = createNullDevice();
+  using vae = new WanVae(new RandomWeights(device), config, { dtype: "f32", half: "decoder" });
+  const weights = device.memory().live;
+  device.resetPeak();
+  using stream = vae.decoder({ height: height!, width: width! });
+  for (let frame = 0; frame < Math.min(3, frames!); frame++) {
+    using _scope = openScope(device);
+    stream.push(empty(device, [channels!, 1, height!, width!], "f32"));
+  }
+  return device.memory().peak - weights;
+}
