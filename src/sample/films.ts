@@ -109,7 +109,7 @@ interface Placed {
 /** Sizes of all films, and the latents of their pictures; the encoder is loaded once, where there is one. */
 async function placeFilms({ model, device, vae, films, signal }: FilmsRequest): Promise<Placed[]> {
   const { defaults } = model;
-  const config = checkAutoencoder(vae.path, model);
+  const { config } = checkAutoencoder(vae.path, model);
   using encoder = films.some(({ image }) => image !== undefined)
     ? loadVae(device, vae.path, { dtype: vae.dtype, half: "encoder" })
     : undefined;
