@@ -3,13 +3,14 @@
 import { readFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { basename, join, relative, sep } from "node:path";
+import { chart, chartStyle } from "../../src/base/chart.ts";
 import { type Html, html, page, table } from "../../src/base/html.ts";
 import { formatBytes, formatSeconds } from "../../src/base/units.ts";
 import { kinoraVersion } from "../../src/base/version.ts";
 import { writeFileAtomic } from "../../src/io/atomic.ts";
 import { writePng } from "../../src/io/image/write.ts";
 import type { LogLine } from "../../src/protocol/train-log.ts";
-import { chart, lossCurves, validationCharts } from "../../src/train/run/run-page.ts";
+import { lossCurves, validationCharts } from "../../src/train/run/run-page.ts";
 import { type AttributeTally, scored, tally } from "../tiny/analyser/score.ts";
 import { readClip } from "../tiny/clips.ts";
 import { contactSheet } from "../tiny/world/contact-sheet.ts";
@@ -112,7 +113,7 @@ ${recipeTable(measures)}
 <pre>${byHand(results)}</pre>
 <p class="soft">Kinora ${kinoraVersion()}. Every film carries its recipe: npx kinora show FILE.mp4 prints it.</p>
 <script>${pageScript}</script>`;
-  return page(`${TRIGGER} – kinora demo`, body);
+  return page(`${TRIGGER} – kinora demo`, body, chartStyle);
 }
 
 const tallyOf = ({ pairs }: Measures, variant: Variant) => tally(pairs.map(({ scores }) => scores[variant]));

@@ -6,10 +6,11 @@ import { dirname, join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { KinoraError } from "../../src/base/errors.ts";
 import { readLoraFile } from "../../src/lora/read.ts";
-import type { ValidationLine } from "../../src/protocol/train-log.ts";
+import type { LogLine, ValidationLine } from "../../src/protocol/train-log.ts";
 import type { TrainEvent } from "../../src/train/run/events.ts";
 import type { PreviewRequest } from "../../src/train/run/preview.ts";
 import { readLog } from "../../src/train/run/run-log.ts";
+import { runPage } from "../../src/train/run/run-page.ts";
 import { clips } from "../dataset/dataset-files.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { narrowSettings, notesOf, outcome, stepsOf, trainAll, writeNarrowCheckpoint } from "../support/training-run.ts";
@@ -202,6 +203,75 @@ describe("the run's page", () => {
     await expect(trainAll(settings, { onEvent: fail })).rejects.toMatchObject({ code: expect.stringMatching(/^io\./) });
     expect(first).toContain("0 of 4");
     expect(readFileSync(page, "utf8")).toContain("4 of 4");
+  });
+});
+
+describe("the run's page as text", () => {
+  const step = (number: number, expert: "high" | "low" = "low"): LogLine => ({
+    kind: "step",
+    step: number,
+    epoch: 1,
+    expert,
+    loss: 1 / number,
+    smoothed: 1 / number,
+    learningRate: 1e-4,
+    gradientNorm: 1,
+    sigmas: [0.5],
+    seconds: 1,
+    peakBytes: 1e9,
+  });
+  /** Without its style and script. */
+  const bodyOf = async (output: string, model: "tiny-t2v" | "tiny-ti2v", lines: LogLine[]) => {
+    const settings = await narrowSettings(folder, { output }, model);
+    return /<main>([\s\S]*)<\/main>/.exec(await runPage(settings, lines, 40))![1]!;
+  };
+
+  it("shows nothing of what is not there yet", async () => {
+    const text = await bodyOf("page-empty", "tiny-ti2v", []);
+    expect(text).toContain("LoRA of rank 2 on tiny-ti2v</p>");
+    expect(text).toContain("No step is done yet.");
+    expect(text.match(/<h2>/g)).toBeNull();
+    expect(text).not.toMatch(/–<\/b>|NaN|undefined|Infinity/);
+  });
+
+  it("labels the first and the last step, and tells faint curves from strong ones", async () => {
+    const lines = Array.from({ length: 30 }, (_, i) => step(i + 1, i < 15 ? "high" : "low"));
+    const text = await bodyOf("page-steps", "tiny-t2v", lines);
+    expect(text).toContain("on tiny-t2v, both experts</p>");
+    const [losses] = text.split("</figure>");
+    expect(
+      [.../<div class="steps">(.*?)<\/div>/.exec(losses!)![1]!.matchAll(/<span>(\d+)<\/span>/g)].map(([, n]) => n),
+    ).toEqual(["1", "16", "30"]);
+    const legend = /<figcaption>(.*?)<\/figcaption>/.exec(losses!)![1]!;
+    expect(
+      [...legend.matchAll(/opacity:([\d.]+)"><\/i>([^<]+)/g)].map(([, opacity, name]) => `${name} ${opacity}`),
+    ).toEqual([
+      "each step, high-noise expert 0.4",
+      "smoothed, high-noise expert 1",
+      "each step, low-noise expert 0.4",
+      "smoothed, low-noise expert 1",
+    ]);
+    const values = [...losses!.matchAll(/points="([^"]*)"/g)].flatMap(([, points]) =>
+      points!.split(/[ ,]/).map(Number),
+    );
+    for (const value of values) expect(value >= 0 && value <= 1000).toBe(true);
+  });
+
+  it("has each preview under its prompt, with its step, and says where a film is gone", async () => {
+    mkdirSync(join(folder, "page-films/previews"), { recursive: true });
+    writeFileSync(join(folder, "page-films/previews/1.mp4"), "film");
+    const line = (number: number, prompt: string): LogLine => ({
+      kind: "preview",
+      step: number,
+      index: 0,
+      prompt,
+      file: `previews/${number}.mp4`,
+      seconds: 1,
+    });
+    const text = await bodyOf("page-films", "tiny-ti2v", [step(1), line(1, "a <red> cat"), line(2, "a <red> cat")]);
+    expect(text.match(/<h3>a &lt;red&gt; cat<\/h3>/g)).toHaveLength(1);
+    expect(text).toMatch(/data:video\/mp4;base64,ZmlsbQ==.*<figcaption>step 1<\/figcaption>/);
+    expect(text).toMatch(/the film is gone.*<figcaption>step 2<\/figcaption>/);
   });
 });
 

@@ -23,8 +23,8 @@ export class Settler {
     const value = given ?? fallback;
     const from = given === undefined ? (more.from ?? "default") : this.#overridden.has(key) ? "command line" : "config";
     const note = typeof more.note === "function" ? more.note(value) : more.note;
-    // What has no effect is told only where somebody set it.
-    if (more.idle && given === undefined) return value;
+    // What has no effect, and what is not there, is told only where somebody set it.
+    if (given === undefined && (more.idle || value === undefined)) return value;
     this.explained.push({
       key,
       value: show(value),
