@@ -177,6 +177,46 @@ describe.each([createReferenceDevice(), createNullDevice()])("operand checks on 
   });
 });
 
+test("what is wrong is told by kernel, operand and sizes", () => {
+  using device = createReferenceDevice();
+  const k = device.kernels;
+  const t = (shape: readonly number[], dtype: DType = "f32"): Operand => ({
+    block: device.alloc(elementCount(shape) * bytesOf(dtype), "activations"),
+    offset: 0,
+    dtype,
+    shape,
+  });
+  const [q, out, scale] = [t([1, 2, 1, 4]), t([1, 2, 1, 4]), t([3, 4, 1])];
+  const weight = { dtype: "f32", shape: [3, 6], plain: t([3, 6]) } as const;
+  const told: readonly (readonly [() => unknown, string])[] = [
+    [
+      () => k.attention(q, t([1, 3, 1, 4]), t([1, 3, 1, 5]), out, { scale: 1 }),
+      "attention v has the wrong shape; expected [1, 3, 1, 4]; got [1, 3, 1, 5]",
+    ],
+    [
+      () => k.attention(q, t([3, 1, 4]), q, out, { scale: 1 }),
+      "attention k has the wrong shape; expected [1, K, 1, 4]; got [3, 1, 4]",
+    ],
+    [() => k.linear(t([4, 5]), weight, t([4, 3])), "linear x has the wrong shape; expected 4 rows of 6; got [4, 5]"],
+    [() => k.linear(t([4, 6]), weight, t([2, 3])), "linear out has the wrong shape; expected 4 rows of 3; got [2, 3]"],
+    [
+      () => k.linear(t([4, 6]), { ...weight, scale }, t([4, 3])),
+      "linear weight scale fits no granularity; expected [1], [3, 1] or [3, 6/b, 1]; got [3, 4, 1]",
+    ],
+    [
+      () => k.gatedAdd(undefined, t([4, 5]), t([1, 5]), [{ start: 0, count: 4, row: 1 }], t([4, 5])),
+      "gatedAdd table: runs must follow each other and name rows of the table; expected a run from 0, row < 1; got 0, row 1",
+    ],
+    [() => k.cast(t([4]), t([5])), "cast out has the wrong shape; expected 4 elements; got [5]"],
+    [
+      () => k.quantize(t([4]), t([4], "bf16"), t([1])),
+      "quantize data has the wrong dtype; expected f8e4m3 or f8e5m2 or i8; got bf16",
+    ],
+    [() => k.fill({ ...t([4]), shape: [5] }, 0), "fill out reaches beyond its block; expected ≤ 16 bytes; got 20"],
+  ];
+  for (const [action, message] of told) expect(action).toThrowError(message);
+});
+
 test("an id outside its table is a coded error where values are read", () => {
   using device = createReferenceDevice();
   const alloc = (bytes: number) => device.alloc(bytes, "activations");
