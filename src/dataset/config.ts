@@ -276,10 +276,7 @@ function settle(
   const note = (code: string, message: string) => notes.push({ code, message, dataset: index });
   const media = "media" in table ? table.media : undefined;
   const extension = table.caption_extension ?? general.caption_extension;
-  const noUpscale = table.bucket_no_upscale ?? general.bucket_no_upscale;
-  const enableBucket = table.enable_bucket ?? general.enable_bucket ?? ours;
-  if (noUpscale && !enableBucket)
-    note("config.no-effect", "bucket_no_upscale has no effect while enable_bucket is false");
+  const { enableBucket, bucketNoUpscale } = bucketsOf(key, table, general, note);
   return {
     index,
     type: sourceKeys[key],
@@ -290,7 +287,7 @@ function settle(
     },
     resolution: table.resolution ?? general.resolution ?? (ours ? undefined : defaults.resolution),
     enableBucket,
-    bucketNoUpscale: enableBucket && (noUpscale ?? ours),
+    bucketNoUpscale,
     captionExtension: extension ?? defaults.captionExtension,
     captionRequired: extension !== undefined && key === "image_directory",
     batchSize: table.batch_size ?? general.batch_size ?? 1,
@@ -300,6 +297,42 @@ function settle(
     trigger: table.trigger ?? general.trigger,
     video: videoSettings(key.startsWith("image") ? undefined : table, ours, note),
   };
+}
+
+/**
+ * Whether items go to buckets and whether they may be enlarged. Musubi ignores both keys where it caches clips, which it
+ * always brings to a bucket, enlarged where need be; so do we with its tables, unless told to take the keys at their word.
+ * https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/dataset/image_video_dataset.py
+ * (VideoDataset.retrieve_latent_cache_batches)
+ */
+function bucketsOf(
+  key: SourceKey,
+  table: ImageTable | VideoTable | SourceTable,
+  general: GeneralTable,
+  note: (code: string, message: string) => void,
+): Pick<DatasetSection, "enableBucket" | "bucketNoUpscale"> {
+  const ours = key === "source";
+  const [buckets, noUpscale] = [
+    table.enable_bucket ?? general.enable_bucket,
+    table.bucket_no_upscale ?? general.bucket_no_upscale,
+  ];
+  const asked = ("clip_buckets" in table ? table.clip_buckets : undefined) ?? general.clip_buckets;
+  if (key.startsWith("video") && asked !== "as_written") {
+    const ignored = [
+      ...(buckets === false ? ["enable_bucket = false"] : []),
+      ...(noUpscale ? ["bucket_no_upscale = true"] : []),
+    ];
+    if (ignored.length > 0)
+      note(
+        "config.musubi-buckets",
+        `${ignored.join(" and ")} ${ignored.length === 1 ? "is" : "are"} ignored for clips, as musubi-tuner does: each goes to the nearest bucket, enlarged where it is smaller; clip_buckets = "as_written" takes the keys at their word`,
+      );
+    return { enableBucket: true, bucketNoUpscale: false };
+  }
+  const enableBucket = buckets ?? ours;
+  if (noUpscale && !enableBucket)
+    note("config.no-effect", "bucket_no_upscale has no effect while enable_bucket is false");
+  return { enableBucket, bucketNoUpscale: enableBucket && (noUpscale ?? ours) };
 }
 
 function videoSettings(

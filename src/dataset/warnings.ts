@@ -215,14 +215,11 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
   }
   const cut = filesOf(items.filter((item) => item.crop.lost > LARGE_CROP));
   const most = Math.max(0, ...items.map((item) => item.crop.lost));
-  const clipsUnbucketed = !section.enableBucket && section.type.startsWith("video");
   warn(
     "crop.large",
     cut,
     `${some(cut, "file")} losing over ${LARGE_CROP * 100} % of the picture to the crop (up to ${Math.round(most * 100)} %)`,
-    section.enableBucket
-      ? "choose a resolution nearer to their shape"
-      : `set enable_bucket = true to keep their shape${clipsUnbucketed ? "; musubi keeps it for clips even without" : ""}`,
+    section.enableBucket ? "choose a resolution nearer to their shape" : "set enable_bucket = true to keep their shape",
   );
   const enlarged = filesOf(items.filter((item) => item.crop.scale > LARGE_SCALE));
   warn(

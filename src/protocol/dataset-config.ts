@@ -27,6 +27,9 @@ const shared = {
   bucket_no_upscale: z.boolean().optional(),
 };
 
+/** Kinora's own, for musubi's tables of clips: whether the bucket keys hold for clips or are ignored as musubi does (the default). */
+const clipBuckets = { clip_buckets: z.enum(["musubi", "as_written"]).optional() };
+
 /** Kinora's own: the phrase every caption starts with. */
 const trigger = { trigger: text.optional() };
 
@@ -57,6 +60,7 @@ export const otherArchitectureKeys: Readonly<Record<string, string>> = {
 
 export const generalTable = z.strictObject({
   ...shared,
+  ...clipBuckets,
   ...trigger,
   /** Kinora's own: the model the set is for (its frame rate and size step). */
   model: text.optional(),
@@ -74,6 +78,7 @@ export const imageTable = z.strictObject({
 
 export const videoTable = z.strictObject({
   ...shared,
+  ...clipBuckets,
   ...trigger,
   ...places,
   ...windows,

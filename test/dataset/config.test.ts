@@ -69,11 +69,12 @@ num_repeats = 3
     expect(datasets[2]).toMatchObject({ type: "image-jsonl", repeats: 3, media: { images: true, videos: false } });
   });
 
-  it("without any setting has musubi's defaults, buckets off among them", () => {
+  it("without any setting has musubi's defaults, and its buckets for clips", () => {
     const { datasets, notes } = parseDatasetConfig('[[datasets]]\nvideo_directory = "/a"');
     expect(datasets[0]).toMatchObject({
       resolution: [960, 544],
-      enableBucket: false,
+      enableBucket: true,
+      bucketNoUpscale: false,
       batchSize: 1,
       repeats: 1,
       video: { extraction: "head", lengths: [1], stride: 1, sample: 1, maxFrames: 129, sourceFps: undefined },
@@ -97,6 +98,34 @@ num_repeats = 3
     ]);
   });
 
+  it("has musubi's buckets for clips whatever its keys say, and says so; clip_buckets takes them at their word", () => {
+    const clips = (more: string, general = "") => {
+      const config = parseDatasetConfig(
+        `[general]\n${general}\n[[datasets]]\nvideo_directory = "/a"\ntarget_frames = [5]\n${more}`,
+      );
+      const { enableBucket, bucketNoUpscale } = config.datasets[0]!;
+      return [enableBucket, bucketNoUpscale, ...codes(config)];
+    };
+    expect(clips("")).toEqual([true, false]);
+    expect(clips("enable_bucket = true")).toEqual([true, false]);
+    expect(clips("enable_bucket = false")).toEqual([true, false, "config.musubi-buckets"]);
+    expect(clips("", "enable_bucket = true\nbucket_no_upscale = true")).toEqual([true, false, "config.musubi-buckets"]);
+    const written = 'clip_buckets = "as_written"';
+    expect(clips(written)).toEqual([false, false]);
+    expect(clips("enable_bucket = true\nbucket_no_upscale = true", written)).toEqual([true, true]);
+    expect(clips('clip_buckets = "musubi"\nbucket_no_upscale = true', written)).toEqual([
+      true,
+      false,
+      "config.musubi-buckets",
+    ]);
+    // Pictures and Kinora's own tables follow their keys.
+    const others = parseDatasetConfig(
+      '[general]\nenable_bucket = false\n[[datasets]]\nimage_directory = "/a"\n[[datasets]]\nsource = "/b"\nmedia = "videos"',
+    );
+    expect(others.datasets.map(({ enableBucket }) => enableBucket)).toEqual([false, false]);
+    expect(others.notes).toEqual([]);
+  });
+
   it("has settings without effect named, and uniform of one taken as head as musubi does", () => {
     const uniform = parseDatasetConfig(
       '[[datasets]]\nvideo_directory = "/a"\ntarget_frames = [21]\nframe_extraction = "uniform"\nframe_stride = 2\nmax_frames = 9',
@@ -106,7 +135,7 @@ num_repeats = 3
     const full = parseDatasetConfig(
       '[[datasets]]\nvideo_directory = "/a"\ntarget_frames = [21]\nframe_extraction = "full"\nbucket_no_upscale = true',
     );
-    expect(codes(full)).toEqual(["config.no-effect", "config.no-effect"]);
+    expect(codes(full)).toEqual(["config.musubi-buckets", "config.no-effect"]);
     expect(full.datasets[0]!.bucketNoUpscale).toBe(false);
     const chunk = parseDatasetConfig(
       '[[datasets]]\nvideo_directory = "/a"\ntarget_frames = [1, 21]\nframe_extraction = "chunk"',

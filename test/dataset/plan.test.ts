@@ -152,9 +152,12 @@ describe("sizes", () => {
     // A = 15,360, s = 123: widths 48…128 (< 139): 48×320 64×240 80×192 96×160 112×128(137→128) 128×112(120→112).
     // 2:1 lies nearest to 160×96 (1.667; 192×80 is 2.4).
     expect(await bucket({ enable_bucket: true })).toBe("160x96");
-    expect(await bucket({ enable_bucket: true, bucket_no_upscale: true })).toBe("96x48");
+    // Musubi enlarges clips all the same.
+    const noUpscale = { enable_bucket: true, bucket_no_upscale: true };
+    expect(await bucket(noUpscale)).toBe("160x96");
+    expect(await bucket({ ...noUpscale, clip_buckets: "as_written" })).toBe("96x48");
     // In steps of 32 without enlarging: 96×32.
-    expect(await bucket({ enable_bucket: true, bucket_no_upscale: true }, "ti2v-5B")).toBe("96x32");
+    expect(await bucket({ ...noUpscale, clip_buckets: "as_written" }, "ti2v-5B")).toBe("96x32");
   });
 
   it("under one step are left out with a word", async () => {

@@ -130,11 +130,11 @@ describe("warnings", () => {
     const buckets = await warnings({ video_directory: folder, target_frames: [9], enable_bucket: true, batch_size: 2 });
     expect(codes(buckets)).toEqual(["bucket.single"]);
     expect(buckets[0]!.message).toBe("1 bucket with a single item: 32×128×9 clip002.mp4");
-    const none = await warnings({ video_directory: folder, target_frames: [9] });
+    const none = await warnings({ video_directory: folder, clip_buckets: "as_written", target_frames: [9] });
     // 32×128 covers 64×64 at twice its size and keeps a quarter... of 64×256: 64 rows of 256.
     expect(codes(none)).toEqual(["crop.large", "size.enlarged"]);
     expect(none[0]!.message).toContain("up to 75 %");
-    expect(none[0]!.hint).toContain("musubi");
+    expect(none[0]!.hint).toContain("enable_bucket = true");
   });
 
   it("tell a dataset that gives nothing", async () => {
