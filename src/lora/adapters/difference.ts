@@ -99,15 +99,17 @@ export const difference = {
   },
   write({ parameter, shape, scale, replaces, ...tensor }, format, options) {
     const bias = parameter.endsWith(".bias");
-    // ComfyUI reads these endings under its own names and kohya's; the others have no form for them.
-    if ((format !== "peft" && format !== "kohya") || (bias && replaces)) {
+    const bare = parameter.replace(/\.(?:weight|bias)$/, "");
+    // ComfyUI reads these endings under its own names, and of modules with a weight under kohya's; others have no form.
+    const named = format === "peft" || (format === "kohya" && bare !== parameter);
+    if (!named || (bias && replaces)) {
       throw new KinoraError("lora.no-form", `the ${format} form has none for a change of ${parameter}`, {
         hint: replaces
           ? "leave it out with --exclude, or merge the LoRA into the model"
-          : "write it as comfy or musubi, or leave it out with --exclude",
+          : "write it as comfy, or leave it out with --exclude",
       });
     }
-    const stem = stemOf(format, parameter.replace(/\.(?:weight|bias)$/, ""));
+    const stem = stemOf(format, bare);
     const ending = replaces ? ".set_weight" : bias ? ".diff_b" : ".diff";
     return [fileTensor(stem + ending, shape, () => tensor.values, options, scale)];
   },
