@@ -5,7 +5,8 @@ import { KinoraError } from "../base/errors.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import { TENSOR_TABLE_HASH } from "./checksum.ts";
 import { formatHasAlpha, type LoraFormat } from "./key-formats.ts";
-import { openLora, readLoraFile } from "./read.ts";
+import { type ParsedLora, parseLora } from "./parse.ts";
+import { checkExcluded, openLora, readLoraFile, sourceOf } from "./read.ts";
 import { type RecognizedLora, recognizeLora } from "./recognize.ts";
 import { EXPERT_METADATA, type LoraDType, writeLora } from "./write.ts";
 
@@ -54,7 +55,7 @@ export async function convertLora(path: string, out: string, options: ConvertOpt
       hint: "choose another --out, or --overwrite it",
     });
   }
-  const { recognized, ownDtype } = inspectSource(path);
+  const { recognized, parsed, ownDtype } = inspectSource(path);
   if (recognized.bothExperts && options.expert === undefined) {
     throw new KinoraError("lora.both-experts", `${path} holds a LoRA for each expert`, {
       expected: "one of them at a time: other tools load them from two files",
@@ -63,9 +64,8 @@ export async function convertLora(path: string, out: string, options: ConvertOpt
   }
   const { format, exclude, expert = recognized.expert } = options;
   const reading = { exclude, ...(recognized.bothExperts ? { expert } : {}) };
+  checkExcluded([parsed], exclude);
   const { adapters, formats, metadata, notes } = readLoraFile(path, reading);
-  if (adapters.length === 0)
-    throw new KinoraError("lora.exclude", "nothing is left of the LoRA", { hint: "exclude less" });
   const dtype = options.dtype ?? ownDtype;
   const kept = Object.fromEntries(Object.entries(metadata).filter(([key]) => !ofTheFile.includes(key)));
   await writeLora(out, adapters, { format, dtype, exact: options.dtype === undefined, metadata: kept, expert });
@@ -83,10 +83,14 @@ export async function convertLora(path: string, out: string, options: ConvertOpt
   };
 }
 
-function inspectSource(path: string): { recognized: RecognizedLora; ownDtype: LoraDType } {
+function inspectSource(path: string): { recognized: RecognizedLora; parsed: ParsedLora; ownDtype: LoraDType } {
   using source = openLora(path);
   const recognized = recognizeLora(source);
   const [first] = recognized.modules;
   const dtype = first && source.info(first.tensors[0]!).dtype;
-  return { recognized, ownDtype: dtype === "bf16" || dtype === "f16" ? dtype : "f32" };
+  return {
+    recognized,
+    parsed: parseLora(sourceOf(source)),
+    ownDtype: dtype === "bf16" || dtype === "f16" ? dtype : "f32",
+  };
 }

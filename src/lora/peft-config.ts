@@ -69,10 +69,16 @@ export function parsePeftConfig(value: unknown, where: string): PeftConfig {
   return data;
 }
 
-/** The configuration of the PEFT folder that a file is the weights of; undefined for any other file. */
-export function peftConfigBeside(file: string): PeftConfig | undefined {
+/** Where the configuration of the PEFT folder is that a file is the weights of; undefined for any other file. */
+export function peftConfigPath(file: string): string | undefined {
   const path = join(dirname(file), PEFT_CONFIG);
-  if (!PEFT_WEIGHTS.includes(basename(file)) || !existsSync(path)) return undefined;
+  return PEFT_WEIGHTS.includes(basename(file)) && existsSync(path) ? path : undefined;
+}
+
+/** The same, read. Throws `lora.peft-config`, `lora.unsupported`. */
+export function peftConfigBeside(file: string): PeftConfig | undefined {
+  const path = peftConfigPath(file);
+  if (path === undefined) return undefined;
   let value: unknown;
   try {
     value = JSON.parse(readFileSync(path, "utf8"));

@@ -6,8 +6,7 @@ import type { Expert } from "../models/wan/recognize.ts";
 import type { AdapterValues } from "./adapters/table.ts";
 import { checkHash } from "./checksum.ts";
 import type { LoraFormat } from "./key-formats.ts";
-import type { Refused } from "./module-tensors.ts";
-import { type AdapterSource, type ParsedAdapter, type ParsedLora, parseLora } from "./parse.ts";
+import { type AdapterSource, type ParsedLora, parseLora } from "./parse.ts";
 import { loraFileOf, peftConfigBeside } from "./peft-config.ts";
 
 /** An adapter's values, with the expert that its file says it is for where that file holds both. */
@@ -22,7 +21,7 @@ export interface LoraFile {
 }
 
 export interface ReadOptions {
-  /** Patterns of official module names: what they match is left out. */
+  /** Patterns of names: what they match is left out; see {@link withoutExcluded}. */
   exclude?: readonly string[] | undefined;
   /** Only what is for this expert, or for no one alone. */
   expert?: Expert | undefined;
@@ -46,7 +45,7 @@ export function sourceOf(source: TensorSource): AdapterSource {
 export function readLoraFile(path: string, options: ReadOptions = {}): LoraFile {
   using source = openLora(path);
   const damaged = checkHash(source);
-  const parsed = parseLora(sourceOf(source));
+  const parsed = withoutExcluded(parseLora(sourceOf(source)), options.exclude);
   refuseWhatIsNotRead(parsed, path, source.names);
   const notes = [...parsed.notes, ...(damaged ? [damaged] : [])];
   return { formats: parsed.formats, adapters: load(parsed, options), metadata: { ...source.metadata }, notes };
@@ -62,32 +61,56 @@ export function adaptersFrom(source: AdapterSource): ReadAdapter[] {
   return load(parsed, {});
 }
 
-function load({ adapters }: ParsedLora, { expert, exclude }: ReadOptions): ReadAdapter[] {
-  return keptOf(adapters, exclude)
+function load({ adapters }: ParsedLora, { expert }: ReadOptions): ReadAdapter[] {
+  return adapters
     .filter((adapter) => expert === undefined || adapter.expert === undefined || adapter.expert === expert)
     .map((adapter) => (adapter.expert ? { ...adapter.load(), expert: adapter.expert } : adapter.load()));
 }
 
-/** Without what the patterns match. Throws `lora.exclude` for a pattern that is none, or that matches nothing. */
-export function keptOf(adapters: readonly ParsedAdapter[], exclude: readonly string[] = []): ParsedAdapter[] {
-  const patterns = exclude.map((pattern) => {
-    let expression: RegExp;
-    try {
-      expression = new RegExp(pattern);
-    } catch (cause) {
-      throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} is no pattern`, {
-        cause,
-        hint: "a regular expression of official module names, e.g. ^blocks\\.0\\. or patch_embedding",
-      });
-    }
-    if (!adapters.some(({ place }) => expression.test(place.parameter))) {
-      throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} matches no module of the LoRA`, {
-        hint: `names look like ${adapters[0]?.place.parameter}`,
-      });
-    }
-    return expression;
+/**
+ * A LoRA without what the patterns match: adapters by their official parameter's name, tensors that are not understood by
+ * their own. Throws `lora.exclude` for a pattern that is none, and where nothing is left.
+ */
+export function withoutExcluded(parsed: ParsedLora, exclude: readonly string[] = []): ParsedLora {
+  const patterns = exclude.map(expressionOf);
+  const stays = (name: string) => !patterns.some((pattern) => pattern.test(name));
+  const adapters = parsed.adapters.filter(({ place }) => stays(place.parameter));
+  if (adapters.length === 0 && parsed.adapters.length > 0)
+    throw new KinoraError("lora.exclude", "nothing is left of the LoRA", {
+      hint: "exclude less, or leave the file away",
+    });
+  return {
+    ...parsed,
+    adapters,
+    others: parsed.others.filter(({ name }) => stays(name)),
+    unmatched: parsed.unmatched.filter(({ name }) => stays(name)),
+    refused: parsed.refused.filter(({ names }) => names.every(stays)),
+  };
+}
+
+const sizeOf = ({ adapters, others, unmatched, refused }: ParsedLora): number =>
+  adapters.length + others.length + unmatched.length + refused.length;
+
+/** Throws `lora.exclude` for a pattern that matches nothing in any of the LoRAs it is for. */
+export function checkExcluded(loras: readonly ParsedLora[], exclude: readonly string[] = []): void {
+  const idle = exclude.find((pattern) =>
+    loras.every((lora) => sizeOf(withoutExcluded(lora, [pattern])) === sizeOf(lora)),
+  );
+  if (idle === undefined) return;
+  throw new KinoraError("lora.exclude", `${JSON.stringify(idle)} matches no module of the LoRA`, {
+    hint: `names look like ${loras[0]?.adapters[0]?.place.parameter}`,
   });
-  return adapters.filter(({ place }) => !patterns.some((pattern) => pattern.test(place.parameter)));
+}
+
+function expressionOf(pattern: string): RegExp {
+  try {
+    return new RegExp(pattern);
+  } catch (cause) {
+    throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} is no pattern`, {
+      cause,
+      hint: "a regular expression of official names, e.g. ^blocks\\.0\\. or patch_embedding",
+    });
+  }
 }
 
 /** The most names an error lists one by one. */
@@ -98,17 +121,7 @@ const listed = (names: readonly string[]): string =>
 
 /** Throws `lora.not-a-lora`, `lora.unsupported`, `lora.shape`, `lora.unmatched`. */
 export function refuseWhatIsNotRead(
-  {
-    adapters,
-    others,
-    refused,
-    unmatched,
-  }: {
-    readonly adapters: readonly unknown[];
-    readonly others: readonly Pick<ParsedLora["others"][number], "kind" | "name">[];
-    readonly refused: readonly Refused[];
-    readonly unmatched: ParsedLora["unmatched"];
-  },
+  { adapters, others, refused, unmatched }: ParsedLora,
   path = "it",
   names: readonly string[] = [],
 ): void {

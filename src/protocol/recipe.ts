@@ -81,7 +81,18 @@ export const recipeSchema = z.strictObject({
     textEncoder: content,
     tokenizer: content,
   }),
-  loras: z.array(content.extend({ strength: z.number(), expert: loraExpertSchema })).max(1000),
+  loras: z
+    .array(
+      content.extend({
+        strength: z.number(),
+        expert: loraExpertSchema,
+        /** Patterns of modules that were left out. */
+        exclude: z.array(z.string().max(1000)).max(100).optional(),
+        /** Of the PEFT configuration beside the file, which gives its scale. */
+        config: content.shape.sha256.optional(),
+      }),
+    )
+    .max(1000),
   dtype: z.enum(["f32", "bf16"]),
   device: z.string().max(100),
 });

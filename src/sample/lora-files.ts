@@ -1,10 +1,11 @@
 // The LoRA files of a generation: checked against the model before anything loads, each with the expert it is for.
 import { KinoraError } from "../base/errors.ts";
-import { moduleOf } from "../lora/adapters/table.ts";
+import { plural } from "../base/units.ts";
 import { checkHash } from "../lora/checksum.ts";
 import { changesNothing } from "../lora/describe.ts";
 import { checkFit } from "../lora/fit.ts";
-import { keptOf, openLora, refuseWhatIsNotRead } from "../lora/read.ts";
+import { type ParsedLora, parseLora } from "../lora/parse.ts";
+import { checkExcluded, openLora, refuseWhatIsNotRead, sourceOf, withoutExcluded } from "../lora/read.ts";
 import { type RecognizedLora, recognizeLora } from "../lora/recognize.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { ditShapes } from "../models/wan/weight-shapes.ts";
@@ -28,8 +29,10 @@ export function resolveLoras(
   choices: readonly LoraChoice[],
 ): { loras: ResolvedLora[]; notes: string[] } {
   const notes: string[] = [];
+  const all: ParsedLora[] = [];
   const loras = choices.map(({ path, strength, expert, exclude }) => {
-    const { recognized, told } = inspectLora(model, path, exclude);
+    const { recognized, whole, told } = inspectLora(model, path, exclude);
+    all.push(whole);
     notes.push(...told.map((note) => `${path}: ${note}`));
     if (strength === 0) notes.push(`${path} is used at strength 0: it changes nothing`);
     else if (changesNothing(path)) notes.push(`${path} changes nothing: all that it adds is zero`);
@@ -43,6 +46,8 @@ export function resolveLoras(
     }
     return { ...chosen, expert: settled ?? ("both" as const) };
   });
+  // A pattern is meant for all of the LoRAs together.
+  checkExcluded(all, [...new Set(choices.flatMap(({ exclude }) => exclude ?? []))]);
   return { loras, notes };
 }
 
@@ -50,33 +55,30 @@ function inspectLora(
   model: WanModel,
   path: string,
   exclude: readonly string[] | undefined,
-): { recognized: RecognizedLora; told: string[] } {
+): { recognized: RecognizedLora; whole: ParsedLora; told: string[] } {
   using source = openLora(path);
   const recognized = recognizeLora(source);
-  const { modules, unmatched, refused, bothExperts, label, models } = recognized;
-  const others = [...recognized.others.keys()].map((kind) => ({ kind, name: kind }));
-  refuseWhatIsNotRead({ adapters: modules, others, refused, unmatched }, path, source.names);
+  const whole = parseLora(sourceOf(source));
+  const parsed = withoutExcluded(whole, exclude);
+  refuseWhatIsNotRead(parsed, path, source.names);
+  const { bothExperts, label, models } = recognized;
   if (bothExperts && model.boundary === undefined) {
     throw new KinoraError("lora.both-experts", `${path} holds a LoRA for each of two experts`, {
       actual: `${model.name} has one transformer`,
       hint: "is it for a 2.2 A14B model? kinora lora convert FILE --expert high|low writes one of them",
     });
   }
-  const kept = keptOf(modules, exclude);
-  const fit = kept.map(({ place }) => place);
-  checkFit(ditShapes(model.dit), fit, {
+  const places = parsed.adapters.map(({ place }) => place);
+  checkFit(ditShapes(model.dit), places, {
     message: `${path} does not fit ${model.name}: ${label}`,
     hint: models[0]
       ? `use it with --task ${models[0]}`
       : "kinora models inspect FILE says more; --lora_exclude PATTERN leaves modules out",
   });
   const told = [...recognized.notes];
-  const left = modules.filter((module) => !kept.includes(module)).map(({ place }) => moduleOf(place));
-  if (left.length > 0)
-    told.push(
-      `${left.length} of ${modules.length} modules are left out: ${left.slice(0, 3).join(", ")}${left.length > 3 ? ", …" : ""}`,
-    );
+  const left = whole.adapters.length - places.length;
+  if (left > 0) told.push(`${plural(left, "module")} of ${whole.adapters.length} left out`);
   const damaged = checkHash(source);
   if (damaged) told.push(damaged);
-  return { recognized, told };
+  return { recognized, whole, told };
 }

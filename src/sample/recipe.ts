@@ -5,6 +5,7 @@ import { finished } from "../base/generators.ts";
 import { kinoraVersion } from "../base/version.ts";
 import type { HashCache } from "../io/content-hash.ts";
 import { probe } from "../io/video/probe.ts";
+import { loraFileOf, peftConfigPath } from "../lora/peft-config.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
 import type { ModelName } from "../protocol/model-media.ts";
@@ -19,7 +20,8 @@ export type Hashes = ReadonlyMap<string, string>;
 /** Every file whose content decides the result. */
 export function contentPaths({ files, loras, image }: GenerateRequest): string[] {
   const { high, low, vae, textEncoder, tokenizer } = files;
-  const paths = [high, low, vae, textEncoder, tokenizer, ...loras.map(({ path }) => path), image];
+  const adapters = loras.flatMap(({ path }) => [loraFileOf(path), peftConfigPath(loraFileOf(path))]);
+  const paths = [high, low, vae, textEncoder, tokenizer, ...adapters, image];
   return [...new Set(paths.filter((path) => path !== undefined))];
 }
 
@@ -63,7 +65,17 @@ export function buildRecipe(
       textEncoder: content(files.textEncoder),
       tokenizer: content(files.tokenizer),
     },
-    loras: made.loras.map(({ path, strength, expert }) => ({ ...content(path), strength, expert })),
+    loras: made.loras.map(({ path, strength, expert, exclude }) => {
+      const file = loraFileOf(path);
+      const config = peftConfigPath(file);
+      return {
+        ...content(file),
+        strength,
+        expert,
+        ...(exclude?.length ? { exclude: [...exclude] } : {}),
+        ...(config ? { config: made.hashes.get(config)! } : {}),
+      };
+    }),
     dtype: request.dtype,
     device: made.device,
   };
@@ -138,9 +150,10 @@ export async function repeatOptions(
   };
   const loras: NonNullable<GenerateOptions["loras"]>[number][] = [];
   if (!given.loras?.length && sameTask) {
-    for (const { strength, expert, ...file } of recipe.loras) {
+    for (const { strength, expert, exclude, ...file } of recipe.loras) {
       const path = await locate("--lora", file, true);
-      if (path !== undefined) loras.push({ path, strength, ...(experts ? { expert } : {}) });
+      if (path !== undefined)
+        loras.push({ path, strength, ...(experts ? { expert } : {}), ...(exclude ? { exclude } : {}) });
     }
   }
   const image = given.image ?? (await locate("--image", recipe.image, sameTask));

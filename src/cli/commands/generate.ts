@@ -38,7 +38,13 @@ const options = {
   lora: {
     type: "string",
     value: "FILE[:S][@E]",
-    help: "a LoRA at strength S (1) on high, low or both",
+    help: "a LoRA (a file, or a PEFT folder) at strength S (1) on high, low or both",
+    multiple: true,
+  },
+  lora_exclude: {
+    type: "string",
+    value: "PATTERN",
+    help: "leave out modules of the LoRAs whose official names match, e.g. patch_embedding",
     multiple: true,
   },
   sample_solver: { type: "string", value: "NAME", help: "unipc, dpm++ or euler (default unipc)" },
@@ -188,7 +194,7 @@ function either(given: Given, name: "out" | "seed", official: "save_file" | "bas
 }
 
 function readRequest(given: Given, second: string | undefined): Request {
-  const { sample_guide_scale: scale } = given;
+  const { sample_guide_scale: scale, lora_exclude: exclude } = given;
   const read = <T>(text: string | undefined, parse: (text: string) => T) =>
     text === undefined ? undefined : parse(text);
   return {
@@ -206,7 +212,7 @@ function readRequest(given: Given, second: string | undefined): Request {
     seed: read(either(given, "seed", "base_seed"), parseSeed),
     noise: given.noise,
     dtype: read(given.dtype, (text) => parseChoice("--dtype", text, ["bf16", "f32"])),
-    loras: given.lora.map(parseLora),
+    loras: given.lora.map((text) => ({ ...parseLora(text), ...(exclude.length > 0 ? { exclude } : {}) })),
     checkpoint: given.ckpt_dir,
     files: {
       transformer: given.dit,

@@ -32,7 +32,7 @@ function rows(recipe: Recipe): [label: string, text: string][] {
     ["tokenizer", content(weights.tokenizer)],
     ...loras.map((lora): [string, string] => [
       "lora",
-      `${content(lora)} at ${lora.strength}${experts ? `, ${lora.expert === "both" ? "both experts" : `${lora.expert} noise`}` : ""}`,
+      `${content(lora)} at ${lora.strength}${experts ? `, ${lora.expert === "both" ? "both experts" : `${lora.expert} noise`}` : ""}${lora.exclude ? `, without ${lora.exclude.join(", ")}` : ""}`,
     ]),
     ["computed in", `${recipe.dtype} on ${recipe.device}`],
     ["made by", `Kinora ${recipe.kinora}`],

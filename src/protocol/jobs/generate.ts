@@ -8,10 +8,18 @@ const ratio = z.templateLiteral([z.number(), ":", z.number()]);
 const pixels = z.templateLiteral([z.int(), "x", z.int()]);
 const path = z.string().min(1);
 
-/** A LoRA file, its strength (1 is as trained), and the expert it is for where its file does not tell. */
+/**
+ * A LoRA file or PEFT folder, its strength (1 is as trained), the expert it is for where its file does not tell, and
+ * patterns of official module names to leave out.
+ */
 export const loraChoiceSchema = z.union([
   path,
-  z.strictObject({ path, strength: z.number().optional(), expert: loraExpertSchema.optional() }),
+  z.strictObject({
+    path,
+    strength: z.number().optional(),
+    expert: loraExpertSchema.optional(),
+    exclude: z.array(z.string().max(1000)).max(100).optional(),
+  }),
 ]);
 
 export const generateRequestSchema = z.strictObject({
