@@ -5,7 +5,7 @@ import type { DType } from "../../src/base/dtype.ts";
 import { fromFloat32 } from "../../src/base/float-formats.ts";
 import { elementCount } from "../../src/base/shape.ts";
 import { type TextEncoderConfig, wanModels } from "../../src/models/wan/params.ts";
-import { type VaeConfig, vaeConfigFrom } from "../../src/models/wan/vae/config.ts";
+import { LATENT_STATISTICS, type VaeConfig, vaeConfigFrom } from "../../src/models/wan/vae/config.ts";
 import { ditShapes, type Shapes, textEncoderShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
 import { draws } from "./drawn-weights.ts";
 import { huggingfaceTokenizer, type PieceRow, sentencepieceModel } from "./tokenizer-files.ts";
@@ -22,6 +22,11 @@ import {
 export type TinyTask = "tiny-t2v" | "tiny-ti2v";
 
 const stages = { dim_mult: [1, 2, 4, 4], num_res_blocks: 2, temperal_downsample: [false, true, true] };
+/** Metadata with which an autoencoder of its own sizes says how its latents are normalised. */
+const statisticsOf = (task: TinyTask): Record<string, string> => ({
+  [LATENT_STATISTICS]: JSON.stringify(vaes[task].statistics),
+});
+
 const vaes: Record<TinyTask, VaeConfig> = {
   "tiny-t2v": vaeConfigFrom({ dim: 8, z_dim: 16, ...stages }, "vae21"),
   "tiny-ti2v": vaeConfigFrom({ dim: 8, dec_dim: 4, z_dim: 48, ...stages }, "vae22"),
@@ -83,14 +88,14 @@ export function tinyParts(task: TinyTask): TinyParts {
 /** As in the package's own models/ folder. */
 export async function writeKinoraFolder(
   folder: string,
-  { dits, vae, textEncoder: encoder }: TinyParts,
+  { task, dits, vae, textEncoder: encoder }: TinyParts,
 ): Promise<string> {
   mkdirSync(folder, { recursive: true });
   if (dits.high) {
     await writeFile(join(folder, "high_noise_model.safetensors"), dits.high);
     await writeFile(join(folder, "low_noise_model.safetensors"), dits.low);
   } else await writeFile(join(folder, "model.safetensors"), dits.low);
-  await writeFile(join(folder, "vae.safetensors"), vae);
+  await writeFile(join(folder, "vae.safetensors"), vae, statisticsOf(task));
   await writeFile(join(folder, "text_encoder.safetensors"), encoder);
   writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(huggingfaceTokenizer(pieces)));
   return folder;
@@ -148,7 +153,7 @@ export async function writeComfyFiles(
   return {
     ...(parts.dits.high ? { high: await dit("high", parts.dits.high) } : {}),
     low: await dit("low", parts.dits.low),
-    vae: await writeFile(join(folder, "wan_vae.safetensors"), parts.vae),
+    vae: await writeFile(join(folder, "wan_vae.safetensors"), parts.vae, statisticsOf(parts.task)),
     t5: await writeFile(join(folder, "umt5.safetensors"), [...textEncoderInTransformers(parts.textEncoder), tokenizer]),
   };
 }
