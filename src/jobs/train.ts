@@ -1,5 +1,6 @@
 // Trains by a configuration, on a device that is opened here; previews come from the sampler, which training knows nothing of.
 
+import { sourceDate } from "../base/source-date.ts";
 import type { DatasetPlan } from "../dataset/dataset-plan.ts";
 import { openDevice } from "../device/open-device.ts";
 import { HashCache } from "../io/content-hash.ts";
@@ -25,8 +26,12 @@ export const trainJob = job(trainContract, async function* (request, context): W
   using device = opened.device;
   if (opened.note) yield { type: "note", text: opened.note };
   const hashes = new HashCache(context.cacheFolder);
-  const from = request.from === undefined ? {} : { from: request.from };
-  const run = train(settings, { device, hashes, signal: context.signal, preview: makeFilms, ...from });
+  const fixedTime = sourceDate(context.env);
+  const options = {
+    ...(request.from === undefined ? {} : { from: request.from }),
+    ...(fixedTime === undefined ? {} : { fixedTime }),
+  };
+  const run = train(settings, { device, hashes, signal: context.signal, preview: makeFilms, ...options });
   const experts = settings.model.boundary !== undefined;
   try {
     for (;;) {

@@ -2,6 +2,8 @@
 // Values are spelled as Python's str() spells them, so that tools which parse them back find what they know.
 // musubi-tuner: training/trainer_base.py, utils/sai_model_spec.py, utils/model_utils.py (precalculate_safetensors_hashes).
 import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { fileError } from "../io/files.ts";
 import { encodeHeader, placeTensors, type TensorSpec } from "../io/safetensors-header.ts";
 
 /** A number that Python holds as a float, which it always writes with a point or an exponent. */
@@ -32,6 +34,14 @@ export function pythonText(value: PythonValue): string {
   return String(value);
 }
 
+/** A value among the arguments of a call: floats, whole numbers, booleans, text, tuples. */
+export function pythonArgument(value: unknown): string {
+  if (Array.isArray(value)) return `(${value.map(pythonArgument).join(", ")}${value.length === 1 ? "," : ""})`;
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : pythonFloat(value);
+  if (typeof value === "string") return `'${value}'`;
+  return pythonText(typeof value === "boolean" ? value : null);
+}
+
 /** What training knows about a LoRA. Fields of musubi's metadata; `undefined` ones are left out. */
 export interface TrainingFacts {
   sessionId?: number;
@@ -48,24 +58,49 @@ export interface TrainingFacts {
   maxTrainSteps?: number;
   warmupSteps?: number;
   scheduler?: string;
-  networkDim?: number;
-  networkAlpha?: number;
-  /** Extra network arguments, written as JSON. */
-  networkArgs?: Readonly<Record<string, unknown>>;
+  /** Of a run that trains adapters; a whole model has none of these. */
+  network?: {
+    dim: number;
+    alpha: number;
+    /** Share of the hidden values that are dropped. */
+    dropout: number;
+    /** Extra arguments, written as JSON where there are any. */
+    args: Readonly<Record<string, unknown>>;
+  };
   mixedPrecision?: "bf16" | "fp16" | "no";
   seed?: number;
   comment?: string;
+  /** As Python writes the call that makes it. */
   optimizer?: string;
   maxGradNorm?: number;
+  fp8Base?: boolean;
+  weightingScheme?: string;
   timestepSampling?: string;
+  /** Of the time sampling, where it has them; else musubi's defaults, which then do nothing. */
+  logitMean?: number;
+  logitStd?: number;
+  sigmoidScale?: number;
   discreteFlowShift?: number;
   /** One entry for each data set, written as JSON. */
   datasets?: readonly unknown[];
-  baseModelName?: string;
-  vaeName?: string;
+  baseModel?: FileIdentity;
+  vae?: FileIdentity;
   steps?: number;
   epoch?: number;
 }
+
+/** How a model manager knows a file. */
+export interface FileIdentity {
+  /** Without its folder. */
+  name: string;
+  /** Eight digits of SHA-256 of 64 KiB from the first mebibyte on; undefined for a model of several files. */
+  legacyHash?: string | undefined;
+  /** SHA-256 of the file. */
+  sha256?: string | undefined;
+}
+
+/** musubi's defaults of settings that Wan has no use for. */
+const unused = { modeScale: 1.29, guidanceScale: 1 };
 
 const float = (value: number | undefined): PythonFloat | undefined =>
   value === undefined ? undefined : { float: value };
@@ -73,6 +108,7 @@ const json = (value: unknown): string | undefined => (value === undefined ? unde
 
 /** The `ss_*` strings of a training run. */
 export function trainingMetadata(facts: TrainingFacts): Record<string, string> {
+  const { network, baseModel, vae } = facts;
   const fields: Record<string, PythonValue | undefined> = {
     ss_session_id: facts.sessionId,
     ss_training_started_at: float(facts.startedAt),
@@ -82,25 +118,45 @@ export function trainingMetadata(facts: TrainingFacts): Record<string, string> {
     ss_num_batches_per_epoch: facts.batchesPerEpoch,
     ss_num_epochs: facts.epochs,
     ss_gradient_checkpointing: facts.gradientCheckpointing,
+    ss_gradient_checkpointing_cpu_offload: false,
     ss_gradient_accumulation_steps: facts.gradientAccumulationSteps,
     ss_max_train_steps: facts.maxTrainSteps,
     ss_lr_warmup_steps: facts.warmupSteps,
     ss_lr_scheduler: facts.scheduler,
     ss_base_model_version: "wan",
-    ss_network_module: "networks.lora_wan",
-    ss_network_dim: facts.networkDim,
-    ss_network_alpha: float(facts.networkAlpha),
-    ss_network_args: json(facts.networkArgs),
+    ...(network
+      ? {
+          ss_network_module: "networks.lora_wan",
+          ss_network_dim: network.dim,
+          ss_network_alpha: float(network.alpha),
+          ss_network_dropout: network.dropout > 0 ? float(network.dropout) : null,
+          ss_network_args: Object.keys(network.args).length > 0 ? json(network.args) : undefined,
+        }
+      : {}),
     ss_mixed_precision: facts.mixedPrecision,
     ss_seed: facts.seed,
-    ss_training_comment: facts.comment,
+    ss_training_comment: facts.comment ?? null,
     ss_optimizer: facts.optimizer,
     ss_max_grad_norm: float(facts.maxGradNorm),
+    ss_fp8_base: facts.fp8Base ?? false,
+    // Weights that train are float32 throughout.
+    ss_full_fp16: false,
+    ss_full_bf16: false,
+    ss_weighting_scheme: facts.weightingScheme ?? "none",
+    ss_logit_mean: float(facts.logitMean ?? 0),
+    ss_logit_std: float(facts.logitStd ?? 1),
+    ss_mode_scale: float(unused.modeScale),
+    ss_guidance_scale: float(unused.guidanceScale),
     ss_timestep_sampling: facts.timestepSampling,
+    ss_sigmoid_scale: float(facts.sigmoidScale ?? 1),
     ss_discrete_flow_shift: float(facts.discreteFlowShift),
     ss_datasets: json(facts.datasets),
-    ss_sd_model_name: facts.baseModelName,
-    ss_vae_name: facts.vaeName,
+    ss_sd_model_name: baseModel?.name,
+    ss_sd_model_hash: baseModel?.legacyHash,
+    ss_new_sd_model_hash: baseModel?.sha256,
+    ss_vae_name: vae?.name,
+    ss_vae_hash: vae?.legacyHash,
+    ss_new_vae_hash: vae?.sha256,
     ss_training_finished_at: float(facts.finishedAt),
     ss_steps: facts.steps,
     ss_epoch: facts.epoch,
@@ -116,8 +172,9 @@ export interface ModelSpec {
   /** Pixels. */
   width: number;
   height: number;
-  /** When the file is made, in local time. */
+  /** When the file is made, in local time; with `utc`, in universal time, the same everywhere. */
   date: Date;
+  utc?: boolean;
   /** The timesteps it was trained on, e.g. [875, 1000] for a high-noise expert. */
   timesteps?: readonly [from: number, to: number];
   author?: string;
@@ -128,9 +185,7 @@ export interface ModelSpec {
 
 /** The `modelspec.*` strings of a Wan LoRA. */
 export function modelSpecMetadata(spec: ModelSpec): Record<string, string> {
-  const pad = (value: number) => String(value).padStart(2, "0");
-  const { date } = spec;
-  const day = `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+  const local = new Date(spec.date.getTime() - spec.date.getTimezoneOffset() * 60_000);
   const fields: Record<string, string | undefined> = {
     sai_model_spec: "1.0.0",
     architecture: "wan2.1/lora",
@@ -139,7 +194,7 @@ export function modelSpecMetadata(spec: ModelSpec): Record<string, string> {
     resolution: `${spec.width}x${spec.height}`,
     description: spec.description,
     author: spec.author,
-    date: `${day}T${pad(date.getHours())}:${pad(date.getMinutes())}:${pad(date.getSeconds())}`,
+    date: (spec.utc ? spec.date : local).toISOString().slice(0, "2026-01-05T07:08:09".length),
     license: spec.license,
     tags: spec.tags,
     timestep_range: spec.timesteps?.join(","),
@@ -152,6 +207,19 @@ export function modelSpecMetadata(spec: ModelSpec): Record<string, string> {
 /** Bytes of the file that the older of the two hashes covers. */
 const LEGACY_START = 0x100000;
 const LEGACY_END = LEGACY_START + 0x10000;
+const LEGACY_DIGITS = 8;
+
+/** The older of the two hashes of a file on disk. Throws `io.*`. */
+export async function legacyHash(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  try {
+    for await (const chunk of createReadStream(path, { start: LEGACY_START, end: LEGACY_END - 1 }))
+      hash.update(chunk as Uint8Array);
+  } catch (error) {
+    throw fileError(error, path);
+  }
+  return hash.digest("hex").slice(0, LEGACY_DIGITS);
+}
 
 /**
  * The two hashes by which model managers know a LoRA: `sshs_model_hash`, SHA-256 of the file's data, and
@@ -178,5 +246,5 @@ export function kohyaHashes(
     whole.update(part);
     add(part);
   }
-  return { sshs_model_hash: whole.digest("hex"), sshs_legacy_hash: legacy.digest("hex").slice(0, 8) };
+  return { sshs_model_hash: whole.digest("hex"), sshs_legacy_hash: legacy.digest("hex").slice(0, LEGACY_DIGITS) };
 }

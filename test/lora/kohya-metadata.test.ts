@@ -1,7 +1,13 @@
+import { createHash } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import {
   kohyaHashes,
+  legacyHash,
   modelSpecMetadata,
+  pythonArgument,
   pythonFloat,
   pythonText,
   trainingMetadata,
@@ -33,8 +39,7 @@ test("numbers are spelled as Python's str() spells them", () => {
 test("training facts become ss_* strings; what is unknown is left out", () => {
   const metadata = trainingMetadata({
     learningRate: 1e-5,
-    networkDim: 32,
-    networkAlpha: 16,
+    network: { dim: 32, alpha: 16, dropout: 0, args: {} },
     gradientCheckpointing: true,
     steps: 200,
     datasets: [{ name: "a" }],
@@ -43,14 +48,64 @@ test("training facts become ss_* strings; what is unknown is left out", () => {
   expect(metadata).toEqual({
     ss_learning_rate: "1e-05",
     ss_gradient_checkpointing: "True",
+    ss_gradient_checkpointing_cpu_offload: "False",
     ss_base_model_version: "wan",
     ss_network_module: "networks.lora_wan",
     ss_network_dim: "32",
     ss_network_alpha: "16.0",
+    ss_network_dropout: "None",
     ss_mixed_precision: "bf16",
+    ss_training_comment: "None",
+    ss_fp8_base: "False",
+    ss_full_fp16: "False",
+    ss_full_bf16: "False",
+    ss_weighting_scheme: "none",
+    ss_logit_mean: "0.0",
+    ss_logit_std: "1.0",
+    ss_mode_scale: "1.29",
+    ss_guidance_scale: "1.0",
+    ss_sigmoid_scale: "1.0",
     ss_datasets: '[{"name":"a"}]',
     ss_steps: "200",
   });
+});
+
+test("a whole model has no network, and a file its hashes where it is one file", () => {
+  const metadata = trainingMetadata({
+    baseModel: { name: "wan.safetensors", legacyHash: "0123abcd", sha256: "ff" },
+    vae: { name: "vae.index.json" },
+  });
+  expect(metadata).toMatchObject({
+    ss_sd_model_name: "wan.safetensors",
+    ss_sd_model_hash: "0123abcd",
+    ss_new_sd_model_hash: "ff",
+    ss_vae_name: "vae.index.json",
+  });
+  expect(Object.keys(metadata).filter((key) => /network|vae_hash/.test(key))).toEqual([]);
+});
+
+test("arguments are spelled as Python's repr() spells them", () => {
+  expect([[0.9, 0.999], [1], 1e-8, 3, true, "rms", null].map(pythonArgument)).toEqual([
+    "(0.9, 0.999)",
+    "(1,)",
+    "1e-08",
+    "3",
+    "True",
+    "'rms'",
+    "None",
+  ]);
+});
+
+test("the older hash of a file is that of 64 KiB from its first mebibyte on", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "kinora-hash-"));
+  const bytes = pattern(0x112345, 4);
+  writeFileSync(join(folder, "long"), bytes);
+  writeFileSync(join(folder, "short"), bytes.subarray(0, 0x100010));
+  const digest = (part: Uint8Array) => createHash("sha256").update(part).digest("hex").slice(0, 8);
+  expect(await legacyHash(join(folder, "long"))).toBe(digest(bytes.subarray(0x100000, 0x110000)));
+  expect(await legacyHash(join(folder, "short"))).toBe(digest(bytes.subarray(0x100000, 0x100010)));
+  await expect(legacyHash(join(folder, "absent"))).rejects.toMatchObject({ code: "io.not-found" });
+  rmSync(folder, { recursive: true });
 });
 
 test("the model specification's strings", () => {
@@ -67,6 +122,8 @@ test("the model specification's strings", () => {
     "modelspec.date": "2026-01-05T07:08:09",
     "modelspec.timestep_range": "875,1000",
   });
+  const fixed = { title: "t", width: 64, height: 64, date: new Date(1_700_000_000_000), utc: true };
+  expect(modelSpecMetadata(fixed)["modelspec.date"]).toBe("2023-11-14T22:13:20");
 });
 
 test("the hashes are those that kohya's functions give for the same file", () => {

@@ -65,6 +65,7 @@ export async function trainAll(
     stop?: AbortController;
     preview?: PreviewMaker;
     from?: number;
+    fixedTime?: number;
     onEvent?: (event: TrainEvent) => void;
   } = {},
 ): Promise<Trained> {
@@ -77,6 +78,7 @@ export async function trainAll(
       ...(options.stop ? { signal: options.stop.signal } : {}),
       ...(options.preview ? { preview: options.preview } : {}),
       ...(options.from === undefined ? {} : { from: options.from }),
+      ...(options.fixedTime === undefined ? {} : { fixedTime: options.fixedTime }),
     });
     const result = await finished(run, (event) => {
       events.push(event);

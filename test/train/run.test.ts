@@ -1,4 +1,6 @@
 // Whole training runs on a model of one narrow block: what is learnt, written, refused and gone on from.
+
+import { createHash } from "node:crypto";
 import {
   appendFileSync,
   cpSync,
@@ -16,6 +18,7 @@ import { toFloat32 } from "../../src/base/float-formats.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { SafetensorsFile } from "../../src/io/safetensors.ts";
 import { attachLora } from "../../src/lora/attach.ts";
+import { legacyHash } from "../../src/lora/kohya-metadata.ts";
 import { readLoraFile } from "../../src/lora/read.ts";
 import type { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { loadDit } from "../../src/models/wan/load.ts";
@@ -144,6 +147,69 @@ describe("a LoRA for both experts", () => {
     const first = await run("seed-a", 1);
     expect(await run("seed-b", 1)).toEqual(first);
     expect(await run("seed-c", 2)).not.toEqual(first);
+  });
+});
+
+describe("a file's metadata", () => {
+  it("says what musubi's says, the base model's hashes among it", async () => {
+    const settings = await narrowSettings(folder, {
+      output: "metadata",
+      steps: 2,
+      model: { base: "fp8" },
+      time: { sampling: "logit_normal", mean: 0.5, std: 2, shift: 3 },
+      loss: { weighting: "cosmap" },
+    });
+    await trainAll(settings);
+    const { metadata } = readLoraFile(join(settings.output, both[0]!));
+    const base = join(folder, "checkpoint/high_noise_model/diffusion_pytorch_model.safetensors");
+    const sha256 = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
+    expect(metadata).toMatchObject({
+      ss_optimizer: "torch.optim.adamw.AdamW(betas=(0.9, 0.999),eps=1e-08,weight_decay=0.01)",
+      ss_network_dropout: "0.1",
+      ss_fp8_base: "True",
+      ss_weighting_scheme: "cosmap",
+      ss_timestep_sampling: "logit_normal",
+      ss_logit_mean: "0.5",
+      ss_logit_std: "2.0",
+      ss_discrete_flow_shift: "3.0",
+      ss_training_comment: "None",
+      ss_sd_model_name: "diffusion_pytorch_model.safetensors",
+      ss_sd_model_hash: await legacyHash(base),
+      ss_new_sd_model_hash: sha256(base),
+      ss_vae_name: "vae.safetensors",
+      ss_new_vae_hash: sha256(join(folder, "checkpoint/vae.safetensors")),
+    });
+    expect(JSON.parse(metadata.ss_datasets!)[0]).toMatchObject({
+      resolution: [32, 32],
+      batch_size_per_device: 2,
+      video_directory: "clips",
+      target_frames: [5],
+    });
+  });
+
+  it("and all else of it is the same bytes where one time stands for all", async () => {
+    const bytes = async (output: string, stopAt?: number) => {
+      const settings = await narrowSettings(folder, { output, steps: 4 });
+      const stop = new AbortController();
+      const onEvent = (event: TrainEvent) => event.type === "step" && event.line.step === stopAt && stop.abort();
+      const fixedTime = 1_700_000_000;
+      await trainAll(settings, { stop, onEvent, fixedTime });
+      if (stopAt !== undefined) await trainAll(settings, { fixedTime });
+      return both.map((file) =>
+        createHash("sha256")
+          .update(readFileSync(join(settings.output, file)))
+          .digest("hex"),
+      );
+    };
+    const first = await bytes("reproducible-a");
+    expect(await bytes("reproducible-b")).toEqual(first);
+    expect(await bytes("reproducible-c", 3)).toEqual(first);
+    const { metadata } = readLoraFile(join(folder, "reproducible-a", both[0]!));
+    expect(metadata).toMatchObject({
+      ss_training_started_at: "1700000000.0",
+      ss_training_finished_at: "1700000000.0",
+      "modelspec.date": "2023-11-14T22:13:20",
+    });
   });
 });
 

@@ -51,6 +51,7 @@ export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSet
 export const adamw: OptimizerRow<typeof adamwSettings> = {
   help: "both moments in float32",
   settings: adamwSettings,
+  knownAs: "torch.optim.adamw.AdamW",
   learningRate: { lora: 1e-4, full: 1e-5 },
   create: (context, settings) => createAdamW(context, fromConfig(settings)),
 };

@@ -52,5 +52,6 @@ export const adamw8bit: OptimizerRow<typeof adamwSettings> = {
   ...adamw,
   help: "moments in 8 bits, in blocks of 256 with a scale each",
   settings: adamwSettings,
+  knownAs: "bitsandbytes.optim.adamw.AdamW8bit",
   create: (context, settings) => createAdamW8bit(context, fromConfig(settings)),
 };

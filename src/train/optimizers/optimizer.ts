@@ -37,6 +37,8 @@ export interface OptimizerState {
 
 /** A row of the table (index.ts). */
 export interface OptimizerRow<S extends z.ZodObject = z.ZodObject> extends ChoiceRow<S> {
+  /** The class by which other trainers name it in a file's metadata. */
+  knownAs?: string;
   /** Where none is given. */
   learningRate: { lora: number; full: number };
   /** For an optimizer that has its own: why [schedule] does nothing. */

@@ -198,7 +198,11 @@ export async function* buildCaches(
   return new CachedData(store, latents, embedded, captions);
 }
 
-const hashing = (hashes: HashCache, path: string, signal?: AbortSignal): AsyncGenerator<DataEvent, ContentHash> =>
+export const hashing = (
+  hashes: HashCache,
+  path: string,
+  signal?: AbortSignal,
+): AsyncGenerator<DataEvent, ContentHash> =>
   mapped(hashes.hash(path), (progress): DataEvent => {
     signal?.throwIfAborted();
     return { type: "hashing", ...progress };

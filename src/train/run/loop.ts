@@ -24,7 +24,8 @@ import type { TrainEvent, TrainResult } from "./events.ts";
 import { expertCounts, expertOfStep } from "./expert-order.ts";
 import { ExpertRoom } from "./expert-room.ts";
 import { Judge } from "./judge.ts";
-import { factsOf, finalFiles } from "./outputs.ts";
+import { factsOf, identifyBase } from "./output-metadata.ts";
+import { finalFiles } from "./outputs.ts";
 import type { PreviewMaker } from "./preview.ts";
 import { Previews, previewFolder } from "./previews.ts";
 import { Recorder } from "./recorder.ts";
@@ -44,6 +45,8 @@ export interface TrainOptions {
   preview?: PreviewMaker;
   /** Goes on from the kept state after so many steps instead of the newest. */
   from?: number;
+  /** Unix seconds that stand for every time in the files: two runs alike write the same bytes. */
+  fixedTime?: number;
 }
 
 /**
@@ -51,7 +54,7 @@ export interface TrainOptions {
  *   is thrown, the last saved state is whole.
  */
 export async function* train(settings: TrainSettings, options: TrainOptions): AsyncGenerator<TrainEvent, TrainResult> {
-  const { device, hashes, signal, preview, from } = options;
+  const { device, hashes, signal, preview, from, fixedTime } = options;
   for (const expert of settings.experts.train) {
     const name = settings.boundary === undefined ? settings.model.name : `the ${expert}-noise expert`;
     checkRange(settings.time, expertRange(expert, settings.boundary), name);
@@ -97,8 +100,9 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   const texts = prompts.length > 0 ? previewTexts(settings) : [];
   const data = yield* buildCaches(settings, items, { device, hashes, files, texts, ...abort });
   fix(fixedDataset(data));
+  const identities = yield* identifyBase(settings, files, hashes);
 
-  const state: RunState = before ?? freshState(fixed, prompts.length > 0 && settings.preview!.atStart);
+  const state: RunState = before ?? freshState(fixed, prompts.length > 0 && settings.preview!.atStart, fixedTime);
   // From here on the states beyond it are given up.
   if (from !== undefined) await writeState(settings.output, state, settings.save.keepStates);
   using log = await RunLog.open(
@@ -122,7 +126,8 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   const counts = expertCounts(settings.experts, steps);
   const experts = settings.experts.train.filter((expert) => counts[expert] > 0);
   const schedule = scheduleOf(settings, steps);
-  const facts = factsOf(plan, items, files, { state, steps, batchesPerEpoch, warmupSteps: schedule.warmup });
+  const lengths = { steps, batchesPerEpoch, warmupSteps: schedule.warmup };
+  const facts = factsOf(plan, items, state, { ...identities, ...lengths, fixedTime });
   const recorder = new Recorder(settings, steps, log, state);
   const judge = new Judge({ settings, data, heldOut: items.heldOut, recorder }, state);
   const looks = { settings, device, files, data, prompts, maker: preview, signal, room, recorder };

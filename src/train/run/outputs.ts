@@ -1,18 +1,14 @@
 // The files a run leaves: LoRAs that other tools read, or whole transformers; one for each expert, named alike.
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { fromFloat32 } from "../../base/float-formats.ts";
 import { elementCount } from "../../base/shape.ts";
-import type { DatasetPlan } from "../../dataset/dataset-plan.ts";
 import { writeSafetensors } from "../../io/safetensors-writer.ts";
 import { type AdapterValues, trainableKinds } from "../../lora/adapters/table.ts";
 import { keyFormats } from "../../lora/key-formats.ts";
-import { modelSpecMetadata, type TrainingFacts, trainingMetadata } from "../../lora/kohya-metadata.ts";
 import { writeLora } from "../../lora/write.ts";
-import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
 import type { TrainSettings } from "../config/settings.ts";
-import { expertRange } from "../step/timesteps.ts";
-import type { SplitItems } from "./data.ts";
+import { metadataOf, type RunFacts } from "./output-metadata.ts";
 import { type SavedExpert, SavedParameters } from "./saved-expert.ts";
 import type { RunState } from "./state.ts";
 
@@ -30,98 +26,6 @@ export function outputName(name: string, expert: Expert, experts: boolean, momen
     case "end":
       return `${stem}.safetensors`;
   }
-}
-
-/** What the metadata tells beyond the settings. */
-export interface RunFacts {
-  sessionId: number;
-  startedAt: number;
-  step: number;
-  steps: number;
-  epoch: number;
-  trainItems: number;
-  batchesPerEpoch: number;
-  warmupSteps: number;
-  /** Pixels of the largest bucket. */
-  size: { width: number; height: number };
-  /** Paths of the checkpoints. */
-  base: Partial<Record<Expert, string>>;
-  vae: string;
-  datasets: readonly unknown[];
-}
-
-/** What is the same at every moment of a run. */
-export function factsOf(
-  plan: DatasetPlan,
-  { train }: SplitItems,
-  files: CheckpointSearch,
-  run: { state: RunState; steps: number; batchesPerEpoch: number; warmupSteps: number },
-): Omit<RunFacts, "step" | "epoch"> {
-  const { state, ...lengths } = run;
-  const sizes = plan.datasets.flatMap(({ buckets }) => buckets);
-  const largest = sizes.reduce((a, b) => (b.width * b.height > a.width * a.height ? b : a));
-  return {
-    ...lengths,
-    sessionId: state.sessionId,
-    startedAt: state.startedAt,
-    trainItems: train.reduce((sum, { repeats }) => sum + repeats, 0),
-    size: { width: largest.width, height: largest.height },
-    base: files.paths,
-    vae: files.file("vae"),
-    datasets: plan.datasets.map(({ section, items: count, batches }) => ({
-      resolution: section.resolution,
-      batch_size: section.batchSize,
-      num_repeats: section.repeats,
-      items: count,
-      batches,
-    })),
-  };
-}
-
-function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFacts): Record<string, string> {
-  const { optimizer, schedule, time, save, lora, boundary } = settings;
-  const base = facts.base[expert];
-  const { from, to } = expertRange(expert, boundary);
-  const training: TrainingFacts = {
-    sessionId: facts.sessionId,
-    startedAt: facts.startedAt,
-    finishedAt: Date.now() / 1000,
-    outputName: settings.name,
-    learningRate: optimizer.learningRate,
-    trainItems: facts.trainItems,
-    batchesPerEpoch: facts.batchesPerEpoch,
-    epochs: Math.ceil((facts.steps * optimizer.accumulation) / facts.batchesPerEpoch),
-    gradientCheckpointing: settings.recompute,
-    gradientAccumulationSteps: optimizer.accumulation,
-    maxTrainSteps: facts.steps,
-    warmupSteps: facts.warmupSteps,
-    scheduler: schedule.kind,
-    ...(settings.kind === "lora" ? { networkDim: lora.rank, networkAlpha: lora.alpha, networkArgs: {} } : {}),
-    mixedPrecision: settings.dtype === "bf16" ? "bf16" : "no",
-    seed: Number(settings.seed),
-    ...(save.comment === undefined ? {} : { comment: save.comment }),
-    optimizer: optimizer.kind,
-    maxGradNorm: optimizer.clip,
-    timestepSampling: time.kind,
-    // Musubi writes it always; 1, its default, shifts nothing.
-    discreteFlowShift: typeof time.settings.shift === "number" ? time.settings.shift : 1,
-    datasets: facts.datasets,
-    ...(base === undefined ? {} : { baseModelName: basename(base) }),
-    vaeName: basename(facts.vae),
-    steps: facts.step,
-    epoch: facts.epoch,
-  };
-  const spec = modelSpecMetadata({
-    title: save.title ?? settings.name,
-    ...facts.size,
-    date: new Date(),
-    timesteps: [Math.round(from * 1000), Math.round(to * 1000)],
-    ...(save.author === undefined ? {} : { author: save.author }),
-    ...(save.description === undefined ? {} : { description: save.description }),
-    ...(save.license === undefined ? {} : { license: save.license }),
-    ...(save.tags === undefined ? {} : { tags: save.tags }),
-  });
-  return { ...trainingMetadata(training), ...spec };
 }
 
 /** Adapters from their saved parameters, e.g. `<module>.down`, which are read each time they are asked for. */

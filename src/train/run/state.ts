@@ -48,8 +48,8 @@ const recordSchema = z.strictObject({
 export type RunState = Omit<z.infer<typeof recordSchema>, "kind" | "version" | "sha256">;
 
 /** The state of a run that has not begun. */
-export function freshState(fixed: Record<string, string>, toPreview: boolean): RunState {
-  const startedAt = Date.now() / 1000;
+export function freshState(fixed: Record<string, string>, toPreview: boolean, fixedTime?: number): RunState {
+  const startedAt = fixedTime ?? Date.now() / 1000;
   return {
     step: 0,
     fixed,
