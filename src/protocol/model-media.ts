@@ -12,12 +12,14 @@ export const modelNames = Object.keys(wanModels) as ModelName[];
 /** Those that generate and train. */
 export const runnableModels = modelNames.filter((name) => (wanModels[name] as WanModel).lacking === undefined);
 
+/** Of these, those that take a picture. */
+export const pictureModels = runnableModels.filter((name) => wanModels[name].image !== "none");
+
 export const modelNameSchema = z.enum(modelNames);
 
 /** A model by its name. @throws KinoraError `model.unknown`, naming the nearest. */
 export function findModel(name: string): ModelName {
-  const found = modelNames.find((known) => known === name);
-  if (found) return found;
+  if (Object.hasOwn(wanModels, name)) return name as ModelName;
   const near = nearestName(name, modelNames);
   throw new KinoraError("model.unknown", `unknown model ${JSON.stringify(name)}`, {
     expected: modelNames.join(", "),

@@ -10,7 +10,7 @@ import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
-import { runnableModels } from "../protocol/model-media.ts";
+import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import { fpsSchema, type LoraExpert } from "../protocol/recipe.ts";
 import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
 import { parseNoise } from "./noise/index.ts";
@@ -233,7 +233,7 @@ function roundFrames(model: WanModel, frames: number, notes: string[]): number {
 function checkImage(model: WanModel, image: string | undefined): void {
   if (image !== undefined && model.image === "none") {
     throw new KinoraError("generate.image-unused", `${model.name} takes no picture`, {
-      hint: model.name === "tiny-t2v" ? "use --task tiny-ti2v" : "use --task i2v-A14B or ti2v-5B, or leave --image out",
+      hint: `use --task ${pictureModels.join(" or ")}, or leave --image out`,
     });
   }
   if (image === undefined && model.image === "channels") {

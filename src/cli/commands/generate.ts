@@ -6,7 +6,7 @@ import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
 import type { EventOf, RequestOf, ResultOf } from "../../jobs/table.ts";
 import { deviceChoices } from "../../protocol/devices.ts";
 import type { GenerateStage, Video } from "../../protocol/jobs/generate.ts";
-import { runnableModels } from "../../protocol/model-media.ts";
+import { pictureModels, runnableModels } from "../../protocol/model-media.ts";
 import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
 import { command, type Option, type Values } from "../command.ts";
 import { follow, STOPPED } from "../follow.ts";
@@ -24,7 +24,7 @@ const options = {
   task: { type: "string", value: "TASK", help: `${runnableModels.join(", ")} (default t2v-A14B)` },
   prompt: { type: "string", value: "TEXT", help: "what the video shows" },
   negative: { type: "string", value: "TEXT", help: "what to lead away from (default: the official text)" },
-  image: { type: "string", value: "FILE", help: "the first picture, for i2v-A14B, ti2v-5B and tiny-ti2v" },
+  image: { type: "string", value: "FILE", help: `the first picture, for ${pictureModels.join(", ")}` },
   size: { type: "string", value: "W*H", help: "pixels; with a picture its aspect at this area (default: by task)" },
   frame_num: { type: "string", value: "F", help: "frames, 4n + 1 (default: by task)" },
   out: { type: "string", value: "FILE.mp4", help: "the film to write (default: named after task, prompt and seed)" },

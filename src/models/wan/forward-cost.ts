@@ -1,5 +1,6 @@
 // What a forward pass of a Wan model costs, told by the null device before anything is loaded.
 import type { MemoryCategory } from "../../device/device.ts";
+import type { MemoryModel } from "../../device/memory-model.ts";
 import { createNullDevice, type NullDevice } from "../../device/null/null-device.ts";
 import { RandomWeights } from "../../nn/random-weights.ts";
 import { openScope } from "../../tensor/scope.ts";
@@ -31,6 +32,8 @@ export interface PlanOptions {
   dtype: "f32" | "bf16";
   /** Text tokens of the prompt; the model pads to its own length. */
   textTokens?: number;
+  /** Of the device that is planned for; absent: what every device needs. */
+  memoryModel?: MemoryModel;
 }
 
 /** Tokens whose timesteps are listed one by one. */
@@ -42,7 +45,7 @@ export function planForward(model: WanModel, size: VideoSize, options: PlanOptio
   const { shape, tokens } = latentSize(model, size);
   // A second row of the time's modulation is nothing beside so many tokens.
   const firstFrame = model.image === "first-frame" && tokens <= MOST_LISTED;
-  const device = createNullDevice();
+  const device = createNullDevice(options.memoryModel);
   using transformer = new WanDit(new RandomWeights(device), dit, { dtype: options.dtype });
   device.counters.reset();
   device.resetPeak();
