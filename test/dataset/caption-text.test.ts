@@ -107,6 +107,7 @@ describe("what models wrap around a caption", () => {
     ['"No", says the sign that reads "Yes"', '"No", says the sign that reads "Yes"'],
     ["The video caption shop sells 2 * 3 * 4 signs.", "The video caption shop sells 2 * 3 * 4 signs."],
     ["Of course she runs: the dog follows.", "Of course she runs: the dog follows."],
+    ["A \u001b[31mred\u001b[0m dog\u001b]0;title\u0007 ba\u0000rks\u202e.\r\nIt snows.", "A red dog barks. It snows."],
     ["  ", ""],
   ])("%j", (answer, text) => {
     expect(cleanAnswer(answer)).toBe(text);

@@ -1,5 +1,6 @@
 // From what a model answered to what stands in a caption file: one plain paragraph, the trigger phrase first and once.
 // Also what an answer may not be: empty or a refusal.
+import { stripVTControlCharacters } from "node:util";
 
 /** The text encoder reads this many tokens of a caption; the rest is lost. */
 export const captionTokens = 512;
@@ -19,9 +20,13 @@ export function estimateTokens(text: string): number {
   return tokens;
 }
 
-/** Takes off what models wrap around a caption: thoughts, preambles, markdown, quotes, line breaks. */
+/** What no caption needs, and a terminal or an editor that shows it would obey: controls, turned writing directions. */
+const controls = /(?!\s)[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
+
+/** Takes off what models wrap around a caption: thoughts, preambles, markdown, quotes, line breaks, control characters. */
 export function cleanAnswer(answer: string): string {
-  let text = answer
+  let text = stripVTControlCharacters(answer)
+    .replace(controls, "")
     .normalize("NFC")
     .replace(/<think(ing)?>[\s\S]*?<\/think(ing)?>/gi, "")
     // Some servers cut the opening tag off.
