@@ -143,7 +143,7 @@ describe("a job in a child process", () => {
     const pid = Number(chunk.toString());
     parent.kill("SIGKILL");
     await once(parent, "close");
-    for (let i = 0; i < 20 && isRunning(pid); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 200 && isRunning(pid); i++) await new Promise((resolve) => setTimeout(resolve, 50));
     expect(isRunning(pid)).toBe(false);
     expect(existsSync(path("orphan.mp4"))).toBe(false);
   });
