@@ -1,5 +1,6 @@
 // Where Linux, macOS and Windows differ, in one place and as functions of the platform, so that what cannot be run on one
 // machine can still be tested there: names of files and libraries, folders, links, signals, processes.
+import { readFileSync } from "node:fs";
 import path from "node:path";
 
 export type Platform = NodeJS.Platform;
@@ -59,13 +60,25 @@ export function stopSignals(platform: Platform): readonly NodeJS.Signals[] {
   return platform === "win32" ? ["SIGINT", "SIGBREAK", "SIGHUP"] : ["SIGINT", "SIGTERM", "SIGHUP"];
 }
 
-/** Whether this machine has a process of that number. */
+/** Whether this machine runs a process of that number. */
 export function isRunning(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+  return !isDead(pid);
+}
+
+/** A process that ended keeps its number until its parent asks for it, which in a container may be never. */
+function isDead(pid: number): boolean {
+  if (process.platform !== "linux") return false;
+  try {
+    // Behind its name, which may hold anything, comes its state.
+    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
+    return /^[ZX]/.test(stat.slice(stat.lastIndexOf(")") + 2));
+  } catch {
+    return false;
   }
 }
 

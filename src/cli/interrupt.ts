@@ -1,10 +1,10 @@
 // Ctrl-C for commands that keep what is done: the first asks the work to stop, the next ends it at once.
+import { stopSignals } from "../base/platform.ts";
+
+const signals = stopSignals(process.platform);
 
 /** npm, tsx and the terminal may each pass on one keypress: what comes within this time is the same one. */
 const SAME_KEYPRESS_MS = 1000;
-
-/** The last is what a terminal that is closed sends. */
-const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Listens from its making until it is disposed of. Signals are only heard between turns of the event loop, which kernels

@@ -1,5 +1,6 @@
 // What runs in a child process: one job, told what to do and when to stop by messages, and telling by messages.
 // Its parent decides: a terminal's signals are for the parent, and where the parent is gone this process ends.
+import { stopSignals } from "../base/platform.ts";
 import { endWithParent } from "../ffi/parent-death.ts";
 import type { FromChild, ToChild } from "../protocol/jobs/contract.ts";
 import { errorData } from "./errors.ts";
@@ -8,10 +9,9 @@ import { type JobName, loadJob } from "./table.ts";
 
 const controller = new AbortController();
 
-// Ctrl-C reaches every process of the terminal's group.
-process.on("SIGINT", () => {});
-process.on("SIGHUP", () => {});
-process.on("SIGTERM", () => controller.abort());
+// Ctrl-C, and the end of a terminal, reach every process of the terminal's group; SIGTERM is meant for this one.
+for (const signal of stopSignals(process.platform))
+  process.on(signal, signal === "SIGTERM" ? () => controller.abort() : () => {});
 // What is on disk is whole at any moment: there is nothing to wait for.
 process.on("disconnect", () => process.exit(1));
 endWithParent();

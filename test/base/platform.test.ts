@@ -1,3 +1,6 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import {
   cacheFolderOf,
@@ -63,6 +66,17 @@ describe("links, renames, signals, processes", () => {
   it("knows a running process from one that is not there", () => {
     expect(isRunning(process.pid)).toBe(true);
     expect(isRunning(2 ** 22 + 12345)).toBe(false);
+  });
+
+  it.skipIf(process.platform !== "linux")("counts one that nobody has asked for since it ended as gone", async () => {
+    // The shell becomes a program that never asks for the child.
+    const parent = spawn("sh", ["-c", "sleep 0.1 & echo $!; exec sleep 30"], { stdio: ["ignore", "pipe", "ignore"] });
+    const pid = Number(String((await once(parent.stdout, "data"))[0]));
+    expect(isRunning(pid)).toBe(true);
+    for (let i = 0; i < 100 && isRunning(pid); i++) await sleep(50);
+    expect(isRunning(pid)).toBe(false);
+    expect(() => process.kill(pid, 0)).not.toThrow();
+    parent.kill();
   });
 });
 

@@ -1,6 +1,7 @@
 // Ctrl-C as commands hear it: one keypress that comes twice, a second one, none at all.
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
+import { stopSignals } from "../../src/base/platform.ts";
 import { Interrupt } from "../../src/cli/interrupt.ts";
 
 function listening() {
@@ -15,7 +16,7 @@ it("takes signals of one moment for one keypress, and the next for a second", as
   process.emit("SIGINT");
   process.emit("SIGINT");
   await sleep(100);
-  process.emit("SIGTERM");
+  process.emit("SIGHUP");
   expect(heard).toEqual(["first"]);
   await sleep(1000);
   process.emit("SIGINT");
@@ -23,7 +24,7 @@ it("takes signals of one moment for one keypress, and the next for a second", as
 });
 
 it("hears every signal that asks to end, and leaves no listener behind", () => {
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+  for (const signal of stopSignals(process.platform)) {
     const before = process.listenerCount(signal);
     {
       const { heard, interrupt } = listening();
