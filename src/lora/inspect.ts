@@ -14,6 +14,7 @@ import {
   mapWeights,
   type WeightProblems,
 } from "../models/wan/weights.ts";
+import { type OwnFile, ownFile } from "./own-files.ts";
 import { looksLikeLora, type RecognizedLora, recognizeLora } from "./recognize.ts";
 
 export interface NetworkReport {
@@ -41,6 +42,8 @@ export interface WeightReport {
   readonly metadata: Readonly<Record<string, string>>;
   readonly networks: readonly NetworkReport[];
   readonly lora?: RecognizedLora;
+  /** Where Kinora wrote the file for itself. */
+  readonly own?: OwnFile;
   /** What kept a network from being recognised, by message. */
   readonly failures: readonly string[];
 }
@@ -92,6 +95,8 @@ export function inspectWeights(source: TensorSource): WeightReport {
     dtypes: counts,
     metadata: source.metadata,
   };
+  const own = ownFile(source);
+  if (own) return { ...report, networks: [], own, failures: [] };
   if (looksLikeLora(source.names)) return { ...report, networks: [], lora: recognizeLora(source), failures: [] };
   const networks: NetworkReport[] = [];
   const failures: string[] = [];

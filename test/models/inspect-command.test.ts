@@ -1,12 +1,15 @@
 // `kinora models inspect` as a user runs it, in process, on files of every kind.
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { fromFloat32 } from "../../src/base/float-formats.ts";
+import { CacheStore, cacheKey } from "../../src/cache/store.ts";
 import { openTensorSource } from "../../src/io/tensor-source.ts";
 import { countNonFinite, scanValues } from "../../src/io/value-scan.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { ditShapes, vaeShapes } from "../../src/models/wan/weight-shapes.ts";
+import { RECIPE_KEY } from "../../src/protocol/recipe.ts";
+import { recipe } from "../support/recipe.ts";
 import { runCli } from "../support/run-cli.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import {
@@ -190,5 +193,71 @@ describe("looking for values that are not finite", () => {
         expect.objectContaining({ name: "t", nan: 1, checked: sample ? 4 * 16384 : values.length }),
       ]);
     }
+  });
+});
+
+describe("Kinora's own files", () => {
+  const tensor = (name: string): NamedTensor => ({
+    name,
+    dtype: "f32",
+    shape: [2],
+    bytes: fromFloat32(Float32Array.of(1, 2), "f32"),
+  });
+
+  test("the state of a run", async () => {
+    const tensors = ["parameter/blocks.0.ffn.0.down", "parameter/blocks.0.ffn.0.up", "optimizer/m/x"].map(tensor);
+    const file = await writeFile(path("high-00000002.safetensors"), tensors, {
+      kind: "kinora.train-expert",
+      expert: "high",
+    });
+    const { text } = await run([file]);
+    expect(row(text, "what")).toBe(
+      "the state of the high-noise expert of a training run: 2 trained tensors and what its optimizer keeps",
+    );
+    expect(row(text, "use")).toContain("kinora train goes on from it");
+    expect(JSON.parse((await run([file], { json: true })).text).files[0].own.what).toContain("of a training run");
+  });
+
+  test("a cache entry, sound or damaged", async () => {
+    const store = new CacheStore(path("cache"));
+    const facts = { kind: "texts", text: "a red circle" };
+    const key = cacheKey(facts);
+    await store.write(
+      "texts",
+      key,
+      { embedding: { values: Float32Array.of(1, 2, 3, 4), shape: [2, 2] } },
+      "f32",
+      facts,
+    );
+    const file = store.path("texts", key);
+    const { text } = await run([file]);
+    expect(row(text, "what")).toBe("a text's cached embedding: embedding [2, 2]");
+    expect(row(text, "made from")).toContain("a red circle");
+    expect(row(text, "checksum")).toContain("right");
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 2]! ^= 1;
+    writeFileSync(file, bytes);
+    expect(row((await run([file])).text, "checksum")).toContain("WRONG");
+  });
+
+  test("saved latents, with what their recipe says", async () => {
+    const file = await writeFile(path("film.latents.safetensors"), [tensor("latents")], {
+      [RECIPE_KEY]: JSON.stringify(recipe),
+    });
+    const { text } = await run([file]);
+    expect(row(text, "what")).toBe("latents [2] of a generation, with its recipe");
+    expect([row(text, "task"), row(text, "prompt")]).toEqual(["tiny-t2v", "a red circle"]);
+    const broken = await writeFile(path("broken.safetensors"), [tensor("latents")], { [RECIPE_KEY]: "{" });
+    expect(row((await run([broken])).text, "problem")).toContain("no JSON");
+  });
+
+  test("JSON beside them: what it is and which command reads it", async () => {
+    const file = path("state.json");
+    writeFileSync(file, JSON.stringify({ kind: "kinora.train-state", version: 3 }, null, 2));
+    const { code, text } = await run([file]);
+    expect(code).toBe(0);
+    expect(row(text, "what")).toBe("where a training run stands, no weights");
+    writeFileSync(file, JSON.stringify({ kind: "something else" }));
+    expect((await run([file])).code).not.toBe(0);
   });
 });

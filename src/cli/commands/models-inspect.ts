@@ -7,6 +7,7 @@ import { fileOrFolder } from "../../io/files.ts";
 import { findModels, openTensorSource, type TensorSource } from "../../io/tensor-source.ts";
 import { type NonFinite, scanValues } from "../../io/value-scan.ts";
 import { inspectWeights, type NetworkReport, type WeightReport } from "../../lora/inspect.ts";
+import { type OwnFile, ownJson } from "../../lora/own-files.ts";
 import type { RecognizedLora } from "../../lora/recognize.ts";
 import type { Recognized } from "../../models/wan/recognize.ts";
 import { command, type Option, type Values } from "../command.ts";
@@ -126,13 +127,19 @@ function loraRows(lora: RecognizedLora, all: boolean): Rows {
   return rows;
 }
 
+const ownRows = ({ what, facts }: OwnFile): Rows => [
+  ["what", what],
+  ...facts.map(([label, text]): [string, string] => [label, text]),
+];
+
 function rowsOf(report: Inspection, all: boolean): Rows {
   const total = [...report.dtypes.values()].reduce((sum, count) => sum + count, 0);
   const rows: Rows = [];
   for (const network of report.networks) rows.push(...networkRows(network, all));
   if (report.lora) rows.push(...loraRows(report.lora, all));
   for (const failure of report.failures) rows.push(["problem", failure]);
-  if (report.networks.length === 0 && !report.lora && report.failures.length === 0) {
+  if (report.own) rows.push(...ownRows(report.own));
+  if (report.networks.length === 0 && !report.lora && !report.own && report.failures.length === 0) {
     rows.push(["what", "no Wan network and no LoRA that Kinora knows"]);
   }
   rows.push([
@@ -177,6 +184,11 @@ async function run(values: Values<typeof options>, positionals: string[], out: P
     throw new KinoraError("cli.bad-arguments", "name one file or folder", { hint: "kinora models inspect FILE|DIR" });
   }
   const asked = scanMode(values.scan);
+  const own = ownJson(path);
+  if (own) {
+    out.answer({ files: [{ path, own }] }, () => print(path, ownRows(own)));
+    return 0;
+  }
   const folder = fileOrFolder(path).kind === "folder";
   const found = folder ? findModels(path) : [path];
   if (found.length === 0) {
@@ -221,7 +233,8 @@ export const modelsInspect = command({
   details: `
 Recognises Wan's transformers, autoencoders, text and vision encoders and LoRAs by names and shapes alone, in the layouts
 of the official repositories, ComfyUI, diffusers, transformers, kohya/musubi and DiffSynth; safetensors (also sharded)
-and PyTorch checkpoints, from which nothing is executed.`,
+and PyTorch checkpoints, from which nothing is executed. Kinora's own files are told too: states of runs, cached latents and
+texts, saved latents, manifests.`,
   options,
   run,
 });

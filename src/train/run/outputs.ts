@@ -65,7 +65,8 @@ export async function writeOutputs(
     if (settings.kind === "lora") {
       const { keys, dtype } = settings.save;
       const adapters = adaptersOf(parameters, settings.lora);
-      await writeLora(path, adapters, { format: keyFormats[keys], dtype, metadata, expert });
+      const whose = settings.boundary === undefined ? {} : { expert };
+      await writeLora(path, adapters, { format: keyFormats[keys], dtype, metadata, ...whose });
     } else await writeTransformer(path, parameters, settings.save.dtype, metadata);
     written.push(file);
   }
