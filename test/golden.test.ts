@@ -6,18 +6,21 @@ import { passes } from "../scripts/golden/fixture.ts";
 import { line, runGolden } from "../scripts/golden/runner.ts";
 import { openDevice } from "../src/device/open-device.ts";
 
-const folder = fileURLToPath(new URL("../../shared/golden", import.meta.url));
+const shared = (name: string) => fileURLToPath(new URL(`../../shared/${name}`, import.meta.url));
+const folder = shared("golden");
 const present = existsSync(folder);
+const generating = shared("golden-generate");
 if (!present) console.warn("golden fixtures: ../shared/golden is not here, so they are skipped");
 
 async function failures(
   device: "auto" | "reference",
   dtype: "f32" | "bf16",
+  { from = folder, only }: { from?: string; only?: (file: string) => boolean } = {},
 ): Promise<{ failed: string[]; passed: number }> {
   const opened = await openDevice(device);
   const failed: string[] = [];
   let passed = 0;
-  for await (const result of runGolden(folder, opened.device, { dtype })) {
+  for await (const result of runGolden(from, opened.device, { dtype, ...(only ? { only } : {}) })) {
     if (result.status === "failed")
       failed.push(line(result), ...result.checks.filter((c) => !passes(c)).map((c) => c.output));
     if (result.status === "passed") passed++;
@@ -44,4 +47,15 @@ describe.skipIf(!present)("golden fixtures", () => {
     expect(failed).toEqual([]);
     expect(passed).toBeGreaterThan(6);
   }, 600_000);
+});
+
+describe.skipIf(!existsSync(generating))("golden fixtures of generating", () => {
+  it.each(["auto", "reference"] as const)(
+    "LoRAs in the wild, as ComfyUI applies them, on %s",
+    async (device) => {
+      const only = (file: string) => file.startsWith("lora-wild");
+      expect(await failures(device, "f32", { from: generating, only })).toEqual({ failed: [], passed: 1 });
+    },
+    300_000,
+  );
 });

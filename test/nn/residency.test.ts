@@ -5,7 +5,8 @@ import type { Block, Device, DeviceEvent } from "../../src/device/device.ts";
 import { createNullDevice } from "../../src/device/null/null-device.ts";
 import { descriptorOf, openDevice } from "../../src/device/open-device.ts";
 import { createReferenceDevice } from "../../src/device/reference/reference-device.ts";
-import { freshLora } from "../../src/lora/attach.ts";
+import type { AdapterValues } from "../../src/lora/adapters/table.ts";
+import { attachLora, freshLora } from "../../src/lora/attach.ts";
 import type { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { fp8BlockScale } from "../../src/models/wan/fp8-blocks.ts";
 import { type DitLoadOptions, loadDit } from "../../src/models/wan/load.ts";
@@ -165,6 +166,31 @@ describe.each([
     expect(layer.merged().shape).toEqual([192, 128]);
     expect(weightsOf(device).live).toBe(before);
     expect(lora.parameters().size).toBe(2);
+  });
+
+  it("adapters that change the weight itself act on weights that come and go as on others", async () => {
+    const count = 192 * 128;
+    const difference = (parameter: string, shape: number[], size: number): AdapterValues => ({
+      kind: "difference",
+      parameter,
+      shape,
+      values: values(size, 21).map((value) => 0.1 * value),
+      scale: 1,
+      replaces: false,
+    });
+    const adapters = [
+      difference("blocks.3.ffn.0.weight", [192, 128], count),
+      difference("blocks.2.norm3.bias", [128], 128),
+    ];
+    const results: Uint8Array[][] = [];
+    for (const swapped of [0, 4]) {
+      using model = loadDit(device, files.f32, { dtype: "f32", blocks: { swapped } });
+      const plain = await forwards(model);
+      using _lora = attachLora(model, adapters, 0.8);
+      results.push(await forwards(model));
+      expect(results.at(-1)).not.toEqual(plain);
+    }
+    expect(results[1]).toEqual(results[0]);
   });
 
   it("a weight that is away is not computed with, and a tape that would need it later is refused", async () => {
