@@ -52,3 +52,9 @@ export function settleRow<O extends z.ZodObject>(
     ...(hint === undefined ? {} : { hint }),
   });
 }
+
+/** A row with its settings in words: `dice (faces 6, fair true)`. */
+export function describeRow(name: string, settings: RowSettings = {}): string {
+  const words = Object.entries(settings).map(([key, value]) => `${key} ${String(value)}`);
+  return words.length === 0 ? name : `${name} (${words.join(", ")})`;
+}

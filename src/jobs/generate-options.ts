@@ -31,6 +31,7 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
     duration: request.duration,
     fps: request.fps,
     sampler: request.sampler,
+    samplerOptions: request.samplerOptions,
     steps: request.steps,
     shift: request.flowShift,
     guidance: request.guidanceScale,

@@ -17,8 +17,9 @@ import { FilmRun } from "./film-run.ts";
 import { filmSettings } from "./film-settings.ts";
 import type { GuidanceChoice } from "./guidance/index.ts";
 import { checkMemory } from "./memory-check.ts";
+import { DEFAULT_NOISE } from "./noise/index.ts";
 import { preparePicture } from "./picture.ts";
-import { DEFAULT_NOISE, guidanceOf } from "./request.ts";
+import { guidanceOf } from "./request.ts";
 import { DEFAULT_SAMPLER } from "./schedulers/index.ts";
 import { writeFilm } from "./video-output.ts";
 

@@ -13,7 +13,7 @@ import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
 import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import { fpsSchema, type LoraExpert } from "../protocol/recipe.ts";
 import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
-import { parseNoise } from "./noise/index.ts";
+import { DEFAULT_NOISE, parseNoise } from "./noise/index.ts";
 import { DEFAULT_SAMPLER, type SamplerName, samplerOf } from "./schedulers/index.ts";
 
 export interface LoraChoice {
@@ -95,8 +95,6 @@ export interface GenerateRequest {
 
 /** The task that generate.py runs unless told otherwise. */
 export const DEFAULT_TASK = "t2v-A14B";
-
-export const DEFAULT_NOISE = "kinora";
 
 /** Official tasks beyond Kinora's models. */
 const elsewhere = ["animate-14B", "s2v-14B"];

@@ -9,6 +9,7 @@ import { parseGuidance, parseLora } from "../../src/cli/commands/generate.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
 import { latentsPath, loadLatents, saveLatents } from "../../src/sample/latents-file.ts";
+import { samplerNames } from "../../src/sample/schedulers/index.ts";
 import { tinyParts, writeKinoraFolder } from "../support/checkpoint-layouts.ts";
 import { runCli } from "../support/run-cli.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
@@ -40,6 +41,32 @@ describe("kinora generate", () => {
     expect(shown.data).toMatch(/low noise {6}low_noise_model\.safetensors \([0-9a-f]{12}…\)/);
     const recipe = JSON.parse((await kinora("show", out, "--json")).data);
     expect(recipe).toMatchObject({ kind: "kinora.recipe", seed: "7", sampler: "unipc", steps: 2 });
+  });
+
+  it("says of a finished film that it is finished, and writes nothing", async () => {
+    const out = path("finished.mp4");
+    const timed = [
+      ...quick.filter((word) => word !== "--frame_num" && word !== "5"),
+      "--duration",
+      "0.3",
+      "--fps",
+      "12",
+    ];
+    expect((await kinora(...timed, "--ckpt_dir", folder, "--out", out)).code).toBe(0);
+    const bytes = readFileSync(out);
+    const runs = [
+      [...timed, "--ckpt_dir", folder],
+      ["generate", "--resume"],
+      ["generate", "--from", out],
+    ];
+    for (const again of runs) {
+      const made = await kinora(...again, "--out", out);
+      expect(made, made.notes).toMatchObject({ code: 0, data: expect.stringContaining(`${out}: 5 frames`) });
+      expect(made.notes).toContain("is finished already, by this very recipe: it is left as it is");
+      expect(readFileSync(out).equals(bytes)).toBe(true);
+    }
+    const help = (await kinora("generate", "--help")).data;
+    for (const name of [...samplerNames, "torch-cuda:GPU"]) expect(help).toContain(name);
   });
 
   it("takes generate.py's flags as they are, and says once which change nothing", async () => {

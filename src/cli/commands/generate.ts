@@ -2,12 +2,16 @@
 import { existsSync } from "node:fs";
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
+import { describeRow, listNames } from "../../base/table.ts";
 import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
 import type { EventOf, RequestOf, ResultOf } from "../../jobs/table.ts";
 import { deviceChoices } from "../../protocol/devices.ts";
 import type { GenerateStage, Video } from "../../protocol/jobs/generate.ts";
 import { pictureModels, runnableModels } from "../../protocol/model-media.ts";
 import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
+import { describeGuidance } from "../../sample/guidance/index.ts";
+import { DEFAULT_NOISE, noiseForms } from "../../sample/noise/index.ts";
+import { DEFAULT_SAMPLER, samplers } from "../../sample/schedulers/index.ts";
 import { command, type Option, type Values } from "../command.ts";
 import { follow, STOPPED } from "../follow.ts";
 import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
@@ -27,6 +31,8 @@ const options = {
   image: { type: "string", value: "FILE", help: `the first picture, for ${pictureModels.join(", ")}` },
   size: { type: "string", value: "W*H", help: "pixels; with a picture its aspect at this area (default: by task)" },
   frame_num: { type: "string", value: "F", help: "frames, 4n + 1 (default: by task)" },
+  duration: { type: "string", value: "S", help: "seconds, instead of frames" },
+  fps: { type: "string", value: "R", help: "frames a second of the film (default: the model's; no frame changes)" },
   out: { type: "string", value: "FILE.mp4", help: "the film to write (default: named after task, prompt and seed)" },
   ckpt_dir: { type: "string", value: "DIR", help: "an official or a diffusers checkpoint; tiny-* bring their own" },
   dit: { type: "string", value: "FILE", help: "the transformer, of a model with one" },
@@ -47,13 +53,13 @@ const options = {
     help: "leave out modules of the LoRAs whose official names match, e.g. patch_embedding",
     multiple: true,
   },
-  sample_solver: { type: "string", value: "NAME", help: "unipc, dpm++ or euler (default unipc)" },
+  sample_solver: { type: "string", value: "NAME", help: `${listNames(samplers)} (default ${DEFAULT_SAMPLER})` },
   sample_steps: { type: "string", value: "N", help: "steps (default: by task)" },
   sample_shift: { type: "string", value: "S", help: "timestep shift (default: by task)" },
   sample_guide_scale: { type: "string", value: "G|LOW,HIGH", help: "guidance; 1 does without the second pass" },
   seed: { type: "string", value: "N", help: "-1 draws one and says it (default -1)" },
   n: { type: "string", value: "N", help: "so many films, each of the next seed (default 1)" },
-  noise: { type: "string", value: "NAME", help: "kinora, torch-cpu, torch-cuda or torch-cuda:GPU (default kinora)" },
+  noise: { type: "string", value: "NAME", help: `${noiseForms.join(", ")} (default ${DEFAULT_NOISE})` },
   dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
   device: {
     type: "string",
@@ -205,6 +211,8 @@ function readRequest(given: Given, second: string | undefined): Request {
     image: given.image,
     size: read(given.size, parseSize),
     frames: read(given.frame_num, (text) => parseWholeNumber("--frame_num", text)),
+    duration: read(given.duration, (text) => parseNumber("--duration", text)),
+    fps: read(given.fps, (text) => parseNumber("--fps", text)),
     sampler: given.sample_solver,
     steps: read(given.sample_steps, (text) => parseWholeNumber("--sample_steps", text)),
     flowShift: read(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
@@ -306,9 +314,11 @@ class Narrator {
 }
 
 function headline(recipe: Recipe): string {
-  const { task, video, frames, fps, steps, sampler, shift, guidance, seed, noise, dtype, device } = recipe;
-  const scale = guidance.low === guidance.high ? guidance.low : `${guidance.low} low, ${guidance.high} high`;
-  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} a second, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${scale}, seed ${seed}${noise === "kinora" ? "" : ` (${noise})`}, ${dtype} on ${device}`;
+  const { task, video, frames, fps, steps, shift, seed, noise, dtype, device } = recipe;
+  const [low, high] = [describeGuidance(recipe.guidance.low), describeGuidance(recipe.guidance.high)];
+  const guidance = low === high ? low : `${low} low, ${high} high`;
+  const sampler = describeRow(recipe.sampler, recipe.samplerOptions);
+  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} a second, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${guidance}, seed ${seed}${noise === DEFAULT_NOISE ? "" : ` (${noise})`}, ${dtype} on ${device}`;
 }
 
 async function run(given: Given, positionals: string[], out: Printer): Promise<number> {

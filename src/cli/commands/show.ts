@@ -1,6 +1,8 @@
 // `kinora show FILE`: prints the recipe that a film, or saved latents, carry.
 import { KinoraError } from "../../base/errors.ts";
+import { describeRow } from "../../base/table.ts";
 import type { Recipe } from "../../protocol/recipe.ts";
+import { describeGuidance } from "../../sample/guidance/index.ts";
 import { command } from "../command.ts";
 
 /** Digits of a hash that people compare. */
@@ -9,7 +11,8 @@ const SHOWN_DIGITS = 12;
 const SHOWN_TEXT = 2000;
 
 function rows(recipe: Recipe): [label: string, text: string][] {
-  const { video, size, guidance, weights, loras, image, boundary } = recipe;
+  const { video, size, weights, loras, image, boundary } = recipe;
+  const [low, high] = [describeGuidance(recipe.guidance.low), describeGuidance(recipe.guidance.high)];
   const content = ({ name, sha256 }: { name: string; sha256: string }) => `${name} (${sha256.slice(0, SHOWN_DIGITS)}…)`;
   const text = (value: string) => (value.length > SHOWN_TEXT ? `${value.slice(0, SHOWN_TEXT)}…` : value);
   const experts = weights.high !== undefined;
@@ -21,8 +24,8 @@ function rows(recipe: Recipe): [label: string, text: string][] {
     ["negative", text(recipe.negative)],
     ["seed", `${recipe.seed} (${recipe.noise} noise)`],
     ["video", `${video.width}×${video.height}${asked}, ${recipe.frames} frames at ${recipe.fps} a second`],
-    ["sampler", `${recipe.sampler}, ${recipe.steps} steps, shift ${recipe.shift}`],
-    ["guidance", experts ? `${guidance.low} low noise, ${guidance.high} high noise` : String(guidance.low)],
+    ["sampler", `${describeRow(recipe.sampler, recipe.samplerOptions)}, ${recipe.steps} steps, shift ${recipe.shift}`],
+    ["guidance", experts ? `${low} low noise, ${high} high noise` : low],
     ...(boundary === undefined ? [] : [["boundary", String(boundary)] satisfies [string, string]]),
     ...(image ? [["image", content(image)] satisfies [string, string]] : []),
     ...(weights.high ? [["high noise", content(weights.high)] satisfies [string, string]] : []),

@@ -6,6 +6,7 @@ import { contract, noteEvent, seedSchema, sizeSchema } from "./contract.ts";
 const count = z.int().positive();
 const ratio = z.templateLiteral([z.number(), ":", z.number()]);
 const pixels = z.templateLiteral([z.int(), "x", z.int()]);
+const guidance = z.union([z.number(), z.looseObject({ kind: z.string() })]);
 const path = z.string().min(1);
 
 /**
@@ -55,13 +56,15 @@ export const generateRequestSchema = z.strictObject({
 
   /** Up to 64 bits; negative or absent: one is drawn and told. */
   seed: seedSchema.optional(),
-  /** Whose random numbers: `kinora`, `torch-cpu`, `torch-cuda` or `torch-cuda:GPU`. Default `kinora`. */
+  /** Whose random numbers: `kinora` (the default) or one of PyTorch's, e.g. `torch-cpu`; `kinora generate --help` lists all. */
   noise: z.string().optional(),
-  /** `unipc`, `dpm++` or `euler`. Default `unipc`. */
+  /** `unipc` (the default) or another; `kinora generate --help` lists all. */
   sampler: z.string().optional(),
+  /** The sampler's own settings, where it has any. */
+  samplerOptions: z.record(z.string(), z.json()).optional(),
   steps: count.optional(),
-  /** One scale, or one for each expert; 1 does without the second pass. */
-  guidanceScale: z.union([z.number(), z.strictObject({ low: z.number(), high: z.number() })]).optional(),
+  /** One scale of CFG, or one for each expert; 1 does without the second pass. Other kinds by name, with their settings. */
+  guidanceScale: z.union([guidance, z.strictObject({ low: guidance, high: guidance })]).optional(),
   /** The timestep shift. */
   flowShift: z.number().optional(),
   loras: z.array(loraChoiceSchema).optional(),

@@ -1,7 +1,7 @@
 // The kinds of guidance: a file and a line here for each. Request checks and recipes follow from this table.
 import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
-import { findRow, type RowSettings } from "../../base/table.ts";
+import { describeRow, findRow, type RowSettings } from "../../base/table.ts";
 import { cfgRow, scaleSchema } from "./cfg.ts";
 import type { Guidance } from "./guidance.ts";
 
@@ -46,6 +46,5 @@ export function createGuidance(choice: GuidanceChoice): Guidance {
 export function describeGuidance(choice: GuidanceChoice): string {
   if (typeof choice === "number") return String(choice);
   const { kind, ...settings } = choice;
-  const words = Object.entries(settings).map(([key, value]) => `${key} ${String(value)}`);
-  return words.length === 0 ? kind : `${kind} (${words.join(", ")})`;
+  return describeRow(kind, settings);
 }

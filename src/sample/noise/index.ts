@@ -7,7 +7,9 @@ import { torchCpuNoise, torchCudaNoise } from "./torch.ts";
 
 export const noiseRows: readonly NoiseRow[] = [kinoraNoise, torchCpuNoise, torchCudaNoise];
 
-/** Every spelling, for help: `kinora, torch-cpu, torch-cuda or torch-cuda:GPU`. */
+export const DEFAULT_NOISE = kinoraNoise.name;
+
+/** Every spellingfor help: `kinora`, `torch-cpu`, `torch-cuda`, `torch-cuda:GPU`. */
 export const noiseForms: readonly string[] = noiseRows.flatMap(({ name, takes }) =>
   takes === undefined ? [name] : [name, `${name}:${takes}`],
 );
