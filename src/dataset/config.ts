@@ -1,14 +1,15 @@
 // From a dataset configuration file (musubi's TOML or JSON, or Kinora's form) to settled values for every dataset.
 // Reads the file only; the folders it names are looked at in sources.ts.
-import { readFile } from "node:fs/promises";
-import { extname, resolve } from "node:path";
-import { parse as parseToml, TomlError } from "smol-toml";
+import { resolve } from "node:path";
 import type { ZodType } from "zod";
 import { KinoraError } from "../base/errors.ts";
-import { nearestName } from "../base/nearest.ts";
 import { isRow, type Row } from "../base/rows.ts";
+import { nearestKey, unknownKey } from "../io/config/keys.ts";
+import { type ConfigKind, parseConfig, readConfigFile } from "../io/config/read.ts";
+import { invalidValues } from "../io/config/values.ts";
 import {
   type DatasetGoal,
+  foreignDatasetKeys,
   type GeneralTable,
   generalTable,
   type ImageTable,
@@ -78,11 +79,14 @@ export interface DatasetConfig {
   notes: ConfigNote[];
 }
 
+export const datasetConfig: ConfigKind = {
+  code: "dataset-config",
+  name: "the dataset configuration",
+  hint: "kinora dataset inspect --help shows what such a file holds",
+};
+
 const fail = (message: string, detail: { hint?: string; expected?: string; actual?: string; cause?: unknown } = {}) =>
-  new KinoraError("dataset-config.invalid", message, {
-    hint: "kinora dataset inspect --help shows what such a file holds",
-    ...detail,
-  });
+  new KinoraError("dataset-config.invalid", message, { hint: datasetConfig.hint, ...detail });
 
 /**
  * Reads `file` (.toml or .json).
@@ -90,64 +94,22 @@ const fail = (message: string, detail: { hint?: string; expected?: string; actua
  *   `dataset-config.unknown-key` (with the nearest known key), `dataset-config.invalid`.
  */
 export async function readDatasetConfig(file: string): Promise<DatasetConfig> {
-  let content: string;
-  try {
-    content = await readFile(file, "utf8");
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw new KinoraError(
-      "dataset-config.unreadable",
-      `the dataset configuration ${JSON.stringify(file)} cannot be read`,
-      { actual: code === "ENOENT" ? "no such file" : message, hint: "check the path", cause },
-    );
-  }
-  const format = extname(file).toLowerCase() === ".json" ? "json" : "toml";
-  return parseDatasetConfig(content, { file, format });
+  const { root, notices } = await readConfigFile(datasetConfig, file);
+  const config = settleDatasetConfig(root, file);
+  const notes = notices.map((message) => ({ code: "config.encoding", message }));
+  return { ...config, notes: [...notes, ...config.notes] };
 }
 
 export function parseDatasetConfig(
   content: string,
   { file, format = "toml" }: { file?: string; format?: "toml" | "json" } = {},
 ): DatasetConfig {
-  const where = file ?? "the dataset configuration";
-  const root = format === "json" ? fromJson(content, where) : fromToml(content, where);
-  return settleDatasetConfig(root, file);
+  return settleDatasetConfig(parseConfig(datasetConfig, content, { where: file ?? datasetConfig.name, format }), file);
 }
 
 /** The configuration of one folder with Kinora's defaults, as `source = folder` alone would give. */
 export function folderConfig(folder: string, more: Omit<SourceTable, "source"> = {}): DatasetConfig {
   return settleDatasetConfig({ datasets: [{ source: folder, ...more }] });
-}
-
-function fromToml(content: string, where: string): Row {
-  try {
-    return parseToml(content) as Row;
-  } catch (cause) {
-    if (!(cause instanceof TomlError)) throw cause;
-    // The message's first line says what; the rest of it draws the place, which we say ourselves.
-    const what = cause.message.split("\n")[0]!.replace(/^Invalid TOML document: /, "");
-    throw new KinoraError(
-      "dataset-config.syntax",
-      `${where}, line ${cause.line}, column ${cause.column}: ${what}\n${cause.codeblock.trimEnd()}`,
-      { hint: "text needs quotes, lists need [ ], and every dataset starts with [[datasets]]", cause },
-    );
-  }
-}
-
-function fromJson(content: string, where: string): Row {
-  try {
-    const value: unknown = JSON.parse(content);
-    if (isRow(value)) return value;
-  } catch (cause) {
-    const message = (cause as Error).message;
-    const at = /position (\d+)/.exec(message)?.[1];
-    const line = at === undefined ? undefined : content.slice(0, Number(at)).split("\n").length;
-    throw new KinoraError("dataset-config.syntax", `${where}${line ? `, line ${line}` : ""}: ${message}`, {
-      hint: "names and text need double quotes, and no comma stands before a closing bracket",
-      cause,
-    });
-  }
-  throw fail(`${where} is not a table`, { expected: 'an object with "general" and "datasets"' });
 }
 
 /** Checks and settles a parsed file: defaults of [general], then musubi's (or, for `source`, Kinora's) own. */
@@ -156,13 +118,14 @@ export function settleDatasetConfig(root: Row, file?: string): DatasetConfig {
   for (const key of Object.keys(root)) {
     if (key === "general" || key === "datasets") continue;
     const inside = [...Object.keys(generalTable.shape), ...tableKeys.video, ...tableKeys.image, ...tableKeys.source];
-    const near = nearest(key, ["general", "datasets", ...inside]);
+    const near = nearestKey(key, ["general", "datasets", ...inside]);
     throw unknownKey(
+      datasetConfig,
       key,
       "at the top of the file",
       inside.includes(key)
         ? `put it under ${key in generalTable.shape ? "[general] or " : ""}[[datasets]]`
-        : near && `did you mean ${near}?`,
+        : (foreign(key) ?? (near && `did you mean ${near}?`)),
     );
   }
   const general = checkTable<GeneralTable>(generalTable, root.general ?? {}, "[general]", undefined, notes);
@@ -189,10 +152,6 @@ const tableKeys = {
   source: Object.keys(sourceTable.shape),
 };
 
-function unknownKey(key: string, where: string, hint: string | undefined): KinoraError {
-  return new KinoraError("dataset-config.unknown-key", `unknown key "${key}" ${where}`, { ...(hint ? { hint } : {}) });
-}
-
 function section(table: unknown, index: number, general: GeneralTable, notes: ConfigNote[]): DatasetSection {
   const name = `[[datasets]] number ${index + 1}`;
   if (!isRow(table)) throw fail(`${name} is not a table`);
@@ -202,8 +161,9 @@ function section(table: unknown, index: number, general: GeneralTable, notes: Co
   const key = given[0];
   if (key === undefined) {
     const wrong = Object.keys(table).find((known) => ![...tableKeys.image, ...tableKeys.video].includes(known));
-    const near = wrong && nearest(wrong, Object.keys(sourceKeys));
-    if (wrong && near) throw unknownKey(wrong, `in ${name}`, `did you mean ${near}?`);
+    const near = wrong && nearestKey(wrong, Object.keys(sourceKeys));
+    const hint = wrong && (foreign(wrong) ?? (near && `did you mean ${near}?`));
+    if (wrong && hint) throw unknownKey(datasetConfig, wrong, `in ${name}`, hint);
     throw fail(`${name} names no place to read`, { expected: Object.keys(sourceKeys).join(", ") });
   }
   if (key === "image_directory" || key === "image_jsonl_file") {
@@ -231,21 +191,19 @@ function checkTable<T>(
   const kept: Row = {};
   for (const [key, value] of Object.entries(table)) {
     if (known.includes(key)) kept[key] = value;
-    else if (key in otherArchitectureKeys) {
+    else if (Object.hasOwn(otherArchitectureKeys, key)) {
       const message = `${key} in ${name} belongs to ${otherArchitectureKeys[key]} and has no effect on Wan`;
       notes.push({ code: "config.other-architecture", message, ...(dataset === undefined ? {} : { dataset }) });
-    } else throw unknownKey(key, `in ${name}`, placeOf(key, known, dataset === undefined));
+    } else throw unknownKey(datasetConfig, key, `in ${name}`, placeOf(key, known, dataset === undefined));
   }
   const result = schema.safeParse(kept);
   if (result.success) return result.data;
-  const lines = result.error.issues.map((issue) => `${issue.path.join(".") || name}: ${issue.message}`);
-  throw fail(`${name}: ${lines.join("; ")}`);
+  throw invalidValues(datasetConfig, result.error.issues, kept, { within: name });
 }
 
-/** A key cut short means the whole one (`video_dir`); else the nearest in spelling. */
-function nearest(key: string, known: readonly string[]): string | undefined {
-  return known.find((name) => key.length > 3 && name.startsWith(key)) ?? nearestName(key, known);
-}
+/** What other programs' users write, in words for this file. */
+const foreign = (key: string): string | undefined =>
+  Object.hasOwn(foreignDatasetKeys, key) ? foreignDatasetKeys[key] : undefined;
 
 /** Where an unknown key would be at home, or which known key it may be. */
 function placeOf(key: string, known: readonly string[], inGeneral: boolean): string | undefined {
@@ -253,8 +211,8 @@ function placeOf(key: string, known: readonly string[], inGeneral: boolean): str
     return `${key} is set in each [[datasets]] table, not in [general]`;
   if (tableKeys.video.includes(key)) return `${key} is for datasets of clips (video_directory, video_jsonl_file)`;
   if (key in generalTable.shape) return `${key} is set in [general]`;
-  const near = nearest(key, known);
-  return near && `did you mean ${near}?`;
+  const near = nearestKey(key, known);
+  return foreign(key) ?? (near && `did you mean ${near}?`);
 }
 
 /** Defaults where neither the table nor [general] says: musubi's own, and friendlier ones for `source`. */

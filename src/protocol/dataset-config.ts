@@ -2,15 +2,14 @@
 // Shapes only: defaults, places and paths are resolved in dataset/config.ts.
 // musubi's keys: https://github.com/kohya-ss/musubi-tuner/blob/30c658c/src/musubi_tuner/dataset/config_utils.py
 import { z } from "zod";
+import { count as anyCount, extension, line, place, side } from "./config-values.ts";
 
-/** Numbers far beyond any use, which bound what a mistake may cost. */
-const count = z.int().min(1).max(1_000_000);
-const side = z.int().min(16).max(16_384);
-const text = z.string().min(1);
+/** A number far beyond any use, which bounds what a mistake may cost. */
+const count = anyCount.max(1_000_000);
 
 /** [width, height] in pixels; one number means a square. */
 const resolution = z.union([side.transform((n): [number, number] => [n, n]), z.tuple([side, side])], {
-  error: "expected [width, height] or one number, each a whole number of 16 to 16384 pixels",
+  error: "must be [width, height] or one number, each a whole number of 16 to 16384 pixels",
 });
 
 /** What a set is for; how many items it should have follows from it. */
@@ -20,7 +19,7 @@ export type DatasetGoal = (typeof datasetGoals)[number];
 /** Keys that [general] may hold for every dataset. */
 const shared = {
   resolution: resolution.optional(),
-  caption_extension: text.optional(),
+  caption_extension: extension.optional(),
   batch_size: count.optional(),
   num_repeats: count.optional(),
   enable_bucket: z.boolean().optional(),
@@ -31,7 +30,7 @@ const shared = {
 const clipBuckets = { clip_buckets: z.enum(["musubi", "as_written"]).optional() };
 
 /** Kinora's own: the phrase every caption starts with. */
-const trigger = { trigger: text.optional() };
+const trigger = { trigger: line.optional() };
 
 /** Which windows of a clip are taken. `target_frames` need not be 4n+1: they are floored with a word. */
 const windows = {
@@ -42,7 +41,7 @@ const windows = {
   max_frames: count.optional(),
 };
 
-const places = { cache_directory: text.optional(), control_directory: text.optional() };
+const folders = { cache_directory: place.optional(), control_directory: place.optional() };
 
 /** Keys musubi reads for other architectures, or for training Kinora does not do: known, without effect here. */
 export const otherArchitectureKeys: Readonly<Record<string, string>> = {
@@ -58,12 +57,50 @@ export const otherArchitectureKeys: Readonly<Record<string, string>> = {
   qwen_image_edit_control_resolution: "control images of Qwen-Image-Edit (an old name of control_resolution)",
 };
 
+const training =
+  'this is a training configuration: kinora train reads it, and it names its dataset by dataset = "FOLDER"';
+
+/** Keys of other programs' dataset files, of Kinora's other files, and what to write here. */
+export const foreignDatasetKeys: Readonly<Record<string, string>> = {
+  image_dir: "here it is image_directory",
+  video_dir: "here it is video_directory",
+  path: "here it is source, a folder",
+  directory: 'write [[datasets]], with source = "FOLDER"',
+  subsets: 'folders stand in [[datasets]] tables of their own, with source = "FOLDER"',
+  metadata_file: "here it is image_jsonl_file or video_jsonl_file",
+  resolutions: "here it is resolution, one for each dataset",
+  enable_ar_bucket: "here it is enable_bucket",
+  ar_buckets: "buckets follow from resolution and enable_bucket",
+  frame_buckets: "here it is target_frames",
+  min_ar: "buckets follow from resolution and enable_bucket",
+  max_ar: "buckets follow from resolution and enable_bucket",
+  num_ar_buckets: "buckets follow from resolution and enable_bucket",
+  min_bucket_reso: "buckets follow from resolution and enable_bucket",
+  max_bucket_reso: "buckets follow from resolution and enable_bucket",
+  bucket_reso_steps: "sides are multiples of what the model needs",
+  caption_prefix: "here it is trigger, where captions begin with one phrase",
+  class_tokens: "every file has a caption of its own: a .txt of the same name",
+  keep_tokens: "captions train as they are written",
+  shuffle_caption: "captions train as they are written",
+  flip_aug: "nothing is flipped or recoloured: prepare the clips as they shall train",
+  color_aug: "nothing is flipped or recoloured: prepare the clips as they shall train",
+  random_crop: "the middle is taken: kinora dataset prepare --crop motion chooses other parts",
+  is_reg: "there are no regularisation sets",
+  caption_dropout_rate: "it belongs into the training configuration, as conditioning.caption_dropout",
+  steps: training,
+  epochs: training,
+  dataset: training,
+  lora: training,
+  optimizer: training,
+  model_arguments: training,
+};
+
 export const generalTable = z.strictObject({
   ...shared,
   ...clipBuckets,
   ...trigger,
   /** Kinora's own: the model the set is for (its frame rate and size step). */
-  model: text.optional(),
+  model: line.optional(),
   /** Kinora's own: what the set is for. */
   goal: z.enum(datasetGoals).optional(),
 });
@@ -71,19 +108,19 @@ export const generalTable = z.strictObject({
 export const imageTable = z.strictObject({
   ...shared,
   ...trigger,
-  ...places,
-  image_directory: text.optional(),
-  image_jsonl_file: text.optional(),
+  ...folders,
+  image_directory: place.optional(),
+  image_jsonl_file: place.optional(),
 });
 
 export const videoTable = z.strictObject({
   ...shared,
   ...clipBuckets,
   ...trigger,
-  ...places,
+  ...folders,
   ...windows,
-  video_directory: text.optional(),
-  video_jsonl_file: text.optional(),
+  video_directory: place.optional(),
+  video_jsonl_file: place.optional(),
   /** The rate the files are taken to have; frames are skipped down to the model's. Musubi wants 30.0 for 30. */
   source_fps: z.number().positive().optional(),
 });
@@ -92,9 +129,9 @@ export const videoTable = z.strictObject({
 export const sourceTable = z.strictObject({
   ...shared,
   ...trigger,
-  ...places,
+  ...folders,
   ...windows,
-  source: text,
+  source: place,
   /** Which of the folder's files to take. Default all. */
   media: z.enum(["all", "images", "videos"]).optional(),
   /** As in a video table, or "auto" (the default): each file's own rate. */
@@ -109,11 +146,11 @@ export type SourceTable = z.infer<typeof sourceTable>;
 /** One line of an image JSONL file. `control_path_0`, `control_path_1` … number several controls. */
 export const imageLine = z
   .looseObject({
-    image_path: text.optional(),
-    image_path_0: text.optional(),
+    image_path: place.optional(),
+    image_path_0: place.optional(),
     caption: z.string().optional(),
-    control_path: text.optional(),
-    control_path_0: text.optional(),
+    control_path: place.optional(),
+    control_path_0: place.optional(),
   })
   .transform((line, context) => {
     const path = line.image_path ?? line.image_path_0;
@@ -124,5 +161,5 @@ export const imageLine = z
 
 /** One line of a video JSONL file. `video_path` and `control_path` may be folders of pictures, one a frame. */
 export const videoLine = z
-  .looseObject({ video_path: text, caption: z.string().optional(), control_path: text.optional() })
+  .looseObject({ video_path: place, caption: z.string().optional(), control_path: place.optional() })
   .transform((line) => ({ path: line.video_path, caption: line.caption, control: line.control_path }));

@@ -1,8 +1,7 @@
 // The settings file of `kinora dataset prepare` (TOML or JSON): shapes and defaults. Unknown keys are errors.
 import { z } from "zod";
+import { share, side } from "./config-values.ts";
 import { modelNameSchema } from "./model-media.ts";
-
-const fraction = z.number().min(0).max(1);
 
 /** What is measured on every clip and picture. Their units and meaning: docs/dataset.md. */
 export const measureNames = [
@@ -21,10 +20,10 @@ export const measureNames = [
 export type MeasureName = (typeof measureNames)[number];
 
 /** `false` only measures; a number below `min` or above `max` drops the item. */
-export const limitSchema = z.union([
-  z.literal(false),
-  z.strictObject({ min: z.number().optional(), max: z.number().optional() }),
-]);
+export const limitSchema = z.union(
+  [z.literal(false), z.strictObject({ min: z.number().optional(), max: z.number().optional() })],
+  { error: "must be false, or a table with min and max: { min = 0.3 }" },
+);
 export type Limit = z.infer<typeof limitSchema>;
 
 const qualitySchema = z.strictObject(
@@ -33,8 +32,6 @@ const qualitySchema = z.strictObject(
     z.ZodOptional<typeof limitSchema>
   >,
 );
-
-const side = z.int().min(16).max(16_384);
 
 export const prepareConfigSchema = z.strictObject({
   /** The model the set is for: it gives frame rate, size step and usual size. */
@@ -93,7 +90,7 @@ export const prepareConfigSchema = z.strictObject({
   normalization: z
     .strictObject({
       /** How far to go to the middle of the set: 1 all the way. */
-      strength: fraction.default(0.7),
+      strength: share.default(0.7),
       /** Most exposure change, as a factor. */
       most: z.number().min(1).max(4).default(1.5),
     })

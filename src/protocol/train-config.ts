@@ -1,14 +1,10 @@
 // The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config/read.ts.
 // Tables with a choice (optimizer, schedule, time, loss) are loose: each choice has settings of its own (train/choices.ts).
 import { z } from "zod";
+import { count, line, place, positive, seed, share, text } from "./config-values.ts";
 import { sourceTable } from "./dataset-config.ts";
 import { deviceChoices } from "./devices.ts";
 import { samplerSchema } from "./recipe.ts";
-
-const text = z.string().min(1);
-const count = z.int().min(1);
-const positive = z.number().positive();
-const share = z.number().min(0).max(1);
 
 /** How LoRA files name their tensors: kohya's and musubi's names, ComfyUI's (PEFT), diffusers', DiffSynth's. */
 export const loraKeys = ["musubi", "comfy", "diffusers", "diffsynth"] as const;
@@ -25,15 +21,15 @@ const folderKeys = sourceTable.omit({ source: true }).shape;
 export const trainTables = {
   model: z.strictObject({
     /** Checked against the list of models, with the nearest name. */
-    name: text,
+    name: line,
     /** An official or diffusers folder, or one of single files. */
-    checkpoint: text.optional(),
-    dit: text.optional(),
-    dit_high: text.optional(),
-    dit_low: text.optional(),
-    vae: text.optional(),
-    text_encoder: text.optional(),
-    tokenizer: text.optional(),
+    checkpoint: place.optional(),
+    dit: place.optional(),
+    dit_high: place.optional(),
+    dit_low: place.optional(),
+    vae: place.optional(),
+    text_encoder: place.optional(),
+    tokenizer: place.optional(),
     /** What the frozen weights are held in; fp8 in blocks of 64 inputs with a scale each. */
     base: z.enum(basePrecisions).optional(),
     vae_dtype: floats.optional(),
@@ -43,7 +39,7 @@ export const trainTables = {
     /** Blocks of the transformer whose frozen weights are not in memory at once: they are read when their turn comes. */
     blocks_to_swap: z.int().min(0).optional(),
   }),
-  dataset: z.strictObject({ path: text, ...folderKeys }),
+  dataset: z.strictObject({ path: place, ...folderKeys }),
   lora: z.looseObject({
     /** Of lora/adapters/table.ts. */
     kind: text.optional(),
@@ -96,7 +92,7 @@ export const trainTables = {
   }),
   preview: z.strictObject({
     /** musubi's prompt file. */
-    prompts: text,
+    prompts: place,
     every_steps: count.optional(),
     every_epochs: count.optional(),
     at_start: z.boolean().optional(),
@@ -115,11 +111,11 @@ export const trainTables = {
     keys: z.enum(loraKeys).optional(),
     dtype: z.enum(["f32", "bf16", "f16"]).optional(),
     /** Shown by model managers. */
-    title: text.optional(),
-    author: text.optional(),
+    title: line.optional(),
+    author: line.optional(),
     description: text.optional(),
-    license: text.optional(),
-    tags: text.optional(),
+    license: line.optional(),
+    tags: line.optional(),
     comment: text.optional(),
   }),
 } as const;
@@ -128,20 +124,20 @@ export const trainConfigSchema = z.strictObject({
   /** Of the files that training writes. Default: the configuration's own name. */
   name: z
     .string()
-    .regex(/^[^/\\:*?"<>|\p{Cc}]+$/u, 'a name for files, without / \\ : * ? " < > |')
+    .regex(/^[^/\\:*?"<>|\p{Cc}]+$/u, 'must be a name for files, without / \\ : * ? " < > |')
     .optional(),
   /** The run's folder. */
-  output: text.optional(),
+  output: place.optional(),
   train: z.enum(["lora", "full"]).optional(),
   steps: count.optional(),
   epochs: count.optional(),
-  seed: z.int().min(0).optional(),
+  seed: seed.optional(),
   /** Where latents and text embeddings are kept. */
-  cache: text.optional(),
+  cache: place.optional(),
   device: z.enum(deviceChoices).optional(),
   model: trainTables.model,
   /** A folder or a dataset TOML; or a table, for a folder with settings. */
-  dataset: z.union([text, trainTables.dataset]),
+  dataset: z.union([place, trainTables.dataset]),
   lora: trainTables.lora.optional(),
   experts: trainTables.experts.optional(),
   time: trainTables.time.optional(),

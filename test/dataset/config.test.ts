@@ -215,6 +215,9 @@ describe("a wrong configuration", () => {
     ['[general]\ntarget_frames = [1]\n[[datasets]]\nvideo_directory = "/a"', "target_frames", "[[datasets]]"],
     ['[[datasets]]\nimage_directory = "/a"\ntarget_frames = [1]', "target_frames", "clips"],
     ['[[datasets]]\nvideo_directory = "/a"\nmodel = "ti2v-5B"', "model", "[general]"],
+    ['[[datasets]]\nvideo_directory = "/a"\nframe_buckets = [1]', "frame_buckets", "target_frames"],
+    ['[[datasets]]\nimage_dir = "/a"', "image_dir", "image_directory"],
+    ['steps = 4\n[[datasets]]\nvideo_directory = "/a"', "steps", "this is a training configuration"],
   ])("names the unknown key and where to go: %s", (content, key, hint) => {
     const error = failure(content);
     expect(error.code).toBe("dataset-config.unknown-key");
@@ -238,6 +241,10 @@ describe("a wrong configuration", () => {
     ['[[datasets]]\nvideo_directory = "/a"\nframe_stride = 0', "frame_stride"],
     ['[[datasets]]\nvideo_directory = "/a"\nsource_fps = "auto"', "source_fps"],
     ['[[datasets]]\nvideo_directory = "/a"\nsource_fps = -1.0', "source_fps"],
+    ['[[datasets]]\nvideo_directory = "C:\\train\\new"', "backslash"],
+    ['[[datasets]]\nvideo_directory = "/a"\ncaption_extension = "txt"', "with its dot"],
+    ['[[datasets]]\nvideo_directory = "/a"\nbatch_size = 4000000000', "batch_size"],
+    ['[[datasets]]\nvideo_directory = "/a"\nresolution = [60000, 60000]', "resolution"],
     ['[general]\ngoal = "fun"\n[[datasets]]\nvideo_directory = "/a"', "goal"],
   ])("is refused with the key's name: %s", (content, word) => {
     const error = failure(content);

@@ -320,10 +320,12 @@ describe("settings", () => {
     [{ model: "t2v-A14" }, /unknown model "t2v-A14".*/],
     [{}, /no model is named/],
     [{ clips: { shortest: 5, longest: 2 } }, /clips\.shortest \(5 s\) is over clips\.longest \(2 s\)/],
-    [{ clips: { shortst: 1 } }, /unknown setting clips\.shortst/],
-    [{ quality: { shaking: { max: 1 } } }, /unknown setting quality\.shaking/],
-    [{ quality: { shake: { maximum: 1 } } }, /unknown setting quality\.shake\.maximum/],
-    [{ crop: "left" }, /the setting crop is wrong/],
+    [{ clips: { shortst: 1 } }, /unknown key "shortst" in \[clips\]/],
+    [{ quality: { shaking: { max: 1 } } }, /unknown key "shaking" in \[quality\]/],
+    [{ quality: { shake: { maximum: 1 } } }, /unknown key "maximum" in \[quality\.shake\]/],
+    [{ crop: "left" }, /crop must be one of center, motion \(it is the text "left"\)/],
+    [{ upscale: "true" }, /upscale must be true or false \(it is the text "true"\)/],
+    [{ quality: { shake: true } }, /quality\.shake must be/],
   ])("%j is refused", (input, message) => {
     const whole = { model: "model" in input || Object.keys(input).length === 0 ? undefined : "t2v-A14B", ...input };
     expect(() => settlePrepareConfig(whole as never)).toThrow(message);

@@ -8,6 +8,8 @@ import { linearNames } from "../../src/lora/targets.ts";
 import { WanDit } from "../../src/models/wan/dit/dit.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { RandomWeights } from "../../src/nn/random-weights.ts";
+import { foreignNames, foreignSettings } from "../../src/train/config/foreign-names.ts";
+import { trainKeys } from "../../src/train/config/mistakes.ts";
 import { parsePrompts, readPromptFile } from "../../src/train/config/prompt-file.ts";
 import { readTrainConfig } from "../../src/train/config/read.ts";
 import { learningRateAt } from "../../src/train/optimizers/schedules/index.ts";
@@ -22,6 +24,7 @@ import {
   type TimeDistribution,
 } from "../../src/train/step/timesteps.ts";
 import { picture } from "../dataset/dataset-files.ts";
+import { encodeText } from "../support/encode-text.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const path = temporaryFolder();
@@ -135,6 +138,30 @@ describe("a configuration", () => {
     await expect(read(minimal, { steps: "7", epochs: "3" })).rejects.toMatchObject({ code: "train-config.invalid" });
   });
 
+  it("takes seeds of 64 bits as they are", async () => {
+    const seedOf = async (content: string, set: Record<string, string> = {}) =>
+      (await read(content, set)).settings.seed;
+    expect(await seedOf(`seed = 9007199254740993\n${minimal}`)).toBe(9007199254740993n);
+    expect(await seedOf(`seed = "18446744073709551615"\n${minimal}`)).toBe((1n << 64n) - 1n);
+    expect(await seedOf(minimal, { seed: "18446744073709551615" })).toBe((1n << 64n) - 1n);
+    await expect(read(minimal, { seed: "18446744073709551616" })).rejects.toMatchObject({
+      code: "train-config.invalid",
+    });
+  });
+
+  it("is read in any encoding, and finds folders whose names are spelled otherwise", async () => {
+    mkdirSync(path("cafe\u0301"));
+    write("umlaut.toml", "");
+    writeFileSync(
+      path("umlaut.toml"),
+      encodeText(`${minimal.replace('"clips"', '"caf\u00e9"')}[save]\ntitle = "Große Bäume"\n`, "windows-1252"),
+    );
+    const { settings, notes } = await readTrainConfig(path("umlaut.toml"));
+    expect(settings.save.title).toBe("Große Bäume");
+    expect(settings.dataset.datasets[0]!.path).toBe(path("cafe\u0301"));
+    expect(notes[0]).toMatch(/umlaut\.toml is not UTF-8 and is read as Windows-1252/);
+  });
+
   it.each([
     ["100", { steps: 100 }],
     ["0.1", { share: 0.1 }],
@@ -180,7 +207,7 @@ describe("mistakes", () => {
     ["a rank of 1.5", "[lora]\nrank = 1.5\n", /lora\.rank must be a whole number/],
     ["a pattern that is none", '[lora]\ntargets = "("\n', /lora\.targets/],
     ["an unknown sampling", '[time]\nsampling = "sigmoidal"\n', /time\.sampling must be one of uniform, sigmoid/],
-    ["a negative seed", "seed = -1\n", /seed must be at least 0/],
+    ["a negative seed", "seed = -1\n", /seed must be a whole number from 0/],
     ["an empty text", '[save]\ntitle = ""\n', /save\.title must not be empty/],
     ["a warm-up of 2.5 steps", "[schedule]\nwarmup = 2.5\n", /schedule\.warmup/],
     ["fp8 in a full fine-tune", 'train = "full"\n', /fp8/],
@@ -223,10 +250,58 @@ describe("mistakes", () => {
     });
   });
 
+  it("in another trainer's words name the setting here, or say why there is none", async () => {
+    const hint = async (text: string) => {
+      const top = text.startsWith("[") ? minimal + text : text + minimal;
+      return (await read(top).catch((error: { hint?: string }) => error.hint)) as string;
+    };
+    expect(await hint("network_dim = 8\n")).toBe("here it is lora.rank");
+    expect(await hint("[network_arguments]\nnetwork_dim = 8\n")).toMatch(/known here: name, output/);
+    expect(await hint("[lora]\nnetwork_alpha = 8\n")).toBe("here it is lora.alpha");
+    expect(await hint("min_timestep = 875\n")).toMatch(/^here it is experts\.train: .*"high"/);
+    expect(await hint('resume = "runs/a"\n')).toMatch(/run the same command again/);
+    expect(await hint('network_weights = "a.safetensors"\n')).toMatch(/does not begin with a LoRA/);
+    expect(await hint("blocks_to_swap = 20\n")).toBe("blocks_to_swap belongs in [model]");
+    expect(await hint("block_swap_ring_size = 2\n")).toMatch(/model\.blocks_to_swap/);
+    expect(await hint("[[datasets]]\nvideo_directory = 'a'\n")).toMatch(/this is a dataset configuration/);
+  });
+
+  it("in the list of other trainers' words lead to settings that there are, and shadow none", () => {
+    const tree = trainKeys();
+    const known = new Set(
+      Object.entries(tree).flatMap(([key, inner]) => [
+        key,
+        ...Object.keys(inner ?? {}).map((name) => `${key}.${name}`),
+      ]),
+    );
+    for (const [key, to] of Object.entries(foreignSettings)) {
+      expect(known, key).toContain(typeof to === "string" ? to : to[0]);
+      expect(known, key).not.toContain(key);
+    }
+    for (const key of Object.keys(foreignNames)) expect(known, key).not.toContain(key);
+  });
+
+  it("of types say what stands there and what was meant", async () => {
+    await expect(read(`steps = "4"\n${minimal}`)).rejects.toMatchObject({
+      message: expect.stringContaining('(it is the text "4")'),
+      hint: "write it without quotes: steps = 4",
+    });
+    await expect(read(minimal.replace('"clips"', '"C:\\train\\new"'))).rejects.toMatchObject({
+      message: expect.stringContaining("a tab"),
+      hint: expect.stringContaining("backslash"),
+    });
+    await expect(read('model = "tiny-t2v"\ndataset = "clips"\n')).rejects.toMatchObject({
+      hint: "model is a table: write [model] on a line of its own and its settings below",
+    });
+    await expect(read(minimal, { name: "2024" })).rejects.toMatchObject({ hint: 'write it in quotes: name = "2024"' });
+    const { explained } = await read(`${minimal}[time]\nsampling = "uniform"\nshift = { a = 1 }\n`);
+    expect(explained.find(({ key }) => key === "time.shift")?.value).toBe("a table");
+  });
+
   it("in a dataset's table are told as its own, not as those of a text", async () => {
     const content = minimal.replace('"clips"', '{ path = "clips", media = "video" }');
     await expect(read(content)).rejects.toMatchObject({
-      message: expect.stringContaining("dataset.media must be one of all, images, videos (it is video)"),
+      message: expect.stringContaining('dataset.media must be one of all, images, videos (it is the text "video")'),
       hint: "did you mean videos?",
     });
     await expect(read(minimal.replace('"clips"', "7"))).rejects.toMatchObject({ code: "train-config.invalid" });

@@ -1,10 +1,9 @@
 // Settings of a preparation: read from a file, checked, joined with the model's own wishes.
-import { readFile } from "node:fs/promises";
-import { extname } from "node:path";
-import { parse as parseToml, TomlError } from "smol-toml";
-import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
-import { nearestName } from "../../base/nearest.ts";
+import type { Row } from "../../base/rows.ts";
+import { checkKeys, keyTree } from "../../io/config/keys.ts";
+import { type ConfigKind, readConfigFile } from "../../io/config/read.ts";
+import { invalidValues } from "../../io/config/values.ts";
 import { findModel, type ModelName, mediaOf, modelNames } from "../../protocol/model-media.ts";
 import { wanModels } from "../../protocol/models.ts";
 import { type PrepareConfig, type PrepareConfigInput, prepareConfigSchema } from "../../protocol/prepare-config.ts";
@@ -17,62 +16,35 @@ export interface PrepareSettings extends PrepareConfig {
   sizeMultiple: number;
 }
 
-const fail = (code: string, message: string, hint?: string, cause?: unknown) =>
-  new KinoraError(`prepare-config.${code}`, message, { ...(hint ? { hint } : {}), cause });
+const prepareConfig: ConfigKind = {
+  code: "prepare-config",
+  name: "the settings file",
+  hint: "docs/dataset.md lists every setting",
+};
 
-/** Reads a settings file (.toml or .json). @throws KinoraError `prepare-config.unreadable`, `.syntax`, and as `settle`. */
-export async function readPrepareConfig(file: string): Promise<PrepareConfigInput> {
-  let text: string;
-  try {
-    text = await readFile(file, "utf8");
-  } catch (error) {
-    throw fail("unreadable", `the settings file ${JSON.stringify(file)} cannot be read: ${(error as Error).message}`);
-  }
-  try {
-    return (extname(file).toLowerCase() === ".json" ? JSON.parse(text) : parseToml(text)) as PrepareConfigInput;
-  } catch (error) {
-    const where = error instanceof TomlError ? `, line ${error.line}, column ${error.column}` : "";
-    const what = (error as Error).message.split("\n")[0]!;
-    throw fail("syntax", `${JSON.stringify(file)}${where}: ${what}`, undefined, error);
-  }
+const invalid = (message: string, hint: string) => new KinoraError("prepare-config.invalid", message, { hint });
+
+/**
+ * Reads a settings file (.toml or .json); `tell` gets what its writer should hear.
+ * @throws KinoraError `prepare-config.unreadable`, `.syntax`, `.unknown-key`, `.invalid`, `model.unknown`.
+ */
+export async function readPrepareConfig(
+  file: string,
+  tell: (notice: string) => void = () => {},
+): Promise<PrepareConfigInput> {
+  const { root, notices } = await readConfigFile(prepareConfig, file);
+  for (const notice of notices) tell(notice);
+  check(root);
+  return root as PrepareConfigInput;
 }
 
-/** The names allowed at a place of the schema, for an error that helps. */
-function keysAt(path: readonly PropertyKey[]): string[] {
-  let schema: unknown = prepareConfigSchema;
-  const unwrap = (value: unknown): unknown => {
-    let inner = value;
-    while (inner instanceof z.ZodPrefault || inner instanceof z.ZodOptional || inner instanceof z.ZodDefault)
-      inner = inner.unwrap();
-    if (inner instanceof z.ZodUnion) return inner.options.find((option) => option instanceof z.ZodObject);
-    return inner;
-  };
-  for (const key of path) {
-    const object = unwrap(schema);
-    schema = object instanceof z.ZodObject ? (object.shape as Record<string, unknown>)[String(key)] : undefined;
-  }
-  const object = unwrap(schema);
-  return object instanceof z.ZodObject ? Object.keys(object.shape) : [];
-}
-
-function describe(issues: readonly z.core.$ZodIssue[]): KinoraError {
-  const issue = issues[0]!;
-  const place = issue.path.join(".");
-  if (issue.code === "invalid_union") {
-    const inner = issue.errors.flat().find((entry) => entry.code === "unrecognized_keys") ?? issue.errors.flat().at(-1);
-    if (inner) return describe([{ ...inner, path: [...issue.path, ...inner.path] } as z.core.$ZodIssue]);
-  }
-  if (issue.code === "unrecognized_keys") {
-    const key = issue.keys[0]!;
-    const known = keysAt(issue.path);
-    const near = nearestName(key, known);
-    return fail(
-      "unknown-key",
-      `unknown setting ${place ? `${place}.` : ""}${key}`,
-      near ? `did you mean ${near}?` : `known here: ${known.join(", ")}`,
-    );
-  }
-  return fail("invalid", `the setting ${place || "file"} is wrong: ${issue.message}`);
+/** Keys and values, each by itself. */
+function check(input: Row): PrepareConfig {
+  if (typeof input.model === "string") findModel(input.model);
+  checkKeys(prepareConfig, input, keyTree(prepareConfigSchema));
+  const parsed = prepareConfigSchema.safeParse(input);
+  if (parsed.success) return parsed.data;
+  throw invalidValues(prepareConfig, parsed.error.issues, input);
 }
 
 function largest(sizes: PrepareConfig["sizes"]): [number, number] | undefined {
@@ -84,29 +56,25 @@ function largest(sizes: PrepareConfig["sizes"]): [number, number] | undefined {
  * @throws KinoraError `prepare-config.unknown-key` (naming the nearest), `.invalid`, `.no-model`, and `model.unknown`.
  */
 export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings {
-  if (typeof input.model === "string") findModel(input.model);
-  const parsed = prepareConfigSchema.safeParse(input);
-  if (!parsed.success) throw describe(parsed.error.issues);
-  const config = parsed.data;
+  const config = check({ ...input });
   const { model } = config;
-  if (!model) throw fail("no-model", "no model is named", `add --model, one of ${modelNames.join(", ")}`);
+  if (!model)
+    throw new KinoraError("prepare-config.no-model", "no model is named", {
+      hint: `add --model, one of ${modelNames.join(", ")}`,
+    });
   const media = mediaOf(wanModels[model]);
   if (config.clips.shortest > config.clips.longest)
-    throw fail(
-      "invalid",
+    throw invalid(
       `clips.shortest (${config.clips.shortest} s) is over clips.longest (${config.clips.longest} s)`,
+      "lower the one or raise the other",
     );
   if (config.in_place && config.normalize)
-    throw fail("invalid", "normalize changes pixels, in_place writes none", "choose one of the two");
+    throw invalid("normalize changes pixels, in_place writes none", "choose one of the two");
   if (config.sizes && config.resolution)
-    throw fail(
-      "invalid",
-      "sizes and resolution are both given",
-      "sizes alone decide where they are given: leave one out",
-    );
+    throw invalid("sizes and resolution are both given", "sizes alone decide where they are given: leave one out");
   for (const [width, height] of [...(config.sizes ?? []), ...(config.resolution ? [config.resolution] : [])])
     if (width % media.sizeMultiple !== 0 || height % media.sizeMultiple !== 0)
-      throw fail("invalid", `${width}×${height} is no size for ${model}`, `use multiples of ${media.sizeMultiple}`);
+      throw invalid(`${width}×${height} is no size for ${model}`, `use multiples of ${media.sizeMultiple}`);
   return {
     ...config,
     model,

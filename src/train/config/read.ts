@@ -1,12 +1,12 @@
 // From a training configuration file to settled values, each with its origin. Reads the files it names for settings
 // (dataset TOML, prompts), not the data and not the weights.
 import { existsSync, statSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { basename, dirname, extname, isAbsolute, join, resolve } from "node:path";
-import { parse as parseToml, TomlError } from "smol-toml";
+import { basename, dirname, extname, join, resolve } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
 import { isRow, type Row } from "../../base/rows.ts";
 import { type DatasetConfig, type DatasetSection, folderConfig, readDatasetConfig } from "../../dataset/config.ts";
+import { parseValue, readConfigFile } from "../../io/config/read.ts";
+import { DiskNames } from "../../io/disk-names.ts";
 import { bundledFolder } from "../../models/wan/bundled.ts";
 import { type FileChoices, settledBoundary } from "../../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../../models/wan/params.ts";
@@ -14,7 +14,7 @@ import type { DeviceChoice } from "../../protocol/devices.ts";
 import { findModel, mediaOf } from "../../protocol/model-media.ts";
 import { type TrainConfig, trainConfigSchema } from "../../protocol/train-config.ts";
 import { choiceIssues } from "./choices.ts";
-import { checkKeys, refuseValues } from "./mistakes.ts";
+import { checkTrainKeys, refuseValues, trainConfig } from "./mistakes.ts";
 import type { ExplainedSetting, TrainSettings } from "./settings.ts";
 import { Settler } from "./settler.ts";
 import {
@@ -51,18 +51,7 @@ export interface Override {
  * @throws KinoraError `train-config.*`, `model.unknown`, `dataset-config.*`, `prompts.*`.
  */
 export async function readTrainConfig(file: string, overrides: readonly Override[] = []): Promise<SettledConfig> {
-  let content: string;
-  try {
-    content = await readFile(file, "utf8");
-  } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    throw new KinoraError("train-config.unreadable", `the configuration ${JSON.stringify(file)} cannot be read`, {
-      actual: code === "ENOENT" ? "no such file" : message,
-      hint: "kinora train --help shows what one looks like",
-      cause,
-    });
-  }
-  const root = parseConfigText(content, file);
+  const { root, notices } = await readConfigFile(trainConfig, file);
   const set = new Set<string>();
   for (const { key, value } of overrides) {
     override(root, key, value);
@@ -73,39 +62,19 @@ export async function readTrainConfig(file: string, overrides: readonly Override
     if (set.has(one) && !set.has(other)) delete root[other];
     if (set.has(other) && !set.has(one)) delete root[one];
   }
-  return settleTrainConfig(root, {
+  const settled = await settleTrainConfig(root, {
     base: dirname(resolve(file)),
     name: basename(file, extname(file)),
     overridden: set,
   });
-}
-
-export function parseConfigText(content: string, where: string): Row {
-  try {
-    return parseToml(content) as Row;
-  } catch (cause) {
-    if (!(cause instanceof TomlError)) throw cause;
-    const what = cause.message.split("\n")[0]!.replace(/^Invalid TOML document: /, "");
-    throw new KinoraError(
-      "train-config.syntax",
-      `${where}, line ${cause.line}, column ${cause.column}: ${what}\n${cause.codeblock.trimEnd()}`,
-      { hint: "text needs quotes and lists need [ ]", cause },
-    );
-  }
+  return { ...settled, notes: [...notices, ...settled.notes] };
 }
 
 /** Settings of which one alone may be given. */
 const alternatives = [["steps", "epochs"]] as const;
 
-/** The value is TOML where it reads as such, else text. */
 function override(root: Row, key: string, value: string): void {
   const path = key.split(".");
-  let parsed: unknown;
-  try {
-    parsed = (parseToml(`value = ${value}`) as Row).value;
-  } catch {
-    parsed = value;
-  }
   let table = root;
   for (const part of path.slice(0, -1)) {
     const inner = table[part] ?? {};
@@ -119,11 +88,11 @@ function override(root: Row, key: string, value: string): void {
     table[part] = next;
     table = next;
   }
-  table[path.at(-1)!] = parsed;
+  table[path.at(-1)!] = parseValue(value);
 }
 
 function validate(root: Row): TrainConfig {
-  checkKeys(root);
+  checkTrainKeys(root);
   if (root.model === undefined) {
     throw new KinoraError("train-config.invalid", "the configuration names no model", {
       hint: '[model]\nname = "t2v-A14B"\ncheckpoint = "FOLDER"',
@@ -147,12 +116,12 @@ export async function settleTrainConfig(
   const config = validate(root);
   const notes: string[] = [];
   const s = new Settler(place.overridden ?? new Set());
-  const find = (path: string) => findPath(path, place.base);
+  const find = pathFinder(place.base);
   const model: WanModel = wanModels[findModel(config.model.name)];
   checkTrainable(model);
   s.take("model.name", config.model.name, "");
   const published = !model.bundled;
-  const files = settleFiles(s, config.model, find, model);
+  const files = await settleFiles(s, config.model, find, model);
   const kind = s.take("train", config.train, "lora", {
     note: (value) => (value === "full" ? "every parameter trains, in float32" : "adapters train beside frozen weights"),
   });
@@ -244,22 +213,26 @@ function checkTrainable(model: WanModel): void {
   });
 }
 
-function findPath(path: string, base: string): string {
-  if (isAbsolute(path)) return path;
-  const beside = resolve(base, path);
-  const here = resolve(path);
-  return !existsSync(beside) && existsSync(here) ? here : beside;
+/** Where a path of the file leads: beside the file, else in the working folder, in the disk's own spelling. */
+type PathFinder = (path: string) => Promise<string>;
+
+function pathFinder(base: string): PathFinder {
+  const names = new DiskNames();
+  return async (path) => {
+    const beside = resolve(base, path);
+    return (await names.find(beside)) ?? (await names.find(resolve(path))) ?? beside;
+  };
 }
 
-function settleFiles(
+async function settleFiles(
   s: Settler,
   given: TrainConfig["model"],
-  find: (path: string) => string,
+  find: PathFinder,
   model: WanModel,
-): FileChoices {
-  const path = (key: string, value: string | undefined) =>
-    value === undefined ? undefined : s.take(`model.${key}`, find(value), "");
-  const folder = given.checkpoint === undefined ? undefined : path("checkpoint", given.checkpoint);
+): Promise<FileChoices> {
+  const path = async (key: string, value: string | undefined) =>
+    value === undefined ? undefined : s.take(`model.${key}`, await find(value), "");
+  const folder = await path("checkpoint", given.checkpoint);
   const bundled = bundledFolder(model);
   if (folder === undefined && bundled !== undefined)
     s.take<string, string>("model.checkpoint", undefined, bundled, { from: "model", note: "ships with Kinora" });
@@ -270,12 +243,12 @@ function settleFiles(
   }
   return {
     folder,
-    dit: path("dit", given.dit),
-    high: path("dit_high", given.dit_high),
-    low: path("dit_low", given.dit_low),
-    vae: path("vae", given.vae),
-    textEncoder: path("text_encoder", given.text_encoder),
-    tokenizer: path("tokenizer", given.tokenizer),
+    dit: await path("dit", given.dit),
+    high: await path("dit_high", given.dit_high),
+    low: await path("dit_low", given.dit_low),
+    vae: await path("vae", given.vae),
+    textEncoder: await path("text_encoder", given.text_encoder),
+    tokenizer: await path("tokenizer", given.tokenizer),
   };
 }
 
@@ -310,11 +283,11 @@ function explainFolder(s: Settler, given: FolderSettings, section: DatasetSectio
 async function settleDataset(
   s: Settler,
   given: TrainConfig["dataset"],
-  find: (path: string) => string,
+  find: PathFinder,
   model: WanModel,
 ): Promise<DatasetConfig> {
   const { path, ...more } = typeof given === "string" ? { path: given } : given;
-  const place = find(path);
+  const place = await find(path);
   s.take(typeof given === "string" ? "dataset" : "dataset.path", place, "");
   if (!existsSync(place)) {
     throw new KinoraError("train.no-dataset", `there is no dataset at ${JSON.stringify(place)}`, {

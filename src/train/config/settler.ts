@@ -1,4 +1,5 @@
 // Collects what becomes of every setting of a configuration: its value, where it came from, what it implies.
+import { shown } from "../../io/config/values.ts";
 import type { ExplainedSetting, Origin } from "./settings.ts";
 
 export class Settler {
@@ -40,5 +41,5 @@ function show(value: unknown): string {
   if (value === undefined) return "none";
   if (typeof value === "number") return String(Number(value.toPrecision(6)));
   if (Array.isArray(value)) return `[${value.map(show).join(", ")}]`;
-  return String(value);
+  return typeof value === "object" ? shown(value) : String(value);
 }

@@ -202,12 +202,12 @@ export function settleValidation(
 export async function settlePreview(
   s: Settler,
   given: TrainConfig["preview"],
-  find: (path: string) => string,
+  find: (path: string) => Promise<string>,
   model: WanModel,
   notes: string[],
 ): Promise<TrainSettings["preview"]> {
   if (!given) return undefined;
-  const path = s.take("preview.prompts", find(given.prompts), "");
+  const path = s.take("preview.prompts", await find(given.prompts), "");
   const read: PromptFile = await readPromptFile(path);
   notes.push(...read.notes);
   const sampler = s.take("preview.sampler", given.sampler, DEFAULT_SAMPLER, { note: "of prompts without --ss" });

@@ -1,0 +1,58 @@
+// Values that configurations have in common: one-line texts, paths, counts, seeds. Messages stand behind a setting's name
+// (io/config/values.ts), so they begin with "must".
+import { z } from "zod";
+
+export const text = z.string().min(1);
+
+/** Text of one line. A tab or line break in it came from a backslash in double quotes: "C:\train\new". */
+const oneLine = (what: string) =>
+  text.regex(/^\P{Cc}*$/u, {
+    error: ({ input }) =>
+      `must be ${what}, and holds ${controlNames(String(input))}, which a backslash in double quotes makes`,
+  });
+
+export const line = oneLine("text of one line");
+
+/** A file or folder. */
+export const place = oneLine("a path");
+
+function controlNames(input: string): string {
+  const names = new Map([
+    ["\t", "a tab (\\t)"],
+    ["\n", "a line break (\\n)"],
+    ["\r", "a line break (\\r)"],
+    ["\b", "a backspace (\\b)"],
+    ["\f", "a form feed (\\f)"],
+    ["\u001b", "an escape (\\e)"],
+  ]);
+  const found = [...new Set(input.match(/\p{Cc}/gu))].map((char) => names.get(char) ?? "a control character");
+  return found.join(" and ");
+}
+
+/** More than any setting that counts something has: what is above it is a slip, and would be allocated. */
+const MOST = 1_000_000_000;
+
+export const count = z.int().min(1).max(MOST);
+export const positive = z.number().positive();
+export const share = z.number().min(0).max(1);
+
+/** A picture's side in pixels. */
+export const side = z.int().min(16).max(16_384);
+
+/** The ending of files. */
+export const extension = z.string().regex(/^\.[^/\\]+$/, 'must be an ending with its dot, e.g. ".txt"');
+
+/** The largest seed. */
+export const SEED_MAX = (1n << 64n) - 1n;
+
+const seedWords = `must be a whole number from 0 to ${SEED_MAX} (64 bits), in quotes where another program rounds it`;
+
+/** 64 bits: a number, or digits in quotes where a number cannot hold it. `BigInt()` makes either one. */
+export const seed = z.union(
+  [
+    z.int(seedWords).min(0),
+    z.bigint().min(0n, seedWords).max(SEED_MAX, seedWords),
+    z.string().refine((digits) => /^\d{1,20}$/.test(digits) && BigInt(digits) <= SEED_MAX, seedWords),
+  ],
+  { error: seedWords },
+);
