@@ -12,11 +12,14 @@ type Problem = z.output<Contract["result"]>["problems"][number];
 
 export const prepareDatasetJob = job(prepareDatasetContract, async function* (request, { signal }): Work<Contract> {
   const { sources, out, concurrency } = request;
-  const config = await configOf(request);
+  const { config, notices } = await configOf(request);
   const problems: Problem[] = [];
   const events = prepareDataset({ sources, out, config, signal, ...(concurrency ? { width: concurrency } : {}) });
   for await (const event of events) {
-    if (event.type === "finished") return { ...event.summary, problems };
+    if (event.type === "finished") {
+      const { summary } = event;
+      return { ...summary, notes: [...notices, ...summary.notes], problems };
+    }
     if (event.type === "problem") {
       const { type: _type, ...problem } = event;
       problems.push(problem);
@@ -31,12 +34,13 @@ async function configOf({
   config,
   settings = {},
   keepAll,
-}: z.output<Contract["request"]>): Promise<PrepareConfigInput> {
-  const file = config === undefined ? {} : await readPrepareConfig(config);
+}: z.output<Contract["request"]>): Promise<{ config: PrepareConfigInput; notices: string[] }> {
+  const { config: file, notices } =
+    config === undefined ? { config: {}, notices: [] } : await readPrepareConfig(config);
   const joined = overlaid(file, { ...settings, ...(model ? { model } : {}) });
-  if (!keepAll) return joined;
+  if (!keepAll) return { config: joined, notices };
   const nothing = Object.fromEntries(measureNames.map((name) => [name, false]));
-  return overlaid(joined, { quality: nothing, duplicates: { detect: false } });
+  return { config: overlaid(joined, { quality: nothing, duplicates: { detect: false } }), notices };
 }
 
 /** `over` before `under`, table by table. */

@@ -25,17 +25,13 @@ const prepareConfig: ConfigKind = {
 const invalid = (message: string, hint: string) => new KinoraError("prepare-config.invalid", message, { hint });
 
 /**
- * Reads a settings file (.toml or .json); `tell` gets what its writer should hear.
+ * Reads a settings file (.toml or .json); `notices` are for whoever wrote it.
  * @throws KinoraError `prepare-config.unreadable`, `.syntax`, `.unknown-key`, `.invalid`, `model.unknown`.
  */
-export async function readPrepareConfig(
-  file: string,
-  tell: (notice: string) => void = () => {},
-): Promise<PrepareConfigInput> {
+export async function readPrepareConfig(file: string): Promise<{ config: PrepareConfigInput; notices: string[] }> {
   const { root, notices } = await readConfigFile(prepareConfig, file);
-  for (const notice of notices) tell(notice);
   check(root);
-  return root as PrepareConfigInput;
+  return { config: root as PrepareConfigInput, notices };
 }
 
 /** Keys and values, each by itself. */
