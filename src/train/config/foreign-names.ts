@@ -82,6 +82,8 @@ const here: Readonly<Record<string, string | readonly [setting: string, word: st
   save_precision: "save.dtype",
   save_dtype: "save.dtype",
   save_state: ["save.state_every_steps", "the state is always kept"],
+  save_last_n_steps_state: ["save.keep_states", "a number of states"],
+  save_last_n_epochs_state: ["save.keep_states", "a number of states"],
   training_comment: "save.comment",
   metadata_title: "save.title",
   metadata_author: "save.author",
@@ -94,7 +96,8 @@ const sdpa = "attention is the device's own and exact: there is nothing to choos
 const compile = "nothing is compiled: leave it out";
 const swap = "model.blocks_to_swap alone says how many blocks are away from memory";
 const upload = "Kinora uploads nothing: leave it out";
-const goesOn = "a run goes on by itself: run the same command again with the same output";
+const goesOn =
+  "a run goes on by itself: run the same command again with the same output (--from STEP goes on from an earlier state)";
 const logs = "log.jsonl, TensorBoard events and a page are always written into the run's folder";
 const shapes = "noise levels are drawn over the whole range of each expert";
 
@@ -110,8 +113,6 @@ const none: Readonly<Record<string, string>> = {
   scale_weight_norms: "weights are not rescaled while they train: lower optimizer.learning_rate or optimizer.clip",
   resume: goesOn,
   resume_from_checkpoint: goesOn,
-  save_last_n_steps_state: "only the newest state is kept, and the one before it",
-  save_last_n_epochs_state: "only the newest state is kept, and the one before it",
   save_state_on_train_end: "the state at the end is always kept",
   checkpoint_every_n_minutes: "save.state_every_steps says how often the state is kept",
   no_metadata: "LoRA files always say what they were trained on",
