@@ -1,5 +1,4 @@
 // What Kinora computes of the comparisons' subject: each function gives the values that a peer's tensor is compared with.
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { Device } from "../../src/device/device.ts";
 import { attachLora } from "../../src/lora/attach.ts";
@@ -128,11 +127,6 @@ export class Ours {
     const norm = await globalNorm(this.#device, parameters);
     const gradient = await parameters.get("blocks.0.self_attn.q.down")!.gradient!.read();
     return { loss: Float32Array.of(loss), norm: Float32Array.of(norm), gradient };
-  }
-
-  /** A file of ours or of a peer's; the peer names what it could not make. */
-  static present(path: string): boolean {
-    return existsSync(path);
   }
 }
 

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { loraKeys } from "../../src/protocol/train-config.ts";
 import type { Ours, Values } from "./ours.ts";
-import { dits, loraOf, vaes, weightsOf } from "./subject.ts";
+import { dits, loraOf, vaes } from "./subject.ts";
 
 export const peersFolder = fileURLToPath(new URL("../peers/", import.meta.url));
 export const venv = join(peersFolder, ".venv");
@@ -136,7 +136,7 @@ export const peers: readonly Peer[] = [
             ),
         ),
         ...Object.fromEntries(
-          ["patterns", "rslora", "dora", "bias", "whole"].map((name) => [
+          ["patterns", "rslora", "dora", "bias", "whole", "loha"].map((name) => [
             `peft.${name}`,
             withLora(join(own, `peft-${name}`), 1),
           ]),
@@ -195,5 +195,3 @@ export function installation(base: string): { brings: string; command: string; a
     },
   ];
 }
-
-export { weightsOf };

@@ -2,6 +2,7 @@
 // What is found there and not used, or used though others ignore it, is told.
 import { KinoraError } from "../base/errors.ts";
 import type { Expert } from "../models/wan/recognize.ts";
+import { TENSOR_TABLE_HASH } from "./checksum.ts";
 import type { Place } from "./names.ts";
 import { PEFT_CONFIG, type PeftConfig, parsePeftConfig, peftAlpha } from "./peft-config.ts";
 
@@ -88,7 +89,8 @@ export class Alphas {
   #kohya(place: Place, rank: number, metadata: Readonly<Record<string, string>>): number | undefined {
     const alpha = numberIn(metadata, "ss_network_alpha");
     const trained = Number(metadata.ss_network_dim ?? rank);
-    if (alpha === undefined || alpha === trained) return undefined;
+    // What Kinora writes has it where the form says it is.
+    if (alpha === undefined || alpha === trained || metadata[TENSOR_TABLE_HASH] !== undefined) return undefined;
     const ratio = `alpha ${alpha} and rank ${trained}`;
     if (place.format === "kohya") {
       this.notes.add(

@@ -12,7 +12,7 @@ import diffusers  # noqa: E402
 import peft  # noqa: E402
 import transformers  # noqa: E402
 from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel  # noqa: E402
-from peft import LoraConfig, get_peft_model  # noqa: E402
+from peft import LoHaConfig, LoraConfig, get_peft_model  # noqa: E402
 from transformers import UMT5Config, UMT5EncoderModel  # noqa: E402
 
 
@@ -121,6 +121,7 @@ PATTERNS = {
     "dora": dict(r=4, lora_alpha=6, use_dora=True),
     "bias": dict(r=4, lora_alpha=6, lora_bias=True),
     "whole": dict(r=4, lora_alpha=6, modules_to_save=["proj_out"]),
+    "loha": dict(r=4, alpha=6, alpha_pattern={"attn1.to_q": 2}),
 }
 
 
@@ -128,13 +129,14 @@ def filled(model, seed):
     """Trained values, as it were: the up matrices too, and what DoRA and modules_to_save hold."""
     torch.manual_seed(seed)
     for name, parameter in model.named_parameters():
-        if "lora_" in name or "modules_to_save" in name:
-            size = 0.06 if parameter.dim() > 1 else 0.1
+        if any(word in name for word in ("lora_", "hada_", "modules_to_save")):
+            size = 0.3 if "hada_" in name else 0.06 if parameter.dim() > 1 else 0.1
             parameter.copy_((parameter if "magnitude" in name or "modules_to_save" in name else 0) + size * torch.randn_like(parameter))
 
 
 def peft_folder(name, options):
-    model = get_peft_model(made_transformer(), LoraConfig(target_modules=TARGETS, **options))
+    kind = LoHaConfig if name == "loha" else LoraConfig
+    model = get_peft_model(made_transformer(), kind(target_modules=TARGETS, **options))
     filled(model, 7)
     model.save_pretrained(subject.own("peft-" + name, ""))
     return forward(model)
