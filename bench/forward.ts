@@ -28,8 +28,9 @@ const model: WanModel = wanModels[findModel(values.model)];
 const size = { ...parseSize(values.size), frames: parseWholeNumber("--frames", values.frames) };
 const dtype = values.dtype === "f32" ? "f32" : "bf16";
 const config = values.layers ? { ...model.dit, layers: parseWholeNumber("--layers", values.layers) } : model.dit;
-const { device } = await openDevice(values.device as "auto");
-const plan = planForward({ ...model, dit: config }, size, { dtype });
+const { device, descriptor } = await openDevice(values.device as "auto");
+const { memoryModel } = descriptor;
+const plan = planForward({ ...model, dit: config }, size, { dtype, memoryModel });
 const { shape, tokens } = latentSize(model, size);
 console.log(
   `${model.name}, ${config.layers} layers, ${size.width}×${size.height}×${size.frames} = ${tokens} tokens, ${dtype}, device ${device.name}`,
@@ -67,6 +68,6 @@ for (let run = 0; run < parseWholeNumber("--runs", values.runs); run++) {
 }
 const resident = peakResident();
 console.log(
-  `peak resident ${formatBytes(resident)} (${formatBytes(resident - weights)} above the weights; ${formatBytes(before)} before anything)`,
+  `peak resident ${formatBytes(resident)} (planned ${formatBytes(plan.held + before)}; ${formatBytes(resident - weights)} above the weights, ${formatBytes(before)} before anything)`,
 );
 console.log(`peak device   ${formatBytes(device.memory().peak)} (planned ${formatBytes(plan.bytes.peak)})`);

@@ -15,6 +15,10 @@ export class MemoryCounter {
   #liveBy = zeros();
   #peakBy = zeros();
 
+  get live(): number {
+    return this.#live;
+  }
+
   add(bytes: number, category: MemoryCategory): void {
     this.#live += bytes;
     this.#liveBy[category] += bytes;

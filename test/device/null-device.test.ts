@@ -1,7 +1,11 @@
+import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { DType } from "../../src/base/dtype.ts";
 import { bytesOf } from "../../src/base/dtype.ts";
 import { elementCount } from "../../src/base/shape.ts";
+import type { Block } from "../../src/device/device.ts";
+import { devices } from "../../src/device/devices.ts";
+import { HostAllocator, type HostBlock } from "../../src/device/host/allocator.ts";
 import { hostBlock } from "../../src/device/host/host-views.ts";
 import { createNullDevice, type NullDevice } from "../../src/device/null/null-device.ts";
 import type { Address } from "../../src/ffi/host-memory.ts";
@@ -120,13 +124,29 @@ describe("null device", () => {
     expect(own.resident().peak).toBe(own.memory().live);
   });
 
-  test("counts what a device keeps for reuse, up to what it freed", () => {
-    const keeping = createNullDevice({ idleBytes: 1000 });
-    keeping.free(keeping.alloc(300, "activations"));
-    keeping.free(keeping.alloc(5000, "weights"));
-    expect(keeping.resident().peak).toBe(5300);
-    keeping.free(keeping.alloc(4000, "workspace"));
-    expect(keeping.resident().peak).toBe(6000);
+  test("holds to the byte what the cpu device's allocator would, freed memory that it keeps included", () => {
+    const categories = ["weights", "activations", "gradients", "workspace"] as const;
+    const request = fc.record({ bytes: fc.nat(4 << 20), category: fc.constantFrom(...categories), frees: fc.nat(5) });
+    fc.assert(
+      fc.property(fc.array(request, { minLength: 1, maxLength: 40 }), fc.boolean(), (requests, trims) => {
+        const [real, planned] = [new HostAllocator(), createNullDevice(devices.cpu.memoryModel)];
+        const blocks: { real: HostBlock; planned: Block }[] = [];
+        let peak = 0;
+        for (const { bytes, category, frees } of requests) {
+          blocks.push({ real: real.alloc(bytes, category), planned: planned.alloc(bytes, category) });
+          peak = Math.max(peak, real.held().bytes);
+          const gone = frees < 3 ? blocks.splice(frees % blocks.length, 1)[0] : undefined;
+          if (gone) {
+            real.free(gone.real);
+            planned.free(gone.planned);
+          }
+        }
+        if (trims) for (const each of [real, planned]) each.trim();
+        expect(planned.resident()).toEqual({ live: real.held().bytes, peak });
+        real.dispose();
+      }),
+      { numRuns: 30 },
+    );
   });
 
   test("maps no file for a device that copies its weights", () => {

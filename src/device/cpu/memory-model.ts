@@ -3,7 +3,7 @@
 import { bytesOf } from "../../base/dtype.ts";
 import { elementCount } from "../../base/shape.ts";
 import { lastOf, rowsOf } from "../check-operands.ts";
-import { IDLE_FLOOR } from "../host/allocator.ts";
+import { HostAllocator, type HostBlock, noMemory } from "../host/allocator.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
 import type { MemoryModel } from "../memory-model.ts";
 import { isFast } from "./context.ts";
@@ -21,7 +21,18 @@ function wideBytes(x: Operand, { dtype, shape, packed, scale }: LinearWeight): n
 }
 
 export const cpuMemoryModel: MemoryModel = {
-  idleBytes: IDLE_FLOOR,
+  keeping() {
+    const allocator = new HostAllocator(noMemory);
+    return {
+      take: (bytes, category) => allocator.alloc(bytes, category),
+      give: (taken) => allocator.free(taken as HostBlock),
+      recategorize: (taken, category) => allocator.recategorize(taken as HostBlock, category),
+      trim: () => allocator.trim(),
+      get bytes() {
+        return allocator.held().bytes;
+      },
+    };
+  },
   // Blocked layouts pad to whole blocks, which the published widths are multiples of.
   packedBytes: ({ dtype, shape }) =>
     isFast(dtype) && elementCount(shape) >= SMALLEST_PACKED ? elementCount(shape) * bytesOf(dtype) : undefined,

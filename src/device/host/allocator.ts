@@ -18,7 +18,7 @@ const SMALLEST_SLOT = 64;
 const LARGEST_SLOT = 16 * 1024;
 const SLAB_BYTES = 256 * 1024;
 const PAGE = 4096;
-export const IDLE_FLOOR = 256 * 2 ** 20;
+const IDLE_FLOOR = 256 * 2 ** 20;
 /** Large requests after which a peak begins to be forgotten; it is gone after twice as many. */
 const PEAK_WINDOW = 4096;
 
@@ -29,6 +29,26 @@ interface Region {
   readonly buffer: ArrayBufferLike;
   released: boolean;
 }
+
+/** Where maps come from. */
+export interface HostMemory {
+  reserve(bytes: number): { address: Address; buffer: ArrayBufferLike };
+  release(address: Address, bytes: number): void;
+}
+
+const systemMemory: HostMemory = {
+  reserve(bytes) {
+    const address = reserveMemory(bytes);
+    return { address, buffer: viewBytes(address, bytes).buffer };
+  },
+  release: releaseMemory,
+};
+
+/** Memory that is not there: what the allocator holds is then only counted. */
+export const noMemory: HostMemory = {
+  reserve: () => ({ address: 0 as Address, buffer: new ArrayBuffer(0) }),
+  release() {},
+};
 
 interface Slab {
   readonly region: Region;
@@ -131,6 +151,7 @@ function listAt<T>(lists: Map<number, T[]>, key: number): T[] {
 }
 
 export class HostAllocator {
+  readonly #memory: HostMemory;
   readonly #counter = new MemoryCounter();
   /** Slabs with a free slot, by slot size. */
   readonly #slabs = new Map<number, Slab[]>();
@@ -145,6 +166,10 @@ export class HostAllocator {
   #previousPeak = 0;
   #windowRequests = 0;
   #disposed = false;
+
+  constructor(memory = systemMemory) {
+    this.#memory = memory;
+  }
 
   /** Uninitialised memory at a multiple of 64 bytes. Throws `memory.exhausted`. */
   alloc(bytes: number, category: MemoryCategory): HostBlock {
@@ -292,15 +317,15 @@ export class HostAllocator {
   }
 
   #reserve(size: number): Region {
-    let address: Address;
+    let reserved: ReturnType<HostMemory["reserve"]>;
     try {
-      address = reserveMemory(size);
+      reserved = this.#memory.reserve(size);
     } catch (error) {
       if (this.#idleBytes === 0) throw error;
       this.trim();
-      address = reserveMemory(size);
+      reserved = this.#memory.reserve(size);
     }
-    return { address, size, buffer: viewBytes(address, size).buffer, released: false };
+    return { ...reserved, size, released: false };
   }
 
   #addIdle(region: Region): void {
@@ -326,6 +351,6 @@ export class HostAllocator {
     region.released = true;
     this.#regions.delete(region);
     this.#heldBytes -= region.size;
-    releaseMemory(region.address, region.size);
+    this.#memory.release(region.address, region.size);
   }
 }

@@ -52,8 +52,8 @@ export interface NullDevice extends Device {
   readonly counters: KernelCounters;
   /**
    * Bytes of `memory()` and, beside them, of the file pages that kernels have read in place: what a process on the host
-   * holds for it. A mapped weight counts from its first use on; a table whose rows are looked up does not. The peak
-   * counts the memory that the device keeps for reuse, which it takes as full.
+   * holds for it, with what the device keeps for reuse. A mapped weight counts from its first use on; a table whose rows
+   * are looked up does not.
    */
   resident(): { live: number; peak: number };
 }
@@ -65,6 +65,8 @@ class NullBlock implements Block {
   readonly mapped: boolean;
   /** Counted as resident. */
   touched: boolean;
+  /** What the memory model keeps for it. */
+  kept: unknown;
   readonly #size: number;
   #live = true;
 
@@ -109,28 +111,38 @@ function inside(block: Block, offset: number, bytes: number): void {
 /** A device without memory or arithmetic. `model` makes it count what another device would need beside the operands. */
 export function createNullDevice(model: MemoryModel = {}): NullDevice {
   const memory = new MemoryCounter();
-  const resident = new MemoryCounter();
+  const keeping = model.keeping?.();
   const counters = new KernelCounters();
-
-  const take = (bytes: number, category: MemoryCategory): void => {
-    memory.add(bytes, category);
-    resident.add(bytes, category);
+  let mappedBytes = 0;
+  let residentPeak = 0;
+  const residentNow = () => (keeping?.bytes ?? memory.live) + mappedBytes;
+  const note = (): void => {
+    residentPeak = Math.max(residentPeak, residentNow());
   };
-  const give = (bytes: number, category: MemoryCategory): void => {
+
+  const take = (bytes: number, category: MemoryCategory): unknown => {
+    memory.add(bytes, category);
+    const kept = keeping?.take(bytes, category);
+    note();
+    return kept;
+  };
+  const give = (bytes: number, category: MemoryCategory, kept: unknown): void => {
     memory.remove(bytes, category);
-    resident.remove(bytes, category);
+    keeping?.give(kept);
   };
   const alloc = (bytes: number, category: MemoryCategory): Block => {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
       throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
     }
-    take(bytes, category);
-    return new NullBlock(bytes, category, { mapped: false });
+    const block = new NullBlock(bytes, category, { mapped: false });
+    block.kept = take(bytes, category);
+    return block;
   };
   const touch = (block: NullBlock): void => {
     if (block.touched) return;
     block.touched = true;
-    resident.add(block.size, block.category);
+    mappedBytes += block.size;
+    note();
   };
 
   const count = (name: KernelName): AnyKernel => {
@@ -140,8 +152,7 @@ export function createNullDevice(model: MemoryModel = {}): NullDevice {
       if (name !== "embedding") for (const { block } of operandsOf(args)) touch(own(block));
       if (workspace) {
         const bytes = workspace(...args) as number;
-        take(bytes, "workspace");
-        give(bytes, "workspace");
+        give(bytes, "workspace", take(bytes, "workspace"));
       }
     };
   };
@@ -163,16 +174,16 @@ export function createNullDevice(model: MemoryModel = {}): NullDevice {
     }),
     alloc,
     free(block) {
-      const { mapped, touched } = own(block);
+      const { mapped, touched, kept } = own(block);
       const size = own(block).retire();
-      if (!mapped) give(size, block.category);
-      else if (touched) resident.remove(size, block.category);
+      if (!mapped) give(size, block.category, kept);
+      else if (touched) mappedBytes -= size;
     },
     recategorize(block, category) {
       const ours = own(block);
       if (!ours.mapped) {
+        keeping?.recategorize(ours.kept, category);
         memory.move(ours.size, ours.category, category);
-        resident.move(ours.size, ours.category, category);
       }
       ours.category = category;
     },
@@ -187,17 +198,12 @@ export function createNullDevice(model: MemoryModel = {}): NullDevice {
       inside(source, sourceOffset, bytes);
       inside(target, targetOffset, bytes);
     },
-    trim() {},
+    trim: () => keeping?.trim(),
     memory: () => memory.report(),
-    resident() {
-      const { live, peak, byCategory } = resident.report();
-      const { activations, gradients, workspace } = byCategory;
-      const idle = Math.min(model.idleBytes ?? 0, activations.peak + gradients.peak + workspace.peak);
-      return { live, peak: peak + idle };
-    },
+    resident: () => ({ live: residentNow(), peak: residentPeak }),
     resetPeak() {
       memory.resetPeak();
-      resident.resetPeak();
+      residentPeak = residentNow();
     },
     capacity: () => ({ total: Number.POSITIVE_INFINITY, free: Number.POSITIVE_INFINITY }),
     [Symbol.dispose]() {},

@@ -25,6 +25,8 @@ export interface ForwardPlan {
   flops: { forward: number };
   /** `weights` of one transformer in `dtype`; `activations` and `workspace` at their most during the pass. */
   bytes: { peak: number } & Record<MemoryCategory, number>;
+  /** Bytes that the device holds at its most: `bytes.peak`, and what `memoryModel` keeps beside what is in use. */
+  held: number;
   kernelCalls: number;
 }
 
@@ -64,6 +66,7 @@ export function planForward(model: WanModel, size: VideoSize, options: PlanOptio
     tokens,
     flops: { forward: device.counters.total.flops },
     bytes: peakBytes(device),
+    held: device.resident().peak,
     kernelCalls: device.counters.total.calls,
   };
 }
