@@ -7,9 +7,10 @@ import { cacheKey } from "../../src/cache/store.ts";
 import { timeLeft } from "../../src/cli/progress.ts";
 import type { Recipe } from "../../src/protocol/recipe.ts";
 import type { GenerateEvent } from "../../src/sample/events.ts";
+import { isSameFilm } from "../../src/sample/existing.ts";
 import { latentsPath } from "../../src/sample/latents-file.ts";
 import { generate } from "../../src/sample/pipeline.ts";
-import { readRecipe, recipeDifferences } from "../../src/sample/recipe.ts";
+import { readRecipe } from "../../src/sample/recipe.ts";
 import { type GenerateRequest, resolveRequest } from "../../src/sample/request.ts";
 import { type DemoPrompt, demoFiles, heldOutPrompts, model } from "./settings.ts";
 import { made, type Stage } from "./stage.ts";
@@ -102,13 +103,17 @@ async function makeVideo(
       if (event.type === "interrupted") throw signal.reason;
       if (event.type !== "recipe") continue;
       asked = event.recipe;
-      if (!resume && before && same(before, asked)) return "there";
+      if (!isSameFilm(before, asked)) continue;
+      // What was begun beside a finished video is of no use.
+      await rm(unfinished, { force: true });
+      return "there";
     }
     return "new";
   };
   let outcome: "there" | "new";
   try {
     if (existsSync(unfinished) && !saved) await rm(unfinished);
+    if (existsSync(request.out) && !before) await rm(request.out);
     outcome = await run(saved !== undefined);
   } catch (error) {
     if (!isKinoraError(error, "generate.resume-mismatch")) throw error;
@@ -118,8 +123,6 @@ async function makeVideo(
   }
   return { recipe: asked!, reused: outcome === "there" };
 }
-
-const same = (a: Recipe, b: Recipe): boolean => a.device === b.device && recipeDifferences(a, b).length === 0;
 
 /** The recipe a film or latents carry; undefined where there is none, or nothing that can be read. */
 async function recipeIn(path: string): Promise<Recipe | undefined> {

@@ -30,9 +30,9 @@ export async function existingFilm(out: string): Promise<ExistingFilm | undefine
   }
 }
 
-/** True where the film is the one that `recipe` makes on the same device. */
-export function isSameFilm(film: ExistingFilm, recipe: Recipe): boolean {
-  return film.recipe?.device === recipe.device && recipeDifferences(film.recipe, recipe).length === 0;
+/** True where a film made by the recipe `before` is the one that `recipe` makes on the same device. */
+export function isSameFilm(before: Recipe | undefined, recipe: Recipe): boolean {
+  return before?.device === recipe.device && recipeDifferences(before, recipe).length === 0;
 }
 
 /** What tells an existing film from the one that will replace it, in words. */

@@ -81,7 +81,7 @@ export async function* generate(
   });
   if (existing) {
     const kept = existsSync(latentsFile);
-    if (isSameFilm(existing, recipe) && (kept || !request.keepLatents)) {
+    if (isSameFilm(existing.recipe, recipe) && (kept || !request.keepLatents)) {
       yield { type: "note", text: `${request.out} is finished already, by this very recipe: it is left as it is` };
       yield finished({ frames: recipe.frames, bytes: existing.bytes }, kept);
       return;
