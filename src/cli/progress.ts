@@ -1,6 +1,6 @@
 // Progress lines that several commands show, and how long something still takes by how long it took so far.
 import { formatSeconds } from "../base/units.ts";
-import type { DatasetReading } from "../protocol/jobs/train.ts";
+import type { DatasetReading } from "../protocol/jobs/inspect-dataset.ts";
 import type { Output } from "./terminal.ts";
 
 /** ", about 12 s left", or nothing while there is nothing to go by or nothing worth saying. */

@@ -5,10 +5,19 @@ import type { JobDefinition } from "./job.ts";
 export const jobs = {
   "accept-captions": async () => (await import("./caption-dataset.ts")).acceptCaptionsJob,
   "caption-dataset": async () => (await import("./caption-dataset.ts")).captionDatasetJob,
+  "convert-lora": async () => (await import("./inspect-model.ts")).convertLoraJob,
+  "dataset-sizes": async () => (await import("./dataset-sizes.ts")).datasetSizesJob,
+  doctor: async () => (await import("./doctor.ts")).doctorJob,
   "explain-run": async () => (await import("./explain-run.ts")).explainRunJob,
   generate: async () => (await import("./generate.ts")).generateJob,
+  "inspect-dataset": async () => (await import("./inspect-dataset.ts")).inspectDatasetJob,
+  "inspect-lora": async () => (await import("./inspect-model.ts")).inspectLoraJob,
+  "inspect-model": async () => (await import("./inspect-model.ts")).inspectModelJob,
   "plan-captions": async () => (await import("./caption-dataset.ts")).planCaptionsJob,
+  "plan-forward": async () => (await import("./plan.ts")).planForwardJob,
+  "plan-run": async () => (await import("./plan.ts")).planRunJob,
   "prepare-dataset": async () => (await import("./prepare-dataset.ts")).prepareDatasetJob,
+  "read-recipe": async () => (await import("./read-recipe.ts")).readRecipeJob,
   train: async () => (await import("./train.ts")).trainJob,
 };
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { command, parse } from "../../src/cli/command.ts";
-import { parseGuidance, parseLora } from "../../src/cli/commands/generate.ts";
+import { parseGuidance, parseLora } from "../../src/cli/generate-flags.ts";
 import { openDevice } from "../../src/device/open-device.ts";
 import { HashCache } from "../../src/io/content-hash.ts";
 import { latentsPath, loadLatents, saveLatents } from "../../src/sample/latents-file.ts";

@@ -1,20 +1,13 @@
 // `kinora dataset inspect CONFIG`: prints what an epoch trains on, what gives nothing and why, and what to mind.
-import { stat } from "node:fs/promises";
 import { KinoraError } from "../../base/errors.ts";
-import { finished } from "../../base/generators.ts";
 import { formatInteger } from "../../base/units.ts";
-import { folderConfig, readDatasetConfig } from "../../dataset/config.ts";
-import { defaultModel, planDataset } from "../../dataset/dataset-plan.ts";
-import { inspectionPage } from "../../dataset/html-report.ts";
-import { type InspectedItem, type Inspection, inspection } from "../../dataset/inspection.ts";
-import { probeMedia } from "../../dataset/probe.ts";
-import { planWarnings } from "../../dataset/warnings.ts";
-import { writeFileAtomic } from "../../io/atomic.ts";
-import { cleanText } from "../../io/text-clean/index.ts";
-import { loadTokenizer } from "../../io/tokenizer/load.ts";
+import type { ResultOf } from "../../jobs/table.ts";
 import { modelNames } from "../../protocol/model-media.ts";
 import { command } from "../command.ts";
+import { perform } from "../follow.ts";
 import { tellProbing } from "../progress.ts";
+
+type Inspection = ResultOf<"inspect-dataset">;
 
 export const datasetInspect = command({
   name: "dataset inspect",
@@ -24,7 +17,7 @@ export const datasetInspect = command({
     model: {
       type: "string",
       value: "MODEL",
-      help: `rate and size steps are this model's (default: the file's model, else ${defaultModel})`,
+      help: `rate and size steps are this model's (default: the file's model, else what a folder was prepared for)`,
     },
     tokenizer: {
       type: "string",
@@ -56,22 +49,10 @@ docs/musubi.md tells where Kinora and musubi-tuner differ.`,
       throw new KinoraError("cli.bad-arguments", "dataset inspect takes one configuration or folder", {
         hint: "kinora dataset inspect CONFIG.toml",
       });
-    const isFolder = await stat(path).then(
-      (info) => info.isDirectory(),
-      () => false,
-    );
-    const config = isFolder ? folderConfig(path) : await readDatasetConfig(path);
-    const tokenizer = values.tokenizer === undefined ? undefined : await loadTokenizer(values.tokenizer);
+    const { model, tokenizer, html } = values;
     const started = Date.now();
-    const run = planDataset(config, probeMedia, values.model === undefined ? {} : { model: values.model });
-    const plan = await finished(run, (event) => tellProbing(event, out, started));
-    const warnings = planWarnings(
-      plan,
-      // As the text encoder gets them: cleaned first.
-      tokenizer ? { countTokens: (text) => tokenizer.encode(cleanText(text)).length } : {},
-    );
-    const data = inspection(plan, warnings);
-    if (values.html !== undefined) await writeFileAtomic(values.html, inspectionPage(data));
+    const request = { config: path, model, tokenizer, html };
+    const data = await perform(out, "inspect-dataset", request, (event) => tellProbing(event, out, started));
     out.answer(data, () => describe(data, values.summary));
     if (values.html !== undefined) out.note(`wrote ${values.html}`);
     return 0;
@@ -126,7 +107,7 @@ function totalLine({ totals }: Inspection): string {
     : `${result} an epoch`;
 }
 
-function itemLines(items: readonly InspectedItem[]): string[] {
+function itemLines(items: Inspection["items"]): string[] {
   const rows = items.map((item) => {
     const last = item.firstFrame + item.frames - 1;
     const { crop, source } = item;

@@ -1,155 +1,13 @@
-// `kinora doctor`: what this machine has, which device will be used and why, and what to install. Always exit code 0.
-import { homedir } from "node:os";
-import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
-import type { DType } from "../../base/dtype.ts";
-import { isKinoraError, KinoraError } from "../../base/errors.ts";
+// `kinora doctor`: prints what this machine has. Always exit code 0.
+import { KinoraError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { kinoraVersion } from "../../base/version.ts";
-import type { DeviceFinding } from "../../device/descriptor.ts";
-import type { Capacity } from "../../device/device.ts";
-import { devices } from "../../device/devices.ts";
-import { freeSpace, lookAtMachine, type Machine } from "../../device/machine.ts";
-import { findNvidia, type NvidiaFindings } from "../../device/nvidia.ts";
-import { openDevice } from "../../device/open-device.ts";
-import { fileOf, installCommand, loadLibrary } from "../../ffi/onednn-library.ts";
-import { cacheFolder } from "../../io/content-hash.ts";
-import { type FfmpegBuild, ffmpegBuild } from "../../io/video/ffmpeg-build.ts";
-import { bundledFolder } from "../../models/wan/bundled.ts";
-import { searchCheckpoint } from "../../models/wan/checkpoint-files.ts";
-import { type WanModel, wanModels } from "../../models/wan/params.ts";
+import type { ResultOf } from "../../jobs/table.ts";
 import { command } from "../command.ts";
+import { perform } from "../follow.ts";
 
-interface Advice {
-  what: string;
-  why: string;
-  /** As a person types it. */
-  command?: string;
-}
+type Report = ResultOf<"doctor">;
 
-interface Report {
-  kinora: { version: string; folder: string };
-  machine: Machine;
-  oneDnn: { version: string; file: string } | { missing: string };
-  ffmpeg: FfmpegBuild;
-  nvidia: NvidiaFindings;
-  devices: ({ name: string; help: string; automatic: boolean } & DeviceFinding)[];
-  /** What `--device auto` opens. */
-  device: { name: string; why: string; capacity: Capacity; products: readonly DType[] };
-  /** That ship with Kinora. */
-  models: { name: string; folder: string; missing: string[] }[];
-  /** Free bytes; absent where the system does not tell. */
-  folders: { name: "cache" | "working folder"; path: string; free?: number }[];
-  advice: Advice[];
-}
-
-/** Below this, the caches and states of a training run soon fill a disk. */
-const LITTLE_SPACE = 5e9;
-
-/** Versions of the engine that package.json asks for. */
-const NODE = [20, 19] as const;
-
-function findOneDnn(): Report["oneDnn"] {
-  try {
-    const library = loadLibrary();
-    const { major, minor, patch } = library.version;
-    return { version: `${major}.${minor}.${patch}`, file: fileOf(library) };
-  } catch (error) {
-    if (!isKinoraError(error)) throw error;
-    return { missing: error.message };
-  }
-}
-
-function findModels(): Report["models"] {
-  return Object.values<WanModel>(wanModels)
-    .filter(({ bundled }) => bundled)
-    .map((model) => {
-      const { paths } = searchCheckpoint(model, {});
-      const roles = [
-        ...(model.boundary === undefined ? [] : (["high"] as const)),
-        "low",
-        "vae",
-        "textEncoder",
-      ] as const;
-      const missing = [...roles, "tokenizer" as const].filter((role) => paths[role] === undefined);
-      return { name: model.name, folder: bundledFolder(model)!, missing };
-    });
-}
-
-/** What each device of this version found here. */
-async function findDevices(): Promise<Report["devices"]> {
-  const findings = Object.values(devices).map(async ({ name, help, automatic, probe }) => {
-    return { name, help, automatic, ...(await probe()) };
-  });
-  return Promise.all(findings);
-}
-
-async function chooseDevice(): Promise<Report["device"]> {
-  const { device, note } = await openDevice("auto");
-  using opened = device;
-  return {
-    name: opened.name,
-    why: note ?? "the fastest that is in this version, and its library was found",
-    capacity: opened.capacity(),
-    products: opened.productTypes,
-  };
-}
-
-function advise({ machine, oneDnn, ffmpeg, nvidia, models, folders }: Omit<Report, "advice">): Advice[] {
-  const advice: Advice[] = [];
-  const [major = 0, minor = 0] = machine.node.split(".").map(Number);
-  if (major < NODE[0] || (major === NODE[0] && minor < NODE[1]))
-    advice.push({ what: `Node.js ${NODE.join(".")} or newer`, why: `this is ${machine.node}` });
-  if ("missing" in oneDnn && process.env.KINORA_ONEDNN)
-    advice.push({ what: "KINORA_ONEDNN", why: `it names no library that can be used: ${process.env.KINORA_ONEDNN}` });
-  else if ("missing" in oneDnn)
-    advice.push({ what: "oneDNN", why: "the fast cpu device needs it", command: installCommand() });
-  if (!ffmpeg.h264Encoder || ffmpeg.missingDecoders.length > 0) {
-    const lost = [
-      ...(ffmpeg.h264Encoder ? [] : ["writing H.264"]),
-      ...ffmpeg.missingDecoders.map((name) => `reading ${name}`),
-    ];
-    advice.push({ what: "node-av with its own FFmpeg", why: `this one lacks ${lost.join(", ")}`, command: "npm ci" });
-  }
-  const absent = models.filter(({ missing }) => missing.length > 0);
-  if (absent.length > 0) {
-    const names = absent.map(({ name }) => name).join(" and ");
-    advice.push({
-      what: "Kinora again",
-      why: `the files of ${names} are not in ${dirname(absent[0]!.folder)}; --ckpt_dir can name them elsewhere`,
-    });
-  }
-  if (nvidia.gpus.length > 0 && !nvidia.driver)
-    advice.push({ what: "NVIDIA's driver", why: "there is a GPU without one; this version would not use it either" });
-  for (const { name, path, free } of folders)
-    if (free !== undefined && free < LITTLE_SPACE)
-      advice.push({ what: `room in the ${name}`, why: `${formatBytes(free)} are free in ${path}` });
-  return advice;
-}
-
-async function examine(): Promise<Report> {
-  const oneDnn = findOneDnn();
-  const folder = process.cwd();
-  const place = { platform: process.platform, environment: process.env, home: homedir(), folder, root: "/" };
-  const space = (name: Report["folders"][number]["name"], path: string) => {
-    const free = freeSpace(path);
-    return { name, path, ...(free === undefined ? {} : { free }) };
-  };
-  const found = {
-    kinora: { version: kinoraVersion(), folder: fileURLToPath(new URL("../../../", import.meta.url)) },
-    machine: lookAtMachine(),
-    oneDnn,
-    ffmpeg: ffmpegBuild(),
-    nvidia: findNvidia(place),
-    devices: await findDevices(),
-    device: await chooseDevice(),
-    models: findModels(),
-    folders: [space("cache", cacheFolder(process.env)), space("working folder", folder)],
-  };
-  return { ...found, advice: advise(found) };
-}
-
-function nvidiaLines({ gpus, driver, toolkits, packages, libraries }: NvidiaFindings): string[] {
+function nvidiaLines({ gpus, driver, toolkits, packages, libraries }: Report["nvidia"]): string[] {
   if (gpus.length === 0 && !driver && toolkits.length === 0 && packages.length === 0) return ["none found"];
   const models = gpus.map(({ model, bus }) => model ?? `a GPU at ${bus}`);
   const counted = [...new Set(models)].map((name) => {
@@ -227,7 +85,7 @@ another cache folder.`,
         hint: "kinora doctor looks at everything",
       });
     }
-    const report = await examine();
+    const report = await perform(out, "doctor", {});
     out.answer(report, () => describe(report));
     return 0;
   },

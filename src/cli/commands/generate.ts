@@ -1,90 +1,19 @@
 // `kinora generate`: reads generate.py's flags and Kinora's own, runs the generation, draws its progress.
-import { existsSync } from "node:fs";
 import { KinoraError } from "../../base/errors.ts";
-import { nearestName } from "../../base/nearest.ts";
-import { describeRow, listNames } from "../../base/table.ts";
+import { describeRow } from "../../base/table.ts";
 import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
-import type { EventOf, RequestOf, ResultOf } from "../../jobs/table.ts";
-import { deviceChoices } from "../../protocol/devices.ts";
+import type { EventOf, ResultOf } from "../../jobs/table.ts";
 import type { GenerateStage, Video } from "../../protocol/jobs/generate.ts";
-import { pictureModels, runnableModels } from "../../protocol/model-media.ts";
-import type { LoraExpert, Recipe } from "../../protocol/recipe.ts";
+import type { Recipe } from "../../protocol/recipe.ts";
 import { describeGuidance } from "../../sample/guidance/index.ts";
-import { DEFAULT_NOISE, noiseForms } from "../../sample/noise/index.ts";
-import { DEFAULT_SAMPLER, samplers } from "../../sample/schedulers/index.ts";
-import { command, type Option, type Values } from "../command.ts";
+import { DEFAULT_NOISE } from "../../sample/noise/index.ts";
+import { command } from "../command.ts";
 import { follow, STOPPED } from "../follow.ts";
-import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
+import { type GivenFlags, generateFlags, readRequest, withoutEffect } from "../generate-flags.ts";
 import { secondsLeft, timeLeft } from "../progress.ts";
 import type { Printer } from "../terminal.ts";
 
-type Request = RequestOf<"generate">;
 type Event = EventOf<"generate">;
-type LoraChoice = Exclude<NonNullable<Request["loras"]>[number], string>;
-
-const loraExperts: readonly LoraExpert[] = ["high", "low", "both"];
-
-const options = {
-  task: { type: "string", value: "TASK", help: `${runnableModels.join(", ")} (default t2v-A14B)` },
-  prompt: { type: "string", value: "TEXT", help: "what the video shows" },
-  negative: { type: "string", value: "TEXT", help: "what to lead away from (default: the official text)" },
-  image: { type: "string", value: "FILE", help: `the first picture, for ${pictureModels.join(", ")}` },
-  size: { type: "string", value: "W*H", help: "pixels; with a picture its aspect at this area (default: by task)" },
-  frame_num: { type: "string", value: "F", help: "frames, 4n + 1 (default: by task)" },
-  duration: { type: "string", value: "S", help: "seconds, instead of frames" },
-  fps: { type: "string", value: "R", help: "frames a second of the film (default: the model's; no frame changes)" },
-  out: { type: "string", value: "FILE.mp4", help: "the film to write (default: named after task, prompt and seed)" },
-  ckpt_dir: { type: "string", value: "DIR", help: "an official or a diffusers checkpoint; tiny-* bring their own" },
-  dit: { type: "string", value: "FILE", help: "the transformer, of a model with one" },
-  dit_high: { type: "string", value: "FILE", help: "the high-noise expert" },
-  dit_low: { type: "string", value: "FILE", help: "the low-noise expert" },
-  vae: { type: "string", value: "FILE", help: "the autoencoder" },
-  t5: { type: "string", value: "FILE", help: "the text encoder" },
-  tokenizer: { type: "string", value: "PATH", help: "its tokenizer's file or folder" },
-  lora: {
-    type: "string",
-    value: "FILE[:S][@E]",
-    help: "a LoRA (a file, or a PEFT folder) at strength S (1) on high, low or both",
-    multiple: true,
-  },
-  lora_exclude: {
-    type: "string",
-    value: "PATTERN",
-    help: "leave out modules of the LoRAs whose official names match, e.g. patch_embedding",
-    multiple: true,
-  },
-  sample_solver: { type: "string", value: "NAME", help: `${listNames(samplers)} (default ${DEFAULT_SAMPLER})` },
-  sample_steps: { type: "string", value: "N", help: "steps (default: by task)" },
-  sample_shift: { type: "string", value: "S", help: "timestep shift (default: by task)" },
-  sample_guide_scale: { type: "string", value: "G|LOW,HIGH", help: "guidance; 1 does without the second pass" },
-  seed: { type: "string", value: "N", help: "-1 draws one and says it (default -1)" },
-  n: { type: "string", value: "N", help: "so many films, each of the next seed (default 1)" },
-  noise: { type: "string", value: "NAME", help: `${noiseForms.join(", ")} (default ${DEFAULT_NOISE})` },
-  dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
-  device: {
-    type: "string",
-    value: "NAME",
-    help: `${deviceChoices.join(", ")} (default auto; with --resume the run's own)`,
-  },
-  from: { type: "string", value: "FILE", help: "repeat what a film's recipe says; other options go before it" },
-  resume: { type: "boolean", help: "go on with the run that was stopped at --out" },
-  "keep-latents": { type: "boolean", help: "keep the latents beside the film" },
-  preview: { type: "boolean", help: "write a rough picture beside the film after each step" },
-  // generate.py's other names, and its flags that change nothing here.
-  save_file: { type: "string", help: "--out", hidden: true },
-  base_seed: { type: "string", help: "--seed", hidden: true },
-  offload_model: { type: "string", help: "", hidden: true },
-  ulysses_size: { type: "string", help: "", hidden: true },
-  ring_size: { type: "string", help: "", hidden: true },
-  t5_fsdp: { type: "boolean", help: "", hidden: true },
-  t5_cpu: { type: "boolean", help: "", hidden: true },
-  dit_fsdp: { type: "boolean", help: "", hidden: true },
-  convert_model_dtype: { type: "boolean", help: "", hidden: true },
-  use_prompt_extend: { type: "boolean", help: "", hidden: true },
-  prompt_extend_method: { type: "string", help: "", hidden: true },
-  prompt_extend_model: { type: "string", help: "", hidden: true },
-  prompt_extend_target_lang: { type: "string", help: "", hidden: true },
-} as const satisfies Record<string, Option>;
 
 const details = `
 The flags of the official generate.py for these tasks are taken as they are, --save_file for --out and --base_seed for
@@ -102,142 +31,6 @@ Examples:
   kinora generate --task ti2v-5B --ckpt_dir ./Wan2.2-TI2V-5B --image cat.jpg --prompt "…"
   kinora generate --from out.mp4 --seed 7 --out other.mp4
   kinora generate --resume --out out.mp4`;
-
-type Given = Values<typeof options>;
-
-const withoutEffect = [
-  "offload_model",
-  "ulysses_size",
-  "ring_size",
-  "t5_fsdp",
-  "t5_cpu",
-  "dit_fsdp",
-  "convert_model_dtype",
-  "prompt_extend_method",
-  "prompt_extend_model",
-  "prompt_extend_target_lang",
-] as const satisfies readonly (keyof typeof options)[];
-
-/** As it is written: a seed of 64 bits has more digits than a number holds. */
-function parseSeed(text: string): string {
-  if (/^-?\d+$/.test(text.trim())) return text.trim();
-  throw new KinoraError("cli.bad-number", "--seed is wrong", {
-    expected: "a whole number",
-    actual: text,
-    hint: "e.g. --seed 42",
-  });
-}
-
-/** `5`, or the official order of two, low noise first: `3,4`, `"3.0 4.0"`, `(3.0, 4.0)`. */
-export function parseGuidance(text: string): number | { low: number; high: number } {
-  const parts = text
-    .replace(/^[\s([]+|[\s)\]]+$/g, "")
-    .split(/[\s,]+/)
-    .map((part) => parseNumber("--sample_guide_scale", part));
-  const [low, high] = parts;
-  if (low !== undefined && parts.length === 1) return low;
-  if (low !== undefined && high !== undefined && parts.length === 2) return { low, high };
-  throw new KinoraError("cli.bad-value", "--sample_guide_scale takes one scale, or two: low noise, high noise", {
-    expected: "a number, or two with a comma",
-    actual: text,
-    hint: "e.g. 5 or 3,4",
-  });
-}
-
-const numeric = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
-const loraForm = "FILE[:strength][@high|low|both]";
-
-/** `FILE[:strength][@high|low|both]`, in either order; a colon or @ elsewhere belongs to the name. */
-export function parseLora(text: string): LoraChoice {
-  let path = text;
-  let strength: number | undefined;
-  let expert: LoraExpert | undefined;
-  // What is there by its whole name is meant by it.
-  while (!existsSync(path)) {
-    const behind = /^(.+)([:@])([^/\\:@]*)$/s.exec(path);
-    if (!behind) break;
-    const [, before = "", mark, tail = ""] = behind;
-    if (mark === ":" && strength === undefined && numeric.test(tail)) {
-      strength = Number(tail);
-    } else if (mark === "@" && expert === undefined && loraExperts.some((name) => name === tail)) {
-      expert = tail as LoraExpert;
-    } else if (/\.(?:safetensors|sft|pth|pt|bin)$/i.test(tail)) {
-      break;
-    } else throw badLora(text, mark!, tail);
-    path = before;
-  }
-  return { path, strength: strength ?? 1, ...(expert === undefined ? {} : { expert }) };
-}
-
-function badLora(text: string, mark: string, tail: string): KinoraError {
-  const near = nearestName(tail, loraExperts);
-  const decimal = tail.replace(",", ".");
-  const twice = mark === "@" ? near === tail : numeric.test(tail);
-  const hint = twice
-    ? "each LoRA takes one strength and one expert"
-    : near
-      ? `did you mean @${near}?`
-      : numeric.test(decimal)
-        ? `did you mean :${decimal}?`
-        : "e.g. style.safetensors:0.8@high";
-  return new KinoraError("cli.bad-value", `--lora: ${JSON.stringify(tail)} is out of place`, {
-    expected: loraForm,
-    actual: text,
-    hint,
-  });
-}
-
-/** One value under two names; throws where they disagree. */
-function either(given: Given, name: "out" | "seed", official: "save_file" | "base_seed"): string | undefined {
-  const [own, theirs] = [given[name], given[official]];
-  if (own !== undefined && theirs !== undefined && own !== theirs) {
-    throw new KinoraError("cli.bad-arguments", `--${name} and --${official} mean the same and differ`, {
-      actual: `${own} and ${theirs}`,
-      hint: "give one of them",
-    });
-  }
-  return own ?? theirs;
-}
-
-function readRequest(given: Given, second: string | undefined): Request {
-  const { sample_guide_scale: scale, lora_exclude: exclude } = given;
-  const read = <T>(text: string | undefined, parse: (text: string) => T) =>
-    text === undefined ? undefined : parse(text);
-  return {
-    model: given.task,
-    prompt: given.prompt,
-    negativePrompt: given.negative,
-    n: read(given.n, (text) => parseWholeNumber("--n", text)),
-    image: given.image,
-    size: read(given.size, parseSize),
-    frames: read(given.frame_num, (text) => parseWholeNumber("--frame_num", text)),
-    duration: read(given.duration, (text) => parseNumber("--duration", text)),
-    fps: read(given.fps, (text) => parseNumber("--fps", text)),
-    sampler: given.sample_solver,
-    steps: read(given.sample_steps, (text) => parseWholeNumber("--sample_steps", text)),
-    flowShift: read(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
-    guidanceScale: read(scale, (text) => parseGuidance(second === undefined ? text : `${text} ${second}`)),
-    seed: read(either(given, "seed", "base_seed"), parseSeed),
-    noise: given.noise,
-    dtype: read(given.dtype, (text) => parseChoice("--dtype", text, ["bf16", "f32"])),
-    loras: given.lora.map((text) => ({ ...parseLora(text), ...(exclude.length > 0 ? { exclude } : {}) })),
-    checkpoint: given.ckpt_dir,
-    files: {
-      transformer: given.dit,
-      high: given.dit_high,
-      low: given.dit_low,
-      vae: given.vae,
-      textEncoder: given.t5,
-      tokenizer: given.tokenizer,
-    },
-    device: given.device,
-    out: either(given, "out", "save_file"),
-    from: given.from,
-    resume: given.resume,
-    keepLatents: given["keep-latents"],
-    preview: given.preview,
-  };
-}
 
 /** What the first Ctrl-C waits for. */
 const endsOf: Readonly<Record<GenerateStage, string>> = {
@@ -321,7 +114,7 @@ function headline(recipe: Recipe): string {
   return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} a second, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${guidance}, seed ${seed}${noise === DEFAULT_NOISE ? "" : ` (${noise})`}, ${dtype} on ${device}`;
 }
 
-async function run(given: Given, positionals: string[], out: Printer): Promise<number> {
+async function run(given: GivenFlags, positionals: string[], out: Printer): Promise<number> {
   const [second, ...more] = positionals;
   // generate.py's two-expert scales may come as two words.
   if (
@@ -377,6 +170,6 @@ export const generateCommand = command({
   name: "generate",
   usage: "--task TASK --prompt TEXT [--ckpt_dir DIR] [--image FILE] [--lora FILE] [--out FILE.mp4]",
   details,
-  options,
+  options: generateFlags,
   run,
 });

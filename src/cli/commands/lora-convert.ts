@@ -1,10 +1,8 @@
 // kinora lora convert FILE --to FORM: the same LoRA under another tool's names.
-import { basename, dirname, extname, join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
-import { convertLora } from "../../lora/convert.ts";
-import { keyFormats } from "../../lora/key-formats.ts";
 import { type LoraKeys, loraKeys } from "../../protocol/train-config.ts";
 import { command } from "../command.ts";
+import { perform } from "../follow.ts";
 import { parseChoice } from "../parse.ts";
 
 function keysOf(text: string | undefined): LoraKeys {
@@ -39,24 +37,23 @@ any other. LoHa, LoKr, DoRA and whole differences have forms for musubi and Comf
   async run(values, [path, ...rest], out) {
     if (path === undefined || rest.length > 0)
       throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora convert FILE --to comfy" });
-    const keys = keysOf(values.to);
-    const dtype = values.dtype === undefined ? undefined : parseChoice("--dtype", values.dtype, ["f32", "bf16", "f16"]);
-    const target = values.out ?? join(dirname(path), `${basename(path, extname(path))}_${keys}.safetensors`);
-    const expert = values.expert === undefined ? undefined : parseChoice("--expert", values.expert, ["high", "low"]);
-    const result = await convertLora(path, target, {
-      format: keyFormats[keys],
+    const to = keysOf(values.to);
+    const result = await perform(out, "convert-lora", {
+      path,
+      to,
+      out: values.out,
+      dtype: values.dtype === undefined ? undefined : parseChoice("--dtype", values.dtype, ["f32", "bf16", "f16"]),
       overwrite: values.overwrite,
       exclude: values.exclude,
-      ...(expert ? { expert } : {}),
-      ...(dtype ? { dtype } : {}),
+      expert: values.expert === undefined ? undefined : parseChoice("--expert", values.expert, ["high", "low"]),
     });
     const folded = result.folded ? "; the scale is now in the matrices" : "";
     const left = result.excluded > 0 ? `; ${result.excluded} left out` : "";
     for (const note of result.notes) out.say(`${path}: ${note}`);
     out.answer(
-      { path, out: target, ...result },
+      result,
       () =>
-        `${target}: ${result.modules} modules from ${result.from.join(" and ")} names to ${keys}, ${result.dtype}${folded}${left}`,
+        `${result.out}: ${result.modules} modules from ${result.from.join(" and ")} names to ${to}, ${result.dtype}${folded}${left}`,
     );
     return 0;
   },

@@ -1,8 +1,11 @@
 // kinora lora inspect FILE: what a LoRA is for, how it was trained, and whether it does anything.
 import { KinoraError } from "../../base/errors.ts";
-import { describeLora, type LoraDescription, type LoraGroup } from "../../lora/describe.ts";
+import type { ResultOf } from "../../jobs/table.ts";
 import { command } from "../command.ts";
+import { perform } from "../follow.ts";
 import { oneLine } from "../terminal.ts";
+
+type LoraDescription = ResultOf<"inspect-lora">;
 
 /** kohya's metadata that people ask for, in their words. */
 const trainingFacts: readonly [key: string, label: string][] = [
@@ -37,25 +40,16 @@ named; none is passed over.`,
   async run(_values, [path, ...rest], out) {
     if (path === undefined || rest.length > 0)
       throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora inspect FILE" });
-    const description = describeLora(path);
-    const { recognized, ...others } = description;
-    const value = {
-      ...others,
-      lora: {
-        ...recognized,
-        kinds: Object.fromEntries(recognized.kinds),
-        others: Object.fromEntries(recognized.others),
-      },
-    };
-    out.answer(value, () => print(description));
+    const description = await perform(out, "inspect-lora", { path });
+    out.answer(description, () => print(description));
     return description.broken.length > 0 ? 1 : 0;
   },
 });
 
 const list = (values: readonly number[], none: string): string => values.join(", ") || none;
 
-function print({ path, recognized, dtypes, groups, idle, broken, notes, metadata }: LoraDescription): string {
-  const { label, formats, ranks, alphas, scales, modules, models, expert, bothExperts, hasAlpha, comfy } = recognized;
+function print({ path, lora, dtypes, groups, idle, broken, notes, metadata }: LoraDescription): string {
+  const { label, formats, ranks, alphas, scales, modules, models, expert, bothExperts, hasAlpha, comfy } = lora;
   const rows: [string, string][] = [
     ["what", label],
     ["names", formats.join(" and ")],
@@ -69,7 +63,7 @@ function print({ path, recognized, dtypes, groups, idle, broken, notes, metadata
     ["dtype", dtypes.join(", ")],
     ...groups.map((group): [string, string] => [
       group.name,
-      `${group.modules} × ${group.kinds.join(" and ")}${scaleText(group)}, strength ${group.strength.toPrecision(3)}`,
+      `${group.modules} × ${group.kinds.join(" and ")}${scaleText(group)}, strength ${group.strength?.toPrecision(3) ?? "not finite"}`,
     ]),
   ];
   if (idle > 0) rows.push(["no effect", `${idle} of ${modules.length} modules add nothing: what they add is zero`]);
@@ -80,6 +74,6 @@ function print({ path, recognized, dtypes, groups, idle, broken, notes, metadata
   return [plain(path), ...rows.map(([name, text]) => `  ${name.padEnd(width)}  ${plain(text)}`)].join("\n");
 }
 
-function scaleText({ ranks, alphas, scales }: LoraGroup): string {
+function scaleText({ ranks, alphas, scales }: LoraDescription["groups"][number]): string {
   return ranks.length > 0 ? `, rank ${ranks.join(", ")}, alpha ${alphas.join(", ")}, scale ${scales.join(", ")}` : "";
 }

@@ -1,16 +1,11 @@
 // kinora plan: what a forward pass or a whole training run costs, before anything loads.
 import { KinoraError } from "../../base/errors.ts";
-import { finished } from "../../base/generators.ts";
 import { formatBytes, formatCount, formatFlops, formatInteger, formatSeconds } from "../../base/units.ts";
-import { descriptorOf, openDevice } from "../../device/open-device.ts";
-import { measureSpeed, secondsOf } from "../../device/speed.ts";
-import { type ForwardPlan, planForward } from "../../models/wan/forward-cost.ts";
-import { type WanModel, wanModels } from "../../models/wan/params.ts";
-import { findModel } from "../../protocol/model-media.ts";
-import { readTrainConfig, type SettledConfig } from "../../train/config/read.ts";
-import { planRun, type RunPlan } from "../../train/plan/run-plan.ts";
+import type { ResultOf } from "../../jobs/table.ts";
+import { modelNames } from "../../protocol/model-media.ts";
 import { command } from "../command.ts";
-import { parseChoice, parseSize, parseWholeNumber } from "../parse.ts";
+import { follow, perform, STOPPED } from "../follow.ts";
+import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "../parse.ts";
 import { tellProbing } from "../progress.ts";
 import type { Printer } from "../terminal.ts";
 import { onlyFile, parseOverride } from "./train.ts";
@@ -19,7 +14,7 @@ export const planCommand = command({
   name: "plan",
   usage: "CONFIG.toml | --model MODEL [--size W*H] [--frames F]",
   options: {
-    model: { type: "string", value: "MODEL", help: `one of ${Object.keys(wanModels).join(", ")}` },
+    model: { type: "string", value: "MODEL", help: `one of ${modelNames.join(", ")}` },
     size: { type: "string", value: "W*H", help: "pixels; the model's usual size where absent" },
     frames: { type: "string", value: "F", help: "frames, 4n + 1; the model's usual count where absent" },
     dtype: { type: "string", value: "bf16|f32", default: "bf16", help: "what the weights and large products are in" },
@@ -42,31 +37,22 @@ for tensors and do not count the text encoder, the autoencoder or the process it
     if (positionals.length > 0) return planTraining(onlyFile(positionals), values, out);
     if (values.model === undefined) {
       throw new KinoraError("cli.missing-option", "kinora plan needs a configuration or --model", {
-        hint: `one of ${Object.keys(wanModels).join(", ")}`,
+        hint: `one of ${modelNames.join(", ")}`,
       });
     }
-    const model: WanModel = wanModels[findModel(values.model)];
-    const { defaults } = model;
-    const { width, height } = values.size === undefined ? defaults : parseSize(values.size);
-    const frames = values.frames === undefined ? defaults.frames : parseWholeNumber("--frames", values.frames);
-    const dtype = parseChoice("--dtype", values.dtype, ["bf16", "f32"]);
-    const plan = planForward(model, { width, height, frames }, { dtype });
-    const header = { model: model.name, size: { width, height }, frames, dtype };
-    out.answer({ ...header, ...plan }, () => describe(plan, header, defaults.steps));
+    const plan = await perform(out, "plan-forward", {
+      model: values.model,
+      size: values.size === undefined ? undefined : parseSize(values.size),
+      frames: values.frames === undefined ? undefined : parseWholeNumber("--frames", values.frames),
+      dtype: parseChoice("--dtype", values.dtype, ["bf16", "f32"]),
+    });
+    out.answer(plan, () => describe(plan));
     return 0;
   },
 });
 
-function describe(
-  plan: ForwardPlan,
-  {
-    model,
-    size,
-    frames,
-    dtype,
-  }: { model: string; size: { width: number; height: number }; frames: number; dtype: string },
-  steps: number,
-): string {
+function describe(plan: ResultOf<"plan-forward">): string {
+  const { model, size, frames, dtype, steps } = plan;
   const { bytes } = plan;
   const rows = [
     [
@@ -92,62 +78,32 @@ async function planTraining(
   values: { set: string[]; tflops: string | undefined },
   out: Printer,
 ): Promise<number> {
-  const config = await readTrainConfig(file, values.set.map(parseOverride));
-  for (const note of config.notes) out.note(`note: ${note}`);
-  const plan = await finished(planRun(config.settings, (await descriptorOf(config.device)).memoryModel), (event) => {
-    if (event.type === "planned") out.progress(`counting size ${event.done} of ${event.of}`);
-    else if (event.type === "dataset") tellProbing(event.event, out);
+  const tflops = values.tflops === undefined ? undefined : parseNumber("--tflops", values.tflops);
+  if (tflops !== undefined && tflops <= 0)
+    throw new KinoraError("cli.bad-number", "--tflops is wrong", {
+      expected: "a positive number",
+      actual: values.tflops,
+      hint: "e.g. --tflops 150",
+    });
+  const request = { config: file, set: values.set.map(parseOverride), tflops };
+  const plan = await follow(out, "plan-run", request, {
+    show(event) {
+      if (event.type === "note") out.say(`note: ${event.text}`);
+      else if (event.type === "planned") out.progress(`counting size ${event.done} of ${event.of}`);
+      else tellProbing(event.event, out);
+    },
+    until: () => "this size",
+    stopped: () => ({ value: { stopped: true }, text: "stopped" }),
   });
-  const speed = await speedOf(config, values.tflops);
-  const seconds = {
-    step: secondsOf(plan.step, speed.speed),
-    phases: Object.fromEntries(plan.phases.map(({ name, work }) => [name, secondsOf(work, speed.speed)])),
-  };
-  const total = Object.entries(seconds.phases).reduce((sum, [name, s]) => sum + (name === "previews" ? 0 : s), 0);
-  out.answer({ ...plan, speed, seconds: { ...seconds, total } }, () =>
-    describeRun(plan, config, speed, { ...seconds, total }),
-  );
+  if (!plan) return STOPPED;
+  out.answer(plan, () => describeRun(plan));
   return 0;
 }
 
-interface PlannedSpeed {
-  device: string;
-  speed: Awaited<ReturnType<typeof measureSpeed>>;
-}
-
-async function speedOf({ settings, device: choice }: SettledConfig, tflops: string | undefined): Promise<PlannedSpeed> {
-  if (tflops !== undefined) {
-    const value = Number(tflops);
-    if (!(value > 0))
-      throw new KinoraError("cli.bad-number", "--tflops is wrong", {
-        expected: "a positive number",
-        actual: tflops,
-        hint: "e.g. --tflops 150",
-      });
-    // A byte of memory for 200 operations, a launch in ten microseconds: the proportions of today's accelerators.
-    return {
-      device: `a device of ${value} TFLOP/s`,
-      speed: { flopsPerSecond: value * 1e12, bytesPerSecond: (value * 1e12) / 200, secondsPerCall: 1e-5 },
-    };
-  }
-  const { device, descriptor } = await openDevice(choice);
-  try {
-    return {
-      device: `this machine's ${device.name} device`,
-      speed: await measureSpeed(device, settings.dtype, descriptor.speedSizes),
-    };
-  } finally {
-    device[Symbol.dispose]();
-  }
-}
-
-function describeRun(
-  plan: RunPlan,
-  { settings }: SettledConfig,
-  { device, speed }: PlannedSpeed,
-  seconds: { step: number; phases: Record<string, number>; total: number },
-): string {
-  const experts = settings.experts.train.length > 1 ? " in each of two experts, one in memory at a time" : "";
+function describeRun(plan: ResultOf<"plan-run">): string {
+  const { device, speed } = plan.speed;
+  const { seconds } = plan;
+  const experts = plan.experts > 1 ? " in each of two experts, one in memory at a time" : "";
   const sizes = plan.buckets.map(
     ({ width, height, frames, batch, tokens, peak, work, batches }) =>
       `  ${`${width}x${height}x${frames}`.padEnd(14)} batch ${batch}  ${formatInteger(tokens).padStart(8)} tokens  ${formatBytes(peak).padStart(8)}  ${formatFlops(work.flops).padStart(12)} a batch  ${batches} batches`,
@@ -161,7 +117,7 @@ function describeRun(
       `  ${name.padEnd(14)} ${formatBytes(peak).padStart(8)}  about ${formatSeconds(seconds.phases[name]!)}${name === "previews" ? " each time" : ""}`,
   );
   return [
-    `${settings.name}: ${settings.kind === "lora" ? `LoRA of rank ${settings.lora.rank}` : "full fine-tune"} on ${plan.model}, ${plan.steps} steps`,
+    `${plan.name}: ${plan.what} on ${plan.model}, ${plan.steps} steps`,
     `  ${formatCount(plan.trained)} parameters train${experts}`,
     "",
     "sizes",

@@ -4,6 +4,7 @@ import { describeRow } from "../../base/table.ts";
 import type { Recipe } from "../../protocol/recipe.ts";
 import { describeGuidance } from "../../sample/guidance/index.ts";
 import { command } from "../command.ts";
+import { perform } from "../follow.ts";
 
 /** Digits of a hash that people compare. */
 const SHOWN_DIGITS = 12;
@@ -54,8 +55,7 @@ repeats it.`,
     if (path === undefined || more.length > 0) {
       throw new KinoraError("cli.bad-arguments", "show takes one file", { hint: "kinora show out.mp4" });
     }
-    const { readRecipe } = await import("../../sample/recipe.ts");
-    const recipe = await readRecipe(path);
+    const recipe = await perform(out, "read-recipe", { path });
     out.answer(recipe, () =>
       rows(recipe)
         .map(([label, text]) => `${label.padEnd(14)} ${text.replaceAll("\n", `\n${" ".repeat(15)}`)}`)

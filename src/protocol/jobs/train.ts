@@ -3,11 +3,12 @@ import { z } from "zod";
 import type { TrainConfig } from "../train-config.ts";
 import { previewLineSchema, stepLineSchema, validationLineSchema } from "../train-log.ts";
 import { contract, noteEvent } from "./contract.ts";
+import { datasetReadingSchema } from "./inspect-dataset.ts";
 
 const expert = z.enum(["high", "low"]);
 
 /** A training configuration, and what goes before it. */
-const runRequest = {
+export const runRequest = {
   /** The file's path, or what it would hold. */
   config: z.union([
     z.string().min(1),
@@ -18,13 +19,6 @@ const runRequest = {
   /** Settings that come before the configuration's, as a person types them: `optimizer.learning_rate`, `2e-4`. */
   set: z.array(z.strictObject({ key: z.string(), value: z.string() })).optional(),
 };
-
-/** How far a dataset's files are read. */
-export const datasetReadingSchema = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("listed"), files: z.int() }),
-  z.object({ type: z.literal("probed"), done: z.int(), files: z.int(), file: z.string() }),
-]);
-export type DatasetReading = z.infer<typeof datasetReadingSchema>;
 
 const kind = z.enum(["latents", "texts"]);
 
@@ -45,7 +39,8 @@ const cachingSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("cached"), kind, done: z.int(), of: z.int(), reused: z.int(), name: z.string() }),
 ]);
 
-const datasetEvent = z.object({ type: z.literal("dataset"), event: datasetReadingSchema });
+/** How far the dataset's files are read. */
+export const datasetEvent = z.object({ type: z.literal("dataset"), event: datasetReadingSchema });
 const hashingEvent = z.object({
   type: z.literal("hashing"),
   path: z.string(),

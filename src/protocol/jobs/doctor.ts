@@ -1,0 +1,81 @@
+// The jobs that look: at this machine, and at what a film says of itself.
+import { z } from "zod";
+import { recipeSchema } from "../recipe.ts";
+import { contract, noteEvent } from "./contract.ts";
+
+export const readRecipeContract = contract({
+  name: "read-recipe",
+  /** A film that Kinora wrote, or saved latents. */
+  request: z.strictObject({ path: z.string().min(1) }),
+  event: noteEvent,
+  result: recipeSchema,
+});
+
+export const doctorContract = contract({
+  name: "doctor",
+  request: z.strictObject({}),
+  event: noteEvent,
+  result: z.object({
+    kinora: z.object({ version: z.string(), folder: z.string() }),
+    machine: z.object({
+      node: z.string(),
+      platform: z.string(),
+      architecture: z.string(),
+      system: z.string(),
+      processor: z.object({
+        model: z.string(),
+        cores: z.int(),
+        /** Cores this process may use. */
+        usable: z.int(),
+        instructions: z.array(z.string()).optional(),
+      }),
+      memory: z.object({ total: z.number(), available: z.number() }),
+    }),
+    oneDnn: z.union([z.object({ version: z.string(), file: z.string() }), z.object({ missing: z.string() })]),
+    ffmpeg: z.object({ version: z.string(), h264Encoder: z.boolean(), missingDecoders: z.array(z.string()) }),
+    nvidia: z.object({
+      gpus: z.array(z.object({ bus: z.string(), model: z.string().optional() })),
+      driver: z.object({ version: z.string().optional(), library: z.string().optional() }).optional(),
+      toolkits: z.array(z.object({ folder: z.string(), version: z.string().optional() })),
+      packages: z.array(z.object({ name: z.string(), version: z.string(), folder: z.string() })),
+      libraries: z.array(z.object({ name: z.string(), file: z.string() })),
+    }),
+    devices: z.array(
+      z.object({
+        name: z.string(),
+        help: z.string(),
+        /** `auto` may take it. */
+        automatic: z.boolean(),
+        usable: z.boolean(),
+        /** What it is here, where it is usable. */
+        what: z.string().optional(),
+        /** What keeps it from being used, and what to do about it. */
+        why: z.string().optional(),
+        hint: z.string().optional(),
+      }),
+    ),
+    /** What `auto` opens. */
+    device: z.object({
+      name: z.string(),
+      why: z.string(),
+      /** Bytes. */
+      capacity: z.object({ total: z.number(), free: z.number() }),
+      /** What it computes products in. */
+      products: z.array(z.string()).readonly(),
+    }),
+    /** That ship with Kinora. */
+    models: z.array(z.object({ name: z.string(), folder: z.string(), missing: z.array(z.string()) })),
+    /** Free bytes; absent where the system does not tell. */
+    folders: z.array(
+      z.object({ name: z.enum(["cache", "working folder"]), path: z.string(), free: z.number().optional() }),
+    ),
+    advice: z.array(
+      z.object({
+        what: z.string(),
+        why: z.string(),
+        /** As a person types it. */
+        command: z.string().optional(),
+      }),
+    ),
+  }),
+});
