@@ -126,7 +126,7 @@ describe("kinora dataset sizes", () => {
   });
 
   it.each([
-    [["--source", "1920x1040", "--model", "t2v-1.3B", "--max-tokens", "1000000000"], "cli.bad-arguments"],
+    [["--source", "1920x1040", "--model", "t2v-1.3B", "--max-tokens", "1000000000"], "request.invalid"],
     [
       ["--source", "9000x9000", "--model", "tiny-t2v", "--tolerance", "90", "--max-tokens", "900000"],
       "dataset.too-many-sizes",
