@@ -64,7 +64,12 @@ export class ModuleTensors {
   storedAlpha(): { alpha: number | undefined; tensors: string[] } {
     if (!this.parts.has("alpha")) return { alpha: undefined, tensors: [] };
     const tensor = this.take("alpha");
-    return { alpha: tensor.values()[0], tensors: [tensor.name] };
+    const alpha = elementCount(tensor.shape) === 1 ? tensor.values()[0]! : Number.NaN;
+    if (!Number.isFinite(alpha)) {
+      const why = `the alpha of ${this.module} is no number`;
+      this.refused.push({ names: [tensor.name], module: this.module, why, expected: "one finite number" });
+    }
+    return { alpha, tensors: [tensor.name] };
   }
 
   refuse(tensors: readonly TakenTensor[], expected: string): void {

@@ -115,6 +115,10 @@ export function placeOf(stem: string): Place | undefined {
     module: found.official,
     format: place.format ?? (found.diffusers ? "diffusers" : "diffsynth"),
     spellings: [stem.replace(woven, "").replace(/^(?:base_model\.model\.|module\.)+/, ""), rest],
-    comfy: comfyPrefix.test(stem) && !found.diffusers && place.expert === undefined,
+    comfy:
+      comfyPrefix.test(stem) &&
+      !found.diffusers &&
+      place.expert === undefined &&
+      !(place.format === "kohya" && bareParameter.test(found.official)),
   };
 }

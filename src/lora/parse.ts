@@ -107,7 +107,7 @@ export function parseLora(source: AdapterSource): ParsedLora {
       continue;
     }
     formats.add(place.format);
-    parsed.comfy &&= place.comfy;
+    parsed.comfy &&= place.comfy && !name.endsWith(".diff_m");
     if (role.part === undefined) parsed.others.push({ name, kind: role.kind, module: place.module });
     else placed.push({ name, part: role.part, place });
   }

@@ -23,7 +23,7 @@ export interface LoraFile {
 export interface ReadOptions {
   /** Patterns of names: what they match is left out; see {@link withoutExcluded}. */
   exclude?: readonly string[] | undefined;
-  /** Only what is for this expert, or for no one alone. */
+  /** Of a file that holds both experts: only what is for this one. */
   expert?: Expert | undefined;
 }
 
@@ -61,9 +61,11 @@ export function adaptersFrom(source: AdapterSource): ReadAdapter[] {
   return load(parsed, {});
 }
 
-function load({ adapters }: ParsedLora, { expert }: ReadOptions): ReadAdapter[] {
+function load({ adapters, experts }: ParsedLora, { expert }: ReadOptions): ReadAdapter[] {
+  // A file for one expert alone goes where it is put.
+  const wanted = experts.length > 1 ? expert : undefined;
   return adapters
-    .filter((adapter) => expert === undefined || adapter.expert === undefined || adapter.expert === expert)
+    .filter((adapter) => wanted === undefined || adapter.expert === undefined || adapter.expert === wanted)
     .map((adapter) => (adapter.expert ? { ...adapter.load(), expert: adapter.expert } : adapter.load()));
 }
 

@@ -273,6 +273,60 @@ describe("spellings in the wild", () => {
     );
   });
 
+  test("any parts of any shapes: each tensor ends in exactly one list, and what is whole can be loaded", () => {
+    const endings = [
+      ...["lora_down.weight", "lora_up.weight", "lora_A.weight", "lora_B.weight", "lora_B.bias", "alpha", "dora_scale"],
+      ...[
+        "lora_magnitude_vector",
+        "hada_w1_a",
+        "hada_w1_b",
+        "hada_w2_a",
+        "hada_w2_b",
+        "hada_t1",
+        "lokr_w1",
+        "lokr_w1_a",
+      ],
+      ...[
+        "lokr_w1_b",
+        "lokr_w2",
+        "lokr_w2_a",
+        "lokr_w2_b",
+        "diff",
+        "diff_b",
+        "diff_m",
+        "set_weight",
+        "w_norm",
+        "b_norm",
+      ],
+      ...["weight", "bias", "oft_blocks", "lora_mid.weight"],
+    ];
+    const shapes = [[], [0], [1], [4], [2, 2], [4, 2], [2, 4], [1, 4], [4, 1], [4, 0], [2, 2, 1, 1], [1, 6, 4]];
+    const stems = ["diffusion_model.blocks.0.self_attn.q", "lora_unet_blocks_0_norm3", "high_noise.blocks.1", "head"];
+    const tensor = fc.record({
+      name: fc.tuple(fc.constantFrom(...stems), fc.constantFrom(...endings)).map((parts) => parts.join(".")),
+      shape: fc.constantFrom(...shapes),
+    });
+    const file = fc.uniqueArray(tensor, { minLength: 1, maxLength: 20, selector: ({ name }) => name });
+    fc.assert(
+      fc.property(file, fc.boolean(), (tensors, folder) => {
+        const sizes = new Map(tensors.map(({ name, shape }) => [name, shape]));
+        const parsed = parseLora({
+          names: sizes.keys(),
+          shape: (name) => sizes.get(name)!,
+          values: (name) => new Float32Array(sizes.get(name)!.reduce((a, b) => a * b, 1)).fill(2),
+          ...(folder ? { peft: {} } : {}),
+        });
+        const { adapters, others, unmatched, refused } = parsed;
+        const named = [...others, ...unmatched].map(({ name }) => name);
+        const used = [...adapters.flatMap((each) => each.tensors), ...refused.flatMap(({ names }) => names)];
+        // An alpha that is no number spoils an adapter, and is in both.
+        expect(new Set([...used, ...named])).toEqual(new Set(sizes.keys()));
+        for (const adapter of adapters) expect(adapter.load().kind).toBe(adapter.kind);
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
   test.skipIf(!sharedFolder)(`the reference adapters${sharedFolder ? "" : ` (skipped: ${whySkipped})`}`, () => {
     for (const format of ["kohya", "peft"] as const) {
       using file = SafetensorsFile.open(`${sharedFolder}golden/lora-apply.${format}.safetensors`);

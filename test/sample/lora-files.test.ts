@@ -90,6 +90,15 @@ describe("a file that holds both experts", () => {
     expect((await outcome(on(both, { expert: "low" }))).latents).toEqual((await outcome(on(onLow))).latents);
   });
 
+  it("that names one expert alone goes where it is put", async () => {
+    const marked = await write("marked", renamed(attention, "high_noise."));
+    const unmarked = await write("unmarked", attention);
+    const low = await outcome(on(marked, { expert: "low" }));
+    expect(low.latents).toEqual((await outcome(on(unmarked, { expert: "low" }))).latents);
+    expect(low.notes).toEqual([expect.stringContaining("says it is for the high-noise expert")]);
+    expect((await outcome(on(marked))).latents).toEqual((await outcome(on(unmarked, { expert: "high" }))).latents);
+  });
+
   it("is refused by a model with one transformer", async () => {
     const tensors = randomWeights(
       loraShapes("peft", wanModels["tiny-ti2v"].dit, /^blocks\.0\.ffn\.0$/, RANK),
