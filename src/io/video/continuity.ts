@@ -30,8 +30,9 @@ export class PacketClock {
   readonly #frame: number;
   #shift = 0n;
   #before = 0n;
-  /** When the next packet is to be decoded. */
+  /** When the next packet is to be decoded, or shown, by the stamp of `#kind`. */
   #next: number | undefined;
+  #kind: "dts" | "pts" | undefined;
   /** When the last of the frames so far disappears. */
   #end = Number.NEGATIVE_INFINITY;
 
@@ -58,7 +59,9 @@ export class PacketClock {
   #follow(stamp: bigint, shown: bigint, length: number, kind: "dts" | "pts"): void {
     const back = Math.max(mostBack.seconds, mostBack.frames[kind] * this.#frame);
     const at = (shift: bigint) => Number(stamp + shift) * this.#tick;
-    const expected = this.#next;
+    // Matroska's first packets have times of showing alone, which run ahead of those of decoding that follow.
+    const expected = kind === this.#kind ? this.#next : undefined;
+    this.#kind = kind;
     if (expected !== undefined) {
       // One packet alone may have been wrong: then the clock before it goes on.
       const wasRight = this.#before !== this.#shift && Math.abs(at(this.#before) - expected) <= back;
