@@ -53,6 +53,8 @@ export const sourceSchema = z.strictObject({
   color: z.string().optional(),
   /** Decoding errors that were survived. */
   damage: z.int().min(0).optional(),
+  /** Stretches of a film that belong to no clip, in seconds: `blank`, `fade` or `damaged`. */
+  gaps: z.array(z.strictObject({ in: z.number(), out: z.number(), code: z.string(), message: z.string() })).optional(),
   /** Why nothing was taken from it. */
   problem: reasonSchema.optional(),
   /** What of it is in no item without being damaged, and where its times were mended. */
@@ -86,6 +88,8 @@ export const itemSchema = z.strictObject({
   hashes: z.array(z.string().regex(/^[0-9a-f]{16}$/)).optional(),
   verdict: z.enum(["keep", "drop"]),
   reasons: z.array(reasonSchema),
+  /** What is told of it and dropped nothing: a measure between its notice and its limit. */
+  findings: z.array(reasonSchema).optional(),
   /** The written file; absent for dropped items and with `in_place`. */
   file: path.optional(),
   bytes: z.int().min(0).optional(),

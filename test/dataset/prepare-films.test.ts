@@ -3,6 +3,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { encodeImage } from "../../src/io/image/write.ts";
+import { measureNames } from "../../src/protocol/prepare-config.ts";
 import { makeFilm, temporaryFolder } from "../support/film.ts";
 import { makeHeic } from "../support/heic.ts";
 import { prepare, quick } from "../support/prepared.ts";
@@ -13,12 +14,7 @@ const at = (name: string) => join(folder, name);
 /** Everything is kept, so that the items show what was read. */
 const everything = {
   ...quick,
-  quality: Object.fromEntries(
-    ["sharpness", "motion", "noise", "blockiness", "overlay", "flicker", "brightness_change"].map((name) => [
-      name,
-      false as const,
-    ]),
-  ),
+  quality: Object.fromEntries(measureNames.map((name) => [name, false as const])),
   duplicates: { detect: false },
 };
 

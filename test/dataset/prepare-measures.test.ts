@@ -23,13 +23,25 @@ const caught: Partial<Record<Fault, string>> = {
   watermarked: "overlay-high",
   blocky: "blockiness-high",
   small: "resolution-low",
+  banded: "banding-high",
+  woven: "combing-high",
+  stuttering: "repeats-high",
+  blended: "ghosting-high",
+  jumping: "jumps-high",
+  "color-noisy": "color-noise-high",
+  faint: "contrast-low",
+  blown: "clipping-high",
+  compressed: "quantizer-high",
 };
+
+/** What is told of a clip that is kept all the same: it may be meant. */
+const told: Partial<Record<Fault, string>> = { tinted: "color-cast-high", grey: "saturation-low" };
 
 describe("clips with one fault", () => {
   let set: Prepared;
   beforeAll(async () => {
     const clean = await cleanClips(folder);
-    const faults = [...(Object.keys(caught) as Fault[]), "letterboxed", "pillarboxed"] as Fault[];
+    const faults = [...Object.keys(caught), ...Object.keys(told), "letterboxed", "pillarboxed"] as Fault[];
     const faulty: string[] = [];
     for (const fault of faults) faulty.push(await faultyClip(folder, fault));
     set = await prepare([...clean, ...faulty], join(folder, "set"), {
@@ -50,6 +62,12 @@ describe("clips with one fault", () => {
     const { message } = item.reasons.find((reason) => reason.code === code)!;
     expect(message).toMatch(/-?[\d.]+, at (least|most) [\d.]+ \(/);
     expect(item.file).toBeUndefined();
+  });
+
+  it.each(Object.entries(told))("%s is told %s and kept", (fault, code) => {
+    const item = set.items.get(fault)!;
+    expect(item.verdict).toBe("keep");
+    expect(item.findings!.map((finding) => finding.code)).toContain(code);
   });
 
   it("faults are not confused: only shaking and racing pictures move too fast, only one clip is noisy, and so on", () => {

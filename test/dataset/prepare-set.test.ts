@@ -215,9 +215,9 @@ describe("files of the set", () => {
   });
 
   it("follow limits without looking at the films again", async () => {
-    const strict = await prepare([at("in")], at("changed"), { ...config, quality: { sharpness: { min: 0.99 } } });
+    const strict = await prepare([at("in")], at("changed"), { ...config, quality: { brightness: { min: 99 } } });
     expect(strict.summary).toMatchObject({ videos: 0, work: { analysed: 0, rendered: 0 } });
-    expect(strict.summary.reasons["sharpness-low"]).toContain("film-000m00s000");
+    expect(strict.summary.reasons["brightness-low"]).toContain("film-000m00s000");
   });
 });
 
@@ -410,9 +410,7 @@ describe("every kind of file", () => {
     );
     const { items, problems } = await prepare([at("kinds")], at("kinds-out"), {
       ...config,
-      quality: Object.fromEntries(
-        ["sharpness", "blockiness", "motion", "overlay", "resolution"].map((name) => [name, false]),
-      ),
+      quality: Object.fromEntries(measureNames.map((name) => [name, false])),
     });
     expect(problems).toEqual([]);
     expect(items.size).toBe(8);

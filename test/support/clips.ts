@@ -20,13 +20,23 @@ const faults = {
   ramping: "lutyuv=y=val,eq=brightness='-0.3+0.2*t':eval=frame",
   flickering: "eq=brightness='0.05*mod(n,2)+0.03*mod(n,3)':eval=frame",
   noisy: "noise=alls=40:allf=t",
+  banded: "lutyuv=y='round(val/14)*14'",
+  woven: "split[a][b];[b]trim=start_frame=5,setpts=PTS-STARTPTS[c];[a][c]blend=all_expr='if(mod(Y,2),A,B)':shortest=1",
+  stuttering: "fps=4,fps=16",
+  blended: "scroll=h=0.01,fps=4,minterpolate=fps=16:mi_mode=blend",
+  jumping: "select='gte(mod(n,6),2)',setpts=N/16/TB",
+  "color-noisy": "noise=c1s=45:c2s=45:c1f=t:c2f=t",
+  faint: "lutyuv=y='90+(val-16)*0.1'",
+  blown: "lutyuv=y='clip(16+(val-16)*6,16,235)'",
+  tinted: "lutyuv=u='val-20':v='val+30'",
+  grey: "hue=s=0",
   letterboxed: "crop=640:268,pad=640:368:0:50",
   pillarboxed: "crop=208:368,pad=640:368:216:0",
   watermarked:
     "drawbox=x=500:y=20:w=110:h=44:color=white:t=7,drawbox=x=520:y=34:w=30:h=16:color=black:t=fill,drawbox=x=562:y=32:w=8:h=22:color=white:t=fill",
 } as const;
 
-export type Fault = keyof typeof faults | "blocky" | "small";
+export type Fault = keyof typeof faults | "blocky" | "small" | "compressed";
 
 /** Makes (once a folder) a clip with this fault. */
 export async function faultyClip(folder: string, fault: Fault): Promise<string> {
@@ -40,6 +50,8 @@ export async function faultyClip(folder: string, fault: Fault): Promise<string> 
       encoder: "mjpeg",
       encoderOptions: { flags: "+qscale", global_quality: "3200", qmin: "20", qmax: "31" },
     });
+  else if (fault === "compressed")
+    await makeFilm(path, { graph: `${movie},format=yuv420p`, encoderOptions: { crf: "50", preset: "medium" } });
   else if (fault === "small") await makeFilm(path, { graph: `${movie},scale=160:92:flags=lanczos` });
   else await makeFilm(path, { graph: `${movie},${faults[fault]},format=yuv420p` });
   return path;

@@ -317,7 +317,8 @@ class Analysis {
     const records = this.#records[index]!;
     const source = this.sources[index]!;
     if (records.length === 0) return;
-    const at = (record: SegmentRecord) => record.clips[0]?.first ?? Number.POSITIVE_INFINITY;
+    const at = ({ clips, gaps }: SegmentRecord) =>
+      Math.min(clips[0]?.first ?? Number.POSITIVE_INFINITY, gaps[0]?.first ?? Number.POSITIVE_INFINITY);
     records.sort((a, b) => at(a) - at(b));
     let scenes = 0;
     for (const { clips, unit } of records) {

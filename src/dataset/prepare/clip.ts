@@ -8,8 +8,16 @@ import { busiestWindow, centerWindow, type Geometry, type Window } from "./geome
 import { pictureHash } from "./hash.ts";
 import type { Seen } from "./look.ts";
 import { type Content, contentOfBoth, settleContent } from "./measures/bars.ts";
-import type { ClipContext, ClipFrame, LumaPlane, Tally } from "./measures/measure.ts";
-import { OverlayTally, packMask } from "./measures/overlay.ts";
+import {
+  type ClipContext,
+  type ClipFrame,
+  type Detail,
+  detailEvery,
+  type LumaPlane,
+  type SourceMarks,
+  type Tally,
+} from "./measures/measure.ts";
+import { OverlayTally, packStillEdges } from "./measures/overlay.ts";
 import { resolutionOf } from "./measures/resolution.ts";
 import { measures } from "./measures/table.ts";
 import type { SceneFrame } from "./scenes.ts";
@@ -29,7 +37,7 @@ export interface ClipRecord {
   hashes: string[];
   /** Means over the clip: luma 0–1, chroma levels from grey. */
   tone?: { mean: number; u: number; v: number };
-  /** Bit mask of edges that stood still over the whole clip. */
+  /** Edges that stood still over the whole clip; see packStillEdges. */
   stillEdges?: string;
 }
 
@@ -43,14 +51,16 @@ export interface Sample extends SceneFrame {
   flow: Flow | undefined;
 }
 
-/** Every how many frames the dear measures and the source itself are looked at: twice a second. */
-export function detailEvery(fps: number): number {
-  return Math.max(1, Math.round(fps / 2));
-}
-
 export function lumaOf(frame: Frame): LumaPlane {
   const { data, stride } = plane(frame, 0);
   return { data, stride, width: frame.width, height: frame.height };
+}
+
+/** Of a YUV 4:2:0 frame. */
+function detailOf(frame: Frame): Detail {
+  const [width, height] = [(frame.width + 1) >> 1, (frame.height + 1) >> 1];
+  const [u, v] = [1, 2].map((index): LumaPlane => ({ ...plane(frame, index), width, height }));
+  return { luma: lumaOf(frame), chroma: [u!, v!] };
 }
 
 const cell = 8;
@@ -88,8 +98,8 @@ export class ClipBuilder {
         small,
         tone,
         flow: index === 0 ? undefined : sample.flow,
-        detail: dear ? lumaOf(sample.working) : undefined,
-        blockiness: seen?.blockiness,
+        detail: dear ? detailOf(sample.working) : undefined,
+        marks: seen?.marks,
       },
       dear,
     );
@@ -97,8 +107,8 @@ export class ClipBuilder {
   }
 
   /** The one frame of a picture; its `content` is settled before. */
-  addPicture(small: SmallPicture, tone: Tone, detail: LumaPlane, blockiness: number | undefined): void {
-    this.#take({ small, tone, flow: undefined, detail, blockiness }, true);
+  addPicture(small: SmallPicture, tone: Tone, detail: Detail, marks: SourceMarks | undefined): void {
+    this.#take({ small, tone, flow: undefined, detail, marks }, true);
   }
 
   #take(frame: ClipFrame, dear: boolean): void {
@@ -171,7 +181,7 @@ export class ClipBuilder {
       values,
       hashes: this.#hashes,
       tone: { mean: mean(this.#tone.mean), u: mean(this.#tone.u), v: mean(this.#tone.v) },
-      ...(still ? { stillEdges: packMask(still) } : {}),
+      ...(still ? { stillEdges: packStillEdges(still) } : {}),
     };
   }
 }

@@ -1,24 +1,42 @@
 // What of a film is in no clip, and why, in words: for the manifest, the report and the one who waits.
 import { plural } from "../../base/units.ts";
 import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
-import type { LeftOut, SegmentRecord } from "./film.ts";
+import type { Gap, LeftOut, SegmentRecord } from "./film.ts";
 
 /** More of a film than this in no clip is told. */
 const largePart = 0.25;
 
 const shortSeconds = (seconds: number): string => `${seconds.toFixed(1)} s`;
 
+const words: Readonly<Record<LeftOut, string>> = {
+  blank: "of one colour, near black or white",
+  fade: "of fades and dissolves",
+  damaged: "of damaged frames",
+};
+
 /** "3.0 s of one colour, 1.5 s of fades". */
 function leftText(left: Readonly<Record<LeftOut, number>>, fps: number): string {
-  const words: Record<LeftOut, string> = {
-    blank: "of one colour, near black or white",
-    fade: "of fades and dissolves",
-    damaged: "of damaged frames",
-  };
   return (Object.keys(words) as LeftOut[])
     .filter((why) => left[why] > 0)
     .map((why) => `${shortSeconds(left[why] / fps)} ${words[why]}`)
     .join(", ");
+}
+
+/** Stretches in no clip, in seconds; those that meet at a seam and have one reason are one. */
+function gapsOf(gaps: readonly Gap[], fps: number): NonNullable<ManifestSource["gaps"]> {
+  const joined: Gap[] = [];
+  for (const gap of [...gaps].sort((a, b) => a.first - b.first)) {
+    const last = joined.at(-1);
+    if (last && last.why === gap.why && last.first + last.frames === gap.first) last.frames += gap.frames;
+    else joined.push({ ...gap });
+  }
+  const seconds = (slots: number) => Math.round((slots / fps) * 1e6) / 1e6;
+  return joined.map(({ first, frames, why }) => ({
+    in: seconds(first),
+    out: seconds(first + frames),
+    code: why,
+    message: words[why],
+  }));
 }
 
 /** What a damaged film gave all the same. `seconds`: of it that could be read. */
@@ -28,7 +46,7 @@ function damageText(errors: number, seconds: number, duration: number): string {
 }
 
 export interface FilmNotes {
-  facts: Pick<ManifestSource, "duration" | "damage" | "notes">;
+  facts: Pick<ManifestSource, "duration" | "damage" | "gaps" | "notes">;
   /** Why nothing was taken from it. */
   problem?: Reason;
   /** What a person should hear of, though something was taken. */
@@ -42,12 +60,17 @@ export function filmNotes(
 ): FilmNotes {
   const sum = (of: (record: SegmentRecord) => number) => records.reduce((total, record) => total + of(record), 0);
   const [slots, errors, joints] = [sum((it) => it.slots), sum((it) => it.errors), sum((it) => it.joints)];
-  const [blank, fade, damaged] = (["blank", "fade", "damaged"] as const).map((why) => sum((it) => it.left[why]));
-  const left = { blank: blank!, fade: fade!, damaged: damaged! };
+  const gaps = records.flatMap((record) => record.gaps);
+  const left: Record<LeftOut, number> = { blank: 0, fade: 0, damaged: 0 };
+  for (const { why, frames } of gaps) left[why] += frames;
   const seconds = slots / fps;
   // A header may know only the first of several recordings.
   const duration = seconds > declared + 0.5 ? Math.round(seconds * 1000) / 1000 : declared;
-  const facts: FilmNotes["facts"] = { duration, ...(errors > 0 ? { damage: errors } : {}) };
+  const facts: FilmNotes["facts"] = {
+    duration,
+    ...(errors > 0 ? { damage: errors } : {}),
+    ...(gaps.length > 0 ? { gaps: gapsOf(gaps, fps) } : {}),
+  };
   if (slots === 0) {
     const message = "holds no frame that could be decoded";
     return { facts, problem: { code: "media.no-frames", message }, told: [] };

@@ -4,11 +4,12 @@ import { conversionChain, outputMatrix, type Rect, shownSize } from "../../io/vi
 import { type FilterChain, FrameFilter } from "../../io/video/frame-filter.ts";
 import { packed, sampledFrames } from "../../io/video/read.ts";
 import { VideoReader } from "../../io/video/reader.ts";
-import { ClipBuilder, type ClipRecord, detailEvery, type Sample } from "./clip.ts";
+import { ClipBuilder, type ClipRecord, type Sample } from "./clip.ts";
 import { type Flow, flowBetween } from "./flow.ts";
-import { type Geometry, planGeometry, tooSmall } from "./geometry.ts";
+import { type Geometry, planGeometry, scaleOf, tooSmall } from "./geometry.ts";
 import { SourceLook } from "./look.ts";
 import { type Content, contentOfBoth, settleContent } from "./measures/bars.ts";
+import { detailEvery } from "./measures/measure.ts";
 import { FilmRendering, renderFilm } from "./render.ts";
 import { type SceneDecision, SceneDetector } from "./scenes.ts";
 import type { PrepareSettings } from "./settings.ts";
@@ -23,12 +24,19 @@ export interface Segment {
   end?: number;
 }
 
+/** A stretch that belongs to no clip: slots, and why. */
+export interface Gap {
+  first: number;
+  frames: number;
+  why: LeftOut;
+}
+
 export interface SegmentRecord {
   clips: ClipRecord[];
+  /** What is in no clip: frames of one colour, of a transition, with decoding errors. */
+  gaps: Gap[];
   /** Slots that showed a frame. */
   slots: number;
-  /** Of those, the ones in no clip: frames of one colour, of a transition, with decoding errors. */
-  left: Record<LeftOut, number>;
   /** Decoding errors that were survived. */
   errors: number;
   /** Places where timestamps jumped. */
@@ -140,9 +148,9 @@ const judgedAfter = 2;
 /** Collects samples of a scene into clips, encodes the promising ones as they pass by, and closes them. */
 class ClipCutter implements AsyncDisposable {
   readonly clips: ClipRecord[] = [];
+  readonly gaps: Gap[] = [];
   /** Clips that showed another picture between bars than guessed: to be read again with it. */
   readonly again: { first: number; frames: number; scene: number; content: Rect }[] = [];
-  readonly left: Record<LeftOut, number> = { blank: 0, fade: 0, damaged: 0 };
   readonly #reader: VideoReader;
   readonly #geometry: Geometry;
   readonly #settings: PrepareSettings;
@@ -173,7 +181,7 @@ class ClipCutter implements AsyncDisposable {
   async take(sample: Sample, decision: SceneDecision): Promise<void> {
     if (decision.kind === "between") {
       sample.working.free();
-      this.left[decision.why]++;
+      this.#leaveOut(sample.slot, decision.why);
       await this.close();
       return;
     }
@@ -183,9 +191,19 @@ class ClipCutter implements AsyncDisposable {
     } else if (this.#builder && this.#builder.frames >= this.#most) {
       await this.close();
     }
-    this.#builder ??= new ClipBuilder(sample.slot, this.#geometry, { fps: this.#settings.fps, kind: "video" });
+    this.#builder ??= new ClipBuilder(sample.slot, this.#geometry, {
+      fps: this.#settings.fps,
+      kind: "video",
+      scale: scaleOf(this.#geometry),
+    });
     this.#builder.add(sample);
     await this.#pass(this.#builder, sample.working);
+  }
+
+  #leaveOut(slot: number, why: Gap["why"]): void {
+    const last = this.gaps.at(-1);
+    if (last && last.why === why && last.first + last.frames === slot) last.frames++;
+    else this.gaps.push({ first: slot, frames: 1, why });
   }
 
   async #pass(builder: ClipBuilder, frame: Frame): Promise<void> {
@@ -274,7 +292,7 @@ export async function analyseSegment(
   hooks: FilmHooks,
 ): Promise<SegmentRecord> {
   const { fps } = settings;
-  await using reader = await VideoReader.open(segment.path, { threads: hooks.decoderThreads });
+  await using reader = await VideoReader.open(segment.path, { threads: hooks.decoderThreads, quantizers: true });
   using look = new SourceLook(reader.video);
   const from = segment.start / fps;
   const to = segment.end === undefined ? undefined : segment.end / fps;
@@ -311,7 +329,7 @@ export async function analyseSegment(
   for (const part of cutter.again) clips.push(await analyseAgain(reader, look, part, settings, hooks));
   clips.sort((a, b) => a.first - b.first);
   const { errors } = reader;
-  return { clips, slots, left: cutter.left, errors, joints, ...(missing === undefined ? {} : { missing }) };
+  return { clips, slots, gaps: cutter.gaps, errors, joints, ...(missing === undefined ? {} : { missing }) };
 }
 
 /** A clip read a second time with its own picture between the bars. Its frames are known, so scenes are not looked for. */

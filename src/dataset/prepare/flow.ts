@@ -12,6 +12,8 @@ export interface Flow {
   residual: number;
   /** The same at rest: without following motion. */
   change: number;
+  /** The same at rest for every block that was looked at; -1 for the others. */
+  changes: Float32Array;
   /** Displacement of the picture as a whole (a pan, a shake), small pixels, to a fraction of one. */
   globalX: number;
   globalY: number;
@@ -147,6 +149,7 @@ export function flowBetween(previous: SmallPicture, next: SmallPicture, before?:
   const pixels = block * block;
   let residual = 0;
   let change = 0;
+  const changes = new Float32Array(across * down).fill(-1);
   let searched = 0;
   for (let by = 0; by < down; by++) {
     for (let bx = 0; bx < across; bx++) {
@@ -163,6 +166,7 @@ export function flowBetween(previous: SmallPicture, next: SmallPicture, before?:
       const from = y0 * width + x0;
       const atRest = blockDifference(previous.y, next.y, width, from, from, brighter, Number.POSITIVE_INFINITY);
       change += atRest;
+      changes[index] = atRest / pixels;
       let best = atRest;
       let bestX = 0;
       let bestY = 0;
@@ -206,7 +210,17 @@ export function flowBetween(previous: SmallPicture, next: SmallPicture, before?:
     }
   }
   const all = searched * pixels;
-  return { across, down, dx, dy, residual: residual / all, change: change / all, globalX, globalY };
+  return {
+    across,
+    down,
+    dx,
+    dy,
+    residual: residual / all,
+    change: change / all,
+    changes,
+    globalX,
+    globalY,
+  };
 }
 
 /** Displacement lengths of all blocks, as a share of the picture's width. */

@@ -43,6 +43,11 @@ export function planGeometry(content: Rect, settings: PrepareSettings): Geometry
   return { content, scaled: cropFor(width, height, bucket).scaled, bucket, scaleToTarget };
 }
 
+/** How many times larger the source's pixels become. */
+export function scaleOf({ content, scaled }: Geometry): number {
+  return scaled.width / content.width;
+}
+
 /** Where the bucket's window lies in the scaled picture; even, for the chroma of YUV 4:2:0. */
 export interface Window {
   left: number;

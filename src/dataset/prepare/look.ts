@@ -3,9 +3,14 @@ import type { Frame } from "node-av/lib";
 import { avGetPixFmtName } from "node-av/lib";
 import { type Geometry as StoredGeometry, shownRect } from "../../io/video/conversion.ts";
 import { FrameFilter } from "../../io/video/frame-filter.ts";
+import { quantizerOf } from "../../io/video/quantizer.ts";
 import { lumaOf } from "./clip.ts";
+import { bandingOf } from "./measures/banding.ts";
 import { type Content, contentOf } from "./measures/bars.ts";
 import { blockinessOf } from "./measures/blockiness.ts";
+import { combingOf } from "./measures/combing.ts";
+import { compressionOf } from "./measures/compression.ts";
+import type { LumaPlane, SourceMarks } from "./measures/measure.ts";
 
 /** Formats whose first plane is 8-bit luma as it stands. */
 const eightBitLuma = /^(yuvj?4(20|22|44|11|10|40)p|yuva4(20|22|44)p|nv12|nv21|nv16|gray)$/;
@@ -13,7 +18,18 @@ const eightBitLuma = /^(yuvj?4(20|22|44|11|10|40)p|yuva4(20|22|44)p|nv12|nv21|nv
 export interface Seen {
   /** Undefined for a frame that is black all over. Pixels as shown. */
   content: Content | undefined;
-  blockiness: number;
+  marks: SourceMarks;
+}
+
+/** The marks of compression, scanning and quantising in a picture at its source's own size. */
+export function marksOf(luma: LumaPlane, quantizer?: number): SourceMarks {
+  return {
+    quantizer,
+    blockiness: blockinessOf(luma),
+    compression: compressionOf(luma),
+    banding: bandingOf(luma),
+    combing: combingOf(luma),
+  };
 }
 
 export class SourceLook implements Disposable {
@@ -25,20 +41,21 @@ export class SourceLook implements Disposable {
   }
 
   async at(frame: Frame): Promise<Seen> {
-    if (eightBitLuma.test(avGetPixFmtName(frame.format as never) ?? "")) return this.#judge(frame);
+    const quantizer = quantizerOf(frame);
+    if (eightBitLuma.test(avGetPixFmtName(frame.format as never) ?? "")) return this.#judge(frame, quantizer);
     const [out] = await this.#toGray.push(frame, true);
     using gray = out!.frame;
-    return this.#judge(gray);
+    return this.#judge(gray, quantizer);
   }
 
-  #judge(frame: Frame): Seen {
+  #judge(frame: Frame, quantizer: number | undefined): Seen {
     const luma = lumaOf(frame);
     const stored = contentOf(luma);
     const turned = stored && {
       outer: shownRect(stored.outer, luma.width, luma.height, this.#geometry),
       sure: shownRect(stored.sure, luma.width, luma.height, this.#geometry),
     };
-    return { content: turned, blockiness: blockinessOf(luma) };
+    return { content: turned, marks: marksOf(luma, quantizer) };
   }
 
   [Symbol.dispose](): void {

@@ -4,10 +4,10 @@ import { ImageReader, type RgbImage } from "../../io/image/read.ts";
 import { writePng } from "../../io/image/write.ts";
 import type { Rect } from "../../io/video/conversion.ts";
 import { ClipBuilder, type ClipRecord } from "./clip.ts";
-import { type Geometry, planGeometry, type Window } from "./geometry.ts";
+import { type Geometry, planGeometry, scaleOf, type Window } from "./geometry.ts";
+import { marksOf } from "./look.ts";
 import { contentOf, settleContent } from "./measures/bars.ts";
-import { blockinessOf } from "./measures/blockiness.ts";
-import type { LumaPlane } from "./measures/measure.ts";
+import type { LumaPlane, SourceMarks } from "./measures/measure.ts";
 import type { ToneShift } from "./render.ts";
 import type { PrepareSettings } from "./settings.ts";
 import { type SmallPicture, smallSize, toneOf } from "./small.ts";
@@ -87,7 +87,7 @@ async function contentOfPicture(reader: ImageReader): Promise<Rect> {
   };
 }
 
-async function blockinessOfPicture(reader: ImageReader, content: Rect): Promise<number | undefined> {
+async function marksOfPicture(reader: ImageReader, content: Rect): Promise<SourceMarks | undefined> {
   // Blocks are counted from the picture's own corner: the part starts on a multiple of 8.
   const part = (start: number, side: number) => {
     const kept = Math.min(side, lookSide);
@@ -96,7 +96,7 @@ async function blockinessOfPicture(reader: ImageReader, content: Rect): Promise<
   const [x, width] = part(content.x, content.width);
   const [y, height] = part(content.y, content.height);
   if (width < 64 || height < 64) return undefined;
-  return blockinessOf(lumaPlane(await reader.picture({ crop: { x, y, width, height } })));
+  return marksOf(lumaPlane(await reader.picture({ crop: { x, y, width, height } })));
 }
 
 /** Undefined where the picture is smaller than one step of the model. */
@@ -111,9 +111,9 @@ export async function analysePicture(
   if (!geometry) return undefined;
   const scaled = await reader.picture({ crop: content, ...geometry.scaled });
   const small = shrink(scaled);
-  const blockiness = await blockinessOfPicture(reader, content);
-  const builder = new ClipBuilder(0, geometry, { fps: settings.fps, kind: "image" });
-  builder.addPicture(small, toneOf(small), lumaPlane(scaled), blockiness);
+  const marks = await marksOfPicture(reader, content);
+  const builder = new ClipBuilder(0, geometry, { fps: settings.fps, kind: "image", scale: scaleOf(geometry) });
+  builder.addPicture(small, toneOf(small), { luma: lumaPlane(scaled), chroma: undefined }, marks);
   await writeStrip(stripPath, builder.strip());
   return builder.finish(0, settings.crop);
 }

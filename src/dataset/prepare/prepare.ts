@@ -19,10 +19,12 @@ import { withoutExtension } from "../media-files.ts";
 import { type AnalysedClip, type AnalysedSource, analyseSources, isOutputError } from "./analyse.ts";
 import { Channel, inParallel } from "./channel.ts";
 import type { ClipRecord } from "./clip.ts";
+import { findDuplicates } from "./duplicates.ts";
 import { renderAgain } from "./film.ts";
 import { windowInSource } from "./geometry.ts";
-import { findDuplicates, judge, withFilmOverlays } from "./judge.ts";
+import { judge } from "./judge.ts";
 import { toneShifts } from "./normalize.ts";
+import { withSharedOverlays } from "./overlays.ts";
 import { renderPicture } from "./picture.ts";
 import { checkFolders, type Laid, layOut, manifestPath, reportName, type Wanted, writeIfChanged } from "./publish.ts";
 import { renderKey, type ToneShift } from "./render.ts";
@@ -186,17 +188,18 @@ class Preparation {
     const candidates: Candidate[] = [];
     const taken = new Set<string>();
     const { duplicates } = this.#settings;
-    for (const [source, { file, clips }] of sources.entries()) {
-      const records = withFilmOverlays(
-        clips.map((clip) => clip.record),
-        duplicates.distance,
-      );
-      const only = records.filter((record) => !record.short).length === 1;
-      for (const [i, record] of records.entries()) {
-        const item = this.#item(record, source, file, only && !record.short);
-        item.id = unique(item.id, taken);
-        candidates.push({ clip: { ...clips[i]!, record }, source, file, item });
-      }
+    const all = sources.flatMap(({ clips }, source) => clips.map((clip) => ({ source, clip })));
+    const records = withSharedOverlays(
+      all.map(({ source, clip }) => ({ source, clip: clip.record })),
+      duplicates.distance,
+    );
+    for (const [i, { source, clip }] of all.entries()) {
+      const record = records[i]!;
+      const { file, clips } = sources[source]!;
+      const only = !record.short && clips.filter((other) => !other.record.short).length === 1;
+      const item = this.#item(record, source, file, only);
+      item.id = unique(item.id, taken);
+      candidates.push({ clip: { ...clip, record }, source, file, item });
     }
     if (duplicates.detect) {
       const passing = candidates.flatMap(({ item, source, clip, file }, index) =>

@@ -26,7 +26,11 @@ export const clipRecordSchema = z.looseObject({
   values: z.record(z.string(), z.number().nullable()),
   hashes: z.array(z.string().regex(/^[0-9a-f]{16}$/)),
   tone: tone.optional(),
-  stillEdges: z.string().optional(),
+  stillEdges: z
+    .string()
+    .regex(/^\d{1,4}:[A-Za-z0-9+/]*=*$/)
+    .max(200_000)
+    .optional(),
 }) as unknown as z.ZodType<ClipRecord>;
 
 export const segmentRecordSchema = z.looseObject({
@@ -35,7 +39,7 @@ export const segmentRecordSchema = z.looseObject({
   errors: count,
   joints: count,
   missing: z.string().max(1000).optional(),
-  left: z.looseObject({ blank: count, fade: count, damaged: count }),
+  gaps: z.array(z.strictObject({ first: count, frames: count, why: z.enum(["blank", "fade", "damaged"]) })),
 }) as unknown as z.ZodType<SegmentRecord>;
 
 export interface PictureRecord {

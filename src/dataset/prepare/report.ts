@@ -2,7 +2,7 @@
 import { Html, html, page, table } from "../../base/html.ts";
 import { plural } from "../../base/units.ts";
 import { readPlainFile } from "../../io/files.ts";
-import type { DatasetManifest, ManifestItem, ManifestSource } from "../../protocol/dataset-manifest.ts";
+import type { DatasetManifest, ManifestItem, ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
 import { type MeasureName, measureNames } from "../../protocol/prepare-config.ts";
 import { itemFile } from "../manifest.ts";
 import { histogram } from "./histogram.ts";
@@ -56,10 +56,11 @@ async function card(item: ManifestItem, source: ManifestSource, context: ReportC
     item.verdict === "keep" && !context.captioned.has(itemFile(item)) && "no caption",
   ];
   const reasons = item.reasons.map(({ message }) => html`<li>${message}</li>`);
+  const findings = (item.findings ?? []).map(({ message }) => html`<li>${message}</li>`);
   return html`<article>${await strip(context.strips.get(item.id))}
 <h3>${item.id}</h3>
 <p class="soft">${source.path}<br>${facts.filter(Boolean).join(" · ")}</p>
-${reasons.length > 0 ? html`<ul class="why">${reasons}</ul>` : undefined}<p class="measures soft">${measureCells(item)}</p></article>\n`;
+${reasons.length > 0 ? html`<ul class="why">${reasons}</ul>` : undefined}${findings.length > 0 ? html`<ul class="told">${findings}</ul>` : undefined}<p class="measures soft">${measureCells(item)}</p></article>\n`;
 }
 
 function distribution(name: MeasureName, items: readonly ManifestItem[]): Html | undefined {
@@ -79,12 +80,13 @@ function distribution(name: MeasureName, items: readonly ManifestItem[]): Html |
   return html`<figure><figcaption><b>${title}</b><br><small class="soft">${unit}</small></figcaption>${graph}<small class="soft">${measured.length} measured${beyond}</small></figure>`;
 }
 
-function reasonTable(items: readonly ManifestItem[]): Html {
+/** How many items have each of these codes. */
+function codeTable(title: string, lists: readonly (readonly Reason[])[]): Html {
   const counts = new Map<string, number>();
-  for (const item of items) for (const { code } of item.reasons) counts.set(code, (counts.get(code) ?? 0) + 1);
+  for (const list of lists) for (const { code } of list) counts.set(code, (counts.get(code) ?? 0) + 1);
   const most = Math.max(1, ...counts.values());
   return table(
-    [{ title: "reason" }, { title: "items", numeric: true }, { title: "" }],
+    [{ title }, { title: "items", numeric: true }, { title: "" }],
     [...counts]
       .sort((a, b) => b[1] - a[1])
       .map(([code, count]) => [
@@ -135,7 +137,7 @@ article h3{font-size:.95rem;margin:.5rem 0 0;overflow-wrap:anywhere}article p{fo
 article img{width:100%;max-height:150px;object-fit:contain;object-position:left;display:block;border-radius:.25rem}
 figure svg{width:100%;height:auto;display:block;margin-top:.4rem}
 .measures span{display:inline-block;margin-right:.8rem;white-space:nowrap}.measures b{color:var(--ink);font-weight:600}.measures .bad b{color:var(--bad)}
-.why{margin:.4rem 0;padding-left:1.1rem;color:var(--bad);font-size:.87rem}
+.why,.told{margin:.4rem 0;padding-left:1.1rem;font-size:.87rem}.why{color:var(--bad)}
 .bar{display:block;height:.8rem;min-width:3px;background:var(--mark);border-radius:2px}.reasons td:last-child{width:60%}
 pre{white-space:pre-wrap;background:var(--tint);border-radius:.5rem;padding:.8rem;font-size:.82rem}
 `;
@@ -160,6 +162,14 @@ export async function reportHtml(manifest: DatasetManifest, context: ReportConte
   const keptSeconds = videos.reduce((sum, item) => sum + item.out - item.in, 0);
   const section = (title: string, content: Html, wanted = true) =>
     wanted ? html`<section><h2>${title}</h2>${content}</section>\n` : undefined;
+  const findings = kept.flatMap((item) => (item.findings ? [item.findings] : []));
+  const gaps = sources.flatMap(({ path, gaps = [] }) =>
+    gaps.map((gap) => [path, `${short(gap.in)} s`, `${short(gap.out)} s`, gap.message]),
+  );
+  const gapTable = table(
+    [{ title: "film" }, { title: "from", numeric: true }, { title: "to", numeric: true }, { title: "what" }],
+    gaps,
+  );
   const pieces = table(
     [{ title: "film" }, { title: "from", numeric: true }, { title: "to", numeric: true }],
     tooShort.map((item) => [sources[item.source]!.path, `${short(item.in)} s`, `${short(item.out)} s`]),
@@ -170,12 +180,21 @@ export async function reportHtml(manifest: DatasetManifest, context: ReportConte
 ${tile(videos.length, "clips kept")}${tile(seconds(keptSeconds), `kept of ${seconds(film)} of film`)}${tile(kept.length - videos.length, "pictures kept")}${tile(dropped.length, "dropped")}${tile(problems.length, problems.length === 1 ? "source with problems" : "sources with problems")}</div>
 ${section("What could not be read, or not whole", table([{ title: "file" }, { title: "code" }, { title: "what" }], problems), problems.length > 0)}
 ${section("Left alone", html`<ul>${context.notes.map((note) => html`<li>${note}</li>`)}</ul>`, context.notes.length > 0)}
-${section("Why items were dropped", html`<div class="reasons">${reasonTable(dropped)}</div>`, dropped.length > 0)}
+${section(
+  "Why items were dropped",
+  html`<div class="reasons">${codeTable(
+    "reason",
+    dropped.map((item) => item.reasons),
+  )}</div>`,
+  dropped.length > 0,
+)}
+${section("What was found in kept items", html`<div class="reasons">${codeTable("finding", findings)}</div>`, findings.length > 0)}
 ${section("Sizes", bucketTable(kept), kept.length > 0)}
 ${section("Measures", html`<div class="graphs">${measureNames.map((name) => distribution(name, items))}</div><p class="soft">The dashed lines are the limits: what lies beyond them was dropped.</p>`)}
 ${section(`Kept (${kept.length})`, await cards(kept))}
 ${section(`Dropped (${shown.length})`, await cards(shown), shown.length > 0)}
 ${section(`Too short (${tooShort.length})`, html`<details><summary>pieces of film under the shortest length</summary>${pieces}</details>`, tooShort.length > 0)}
+${section(`In no clip (${gaps.length})`, html`<details><summary>stretches between scenes, empty or damaged</summary>${gapTable}</details>`, gaps.length > 0)}
 ${section("Settings", html`<pre>${JSON.stringify(manifest.settings, undefined, 2)}</pre>`)}`;
   return page(`Prepared set for ${model}`, body, style);
 }

@@ -32,36 +32,84 @@ function isBlank({ mean, deviation }: Tone): boolean {
 
 /** How far a mix may be off, of what lies between its two ends: things move while pictures fade. */
 const mostOff = 0.2;
+/** The same for a picture that is taken for another one in other light. */
+const mostOffLight = 0.35;
+/** How much of the way to its end a transition may fall back from one frame to the next: what goes to and fro is flicker. */
+const mostBack = 0.1;
 
 /**
- * True where `middle` is a mix of `before` and `after`, which differ and not by motion: a fade or a dissolve.
- * The share of the mix is fitted, so that it need not be the half-way frame.
+ * What lies between two pictures: `mix`, one goes over into the other or into a blank one; `light`, the same picture gets
+ * lighter or darker, which is part of a fade only where one follows.
  */
-function isMix(before: SmallPicture, middle: SmallPicture, after: SmallPicture, least: number): boolean {
-  if (before.y.length !== middle.y.length || middle.y.length !== after.y.length) return false;
-  const apart = difference(before, after);
-  if (apart < least) return false;
-  const [a, m, b] = [before.y, middle.y, after.y];
+type Passage = "mix" | "light";
+
+/** The share of `before` in `here`, whose rest is `after`: least squares over a part of the pixels. */
+function shareOf(here: SmallPicture, before: SmallPicture, after: SmallPicture, every: number): number {
+  const [a, m, b] = [before.y, here.y, after.y];
   let dot = 0;
   let norm = 0;
-  for (let i = 0; i < a.length; i += 3) {
+  for (let i = 0; i < a.length; i += every) {
     const d = a[i]! - b[i]!;
     dot += (m[i]! - b[i]!) * d;
     norm += d * d;
   }
-  const share = dot / norm;
-  if (share < 0.12 || share > 0.88) return false;
+  return dot / norm;
+}
+
+/** Whether the flatter of two pictures is the other in less light: shades alike, contrast kept, none of them nearly blank. */
+function isRelit(before: SmallPicture, after: SmallPicture, apart: number): boolean {
+  const [a, b] = [before.y, after.y];
+  let [count, sumA, sumB, aa, bb, ab] = [0, 0, 0, 0, 0, 0];
+  for (let i = 0; i < a.length; i += 3) {
+    const [x, y] = [a[i]!, b[i]!];
+    count++;
+    sumA += x;
+    sumB += y;
+    aa += x * x;
+    bb += y * y;
+    ab += x * y;
+  }
+  const [meanA, meanB] = [sumA / count, sumB / count];
+  const [varA, varB] = [aa / count - meanA * meanA, bb / count - meanB * meanB];
+  // A fade's end has lost nearly all contrast.
+  if (Math.min(varA, varB) < 0.06 * Math.max(varA, varB)) return false;
+  const slope = (ab / count - meanA * meanB) / varA;
+  if (slope <= 0) return false;
+  let error = 0;
+  for (let i = 0; i < a.length; i += 3) error += Math.abs(b[i]! - meanB - slope * (a[i]! - meanA));
+  return error / count < mostOffLight * apart;
+}
+
+/**
+ * Where the middle one of `span` is a mix of the first and the last, which differ and not by motion: a fade or a
+ * dissolve. The share of the mix is fitted, so that it need not be the half-way frame.
+ */
+function passageThrough(span: readonly SmallPicture[], least: number): Passage | undefined {
+  const [before, middle, after] = [span[0]!, span[span.length >> 1]!, span.at(-1)!];
+  if (before.y.length !== middle.y.length || middle.y.length !== after.y.length) return undefined;
+  const apart = difference(before, after);
+  if (apart < least) return undefined;
+  const share = shareOf(middle, before, after, 3);
+  if (share < 0.12 || share > 0.88) return undefined;
+  const [a, m, b] = [before.y, middle.y, after.y];
   let error = 0;
   let count = 0;
   for (let i = 0; i < a.length; i += 3) {
     error += Math.abs(m[i]! - b[i]! - share * (a[i]! - b[i]!));
     count++;
   }
-  if (error / count > mostOff * apart) return false;
+  if (error / count > mostOff * apart) return undefined;
+  let left = 1;
+  for (const picture of span) {
+    const here = shareOf(picture, before, after, 7);
+    if (here > left + mostBack) return undefined;
+    left = Math.min(left, here);
+  }
   // A smooth gradient that moves is also the mean of its neighbours, but following the motion explains it. Flow lets
   // light that changes everywhere pass: then what is left is compared with what light alone does not explain.
   const { residual, change } = flowBetween(before, after);
-  return residual > 0.45 * change;
+  if (residual <= 0.45 * change) return undefined;
+  return isRelit(before, after, apart) ? "light" : "mix";
 }
 
 /** Frames on each side that a cut's change is compared with. */
@@ -76,7 +124,7 @@ export class SceneDetector<Frame extends SceneFrame> {
   readonly #lookahead: number;
   /** The frames from `#first` on. */
   readonly #frames: Frame[] = [];
-  readonly #mixes: boolean[] = [];
+  readonly #passages: (Passage | undefined)[] = [];
   #decided = 0;
   #inScene = false;
 
@@ -91,7 +139,7 @@ export class SceneDetector<Frame extends SceneFrame> {
   /** Adds the next frame; gives the frames decided now, in order. */
   *push(frame: Frame): Generator<{ frame: Frame; decision: SceneDecision }> {
     this.#frames.push(frame);
-    this.#mixes.push(false);
+    this.#passages.push(undefined);
     // The frame whose later neighbours are all there now.
     for (const span of [this.#short, this.#long]) {
       const middle = this.#frames.length - 1 - span;
@@ -102,7 +150,7 @@ export class SceneDetector<Frame extends SceneFrame> {
     const spare = this.#decided - this.#lookahead - neighbours;
     if (spare > 0) {
       this.#frames.splice(0, spare);
-      this.#mixes.splice(0, spare);
+      this.#passages.splice(0, spare);
       this.#decided -= spare;
     }
   }
@@ -115,18 +163,20 @@ export class SceneDetector<Frame extends SceneFrame> {
   /** Hands over the frames not yet decided about, when the film is given up. */
   release(letGo: (frame: Frame) => void): void {
     for (const frame of this.#frames.splice(this.#decided)) letGo(frame);
-    this.#mixes.length = this.#frames.length;
+    this.#passages.length = this.#frames.length;
   }
 
   #mark(middle: number, span: number): void {
-    const [before, here, after] = [middle - span, middle, middle + span].map((i) => this.#frames[i]!);
+    const frames = this.#frames.slice(middle - span, middle + span + 1).map(({ small }) => small);
     const least = this.#settings.fade * Math.max(0.5, Math.min(1, (2 * span) / this.#fps));
-    if (!isMix(before!.small, here!.small, after!.small, least)) return;
+    const passage = passageThrough(frames, least);
+    if (!passage) return;
     // A cut inside the span changes all at once: then it is no mix, whatever the fit says.
     for (let i = middle - span + 1; i <= middle + span; i++) if (this.#isCut(i)) return;
     // The ends of the span may lie outside of the transition, its inner half does not.
     const half = Math.floor(span / 2);
-    for (let i = Math.max(0, middle - half); i <= middle + half; i++) this.#mixes[i] = true;
+    for (let i = Math.max(0, middle - half); i <= middle + half; i++)
+      if (this.#passages[i] !== "mix") this.#passages[i] = passage;
   }
 
   #residual(index: number): number {
@@ -162,12 +212,22 @@ export class SceneDetector<Frame extends SceneFrame> {
     if (frame.corrupt) return "damaged";
     if (!this.#settings.detect) return undefined;
     if (isBlank(frame.tone)) return "blank";
-    if (this.#mixes[index]) return "fade";
+    if (this.#inTransition(index)) return "fade";
     // Half a second between two parts of a transition belongs to it.
-    const inTransition = (i: number) => this.#mixes[i] || (i in this.#frames && isBlank(this.#frames[i]!.tone));
     let [back, on] = [1, 1];
-    while (back <= this.#long && !inTransition(index - back)) back++;
-    while (on <= this.#long && !inTransition(index + on)) on++;
+    while (back <= this.#long && !this.#inTransition(index - back)) back++;
+    while (on <= this.#long && !this.#inTransition(index + on)) on++;
     return back + on <= this.#long ? "fade" : undefined;
+  }
+
+  /** Light that changes belongs to the fade that it leads to or comes from, as far as is seen. */
+  #inTransition(index: number): boolean {
+    const proves = (i: number) => this.#passages[i] === "mix" || (i in this.#frames && isBlank(this.#frames[i]!.tone));
+    if (proves(index)) return true;
+    if (this.#passages[index] !== "light") return false;
+    let [back, on] = [index - 1, index + 1];
+    while (this.#passages[back] === "light") back--;
+    while (this.#passages[on] === "light") on++;
+    return proves(back) || proves(on);
   }
 }

@@ -14,7 +14,7 @@ import { workFolderName } from "../manifest.ts";
 import { insideSet } from "./publish.ts";
 
 /** Raised with every change that makes old analyses or renderings wrong. */
-const formatVersion = 2;
+const formatVersion = 3;
 
 /** A name for a result: the same for the same content and settings, nowhere else. */
 export function keyOf(...parts: readonly unknown[]): string {

@@ -4,6 +4,7 @@ import { Codec, CodecContext, Dictionary, type FormatContext, type Stream } from
 import { KinoraError } from "../../base/errors.ts";
 import { check, mostPixels } from "./ffmpeg.ts";
 import { type MediaInfo, mediaInfo, openInput, type VideoInfo, videoStream } from "./probe.ts";
+import { tellQuantizers } from "./quantizer.ts";
 
 export interface ReaderOptions {
   /** Decoder threads; 0, the default, for one a core. */
@@ -14,6 +15,8 @@ export interface ReaderOptions {
   streamId?: number;
   /** Pixels of a frame that are decoded; `mostPixels.film` by default. */
   mostPixels?: number;
+  /** Frames tell their quantizer (quantizerOf). */
+  quantizers?: boolean;
 }
 
 /** The caller frees the decoder and closes the context (`closeInput`). */
@@ -28,7 +31,7 @@ export interface OpenFilm {
 /** @throws KinoraError as `probe`, and `media.no-video`, `media.no-decoder`. */
 export async function openFilm(
   path: string,
-  { streamId, threads = 0, mostPixels: most }: ReaderOptions,
+  { streamId, threads = 0, mostPixels: most, quantizers = false }: ReaderOptions,
 ): Promise<OpenFilm> {
   const context = await openInput(path, most);
   let decoder: CodecContext | undefined;
@@ -47,8 +50,11 @@ export async function openFilm(
     check(decoder.parametersToContext(stream.codecpar), "setting up the decoder of", path);
     decoder.pktTimebase = stream.timeBase;
     decoder.threadCount = threads;
-    const limits = Dictionary.fromObject({ max_pixels: String(most ?? mostPixels.film) });
-    check(await decoder.open2(codec, limits), "opening the decoder of", path);
+    const settings = Dictionary.fromObject({
+      max_pixels: String(most ?? mostPixels.film),
+      ...(quantizers ? tellQuantizers : {}),
+    });
+    check(await decoder.open2(codec, settings), "opening the decoder of", path);
     return { context, stream, decoder, media, video };
   } catch (error) {
     decoder?.freeContext();

@@ -1,5 +1,5 @@
 // Blockiness: steps on the 8×8 grid that strong compression leaves in the source.
-import { type LumaPlane, type Measure, median } from "./measure.ts";
+import { type LumaPlane, type Measure, median, medianMeasure } from "./measure.ts";
 
 const grid = 8;
 
@@ -39,19 +39,14 @@ export function blockinessOf(plane: LumaPlane): number {
   return Math.min(...stands);
 }
 
-export const blockiness: Measure = {
-  name: "blockiness",
-  title: "Compression blocks",
-  unit: "8-bit levels by which steps on the 8×8 grid stand out",
-  limit: { max: 0.8 },
-  high: "compression blocks show",
-  start() {
-    const values: number[] = [];
-    return {
-      add({ blockiness: value }) {
-        if (value !== undefined) values.push(value);
-      },
-      result: () => median(values),
-    };
+export const blockiness: Measure = medianMeasure(
+  {
+    name: "blockiness",
+    title: "Compression blocks",
+    unit: "8-bit levels by which steps on the 8×8 grid stand out",
+    limit: { max: 0.7 },
+    notice: { max: 0.5 },
+    high: "compression blocks show",
   },
-};
+  ({ marks }) => marks?.blockiness,
+);

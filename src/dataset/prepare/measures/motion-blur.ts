@@ -1,13 +1,15 @@
 // Motion blur: edges that are wide along the motion and narrow across it.
 import type { Flow } from "../flow.ts";
 import { type Steepness, steepness } from "./edge-width.ts";
-import { type Measure, mean } from "./measure.ts";
+import { type LumaPlane, type Measure, mean, median } from "./measure.ts";
 
 /** Small pixels a frame below which nothing smears. */
 const leastSpeed = 0.75;
 
+type Way = Exclude<keyof Steepness, "narrowest" | "sharpestWidths">;
+
 /** The direction most of the picture moves in, one of four, or undefined where little moves. */
-function dominantDirection(flow: Flow): { along: keyof Steepness; across: keyof Steepness; share: number } | undefined {
+function dominantDirection(flow: Flow): { along: Way; across: Way; share: number } | undefined {
   // Doubled angles, so that left and right count as the same direction.
   let cosine = 0;
   let sine = 0;
@@ -38,29 +40,50 @@ function dominantDirection(flow: Flow): { along: keyof Steepness; across: keyof 
   }
 }
 
+/** Pixels: edges that are wider than this in both directions are out of focus, which is for the sharpness to say. */
+const mostNarrow = 4;
+/** How much wider edges must be in one direction than in the other. */
+const leastUneven = 1.1;
+
+/** Width of the sharpest edges in the direction in which they are wider, of 9 pixels; 0 where both are alike. */
+function smearOf(plane: LumaPlane): number | undefined {
+  const widths = steepness(plane).sharpestWidths;
+  if (!widths) return undefined;
+  const [narrow, wide] = [Math.min(...widths), Math.max(...widths)];
+  return narrow > mostNarrow || wide < leastUneven * narrow ? 0 : wide / 9;
+}
+
 export const motionBlur: Measure = {
   name: "motion_blur",
   title: "Motion blur",
-  unit: "0–1 (steepness lost along the motion)",
+  unit: "0–1 (steepness lost along the motion, or width of the sharpest edges / 9 pixels along one side)",
   limit: { max: 0.5 },
+  notice: { max: 0.42 },
   high: "smeared by motion",
   filmsOnly: true,
   start() {
-    const values: number[] = [];
+    const lost: number[] = [];
+    const smears: number[] = [];
     return {
       add({ detail, flow }) {
-        if (!detail || !flow) return;
+        if (!detail) return;
+        const smear = smearOf(detail.luma);
+        if (smear !== undefined) smears.push(smear);
+        if (!flow) return;
         const direction = dominantDirection(flow);
-        const edges = direction && steepness(detail);
+        const edges = direction && steepness(detail.luma);
         const across = edges?.[direction!.across];
         // All edges lie along the motion: nothing to compare with.
         if (!direction || !edges || across === undefined || across < 0.1) {
-          values.push(0);
+          lost.push(0);
           return;
         }
-        values.push(Math.max(0, 1 - (edges[direction.along] ?? 0) / across) * Math.min(1, direction.share * 1.5));
+        lost.push(Math.max(0, 1 - (edges[direction.along] ?? 0) / across) * Math.min(1, direction.share * 1.5));
       },
-      result: () => mean(values),
+      result() {
+        const found = [mean(lost), median(smears)].filter((value) => value !== undefined);
+        return found.length === 0 ? undefined : Math.max(...found);
+      },
     };
   },
 };

@@ -1,5 +1,5 @@
 // Noise: grain in the flattest parts of the picture at the size the item is trained at.
-import { type LumaPlane, type Measure, median, percentile } from "./measure.ts";
+import { type LumaPlane, type Measure, medianMeasure, percentile } from "./measure.ts";
 
 const side = 8;
 
@@ -39,20 +39,30 @@ function grainOf({ data, width, height, stride }: LumaPlane): number | undefined
   return sigmas.length < 20 ? undefined : percentile(sigmas, 0.16);
 }
 
-export const noise: Measure = {
-  name: "noise",
-  title: "Noise",
-  unit: "8-bit levels (standard deviation)",
-  limit: { max: 7 },
-  high: "noisy or grainy",
-  start() {
-    const values: number[] = [];
-    return {
-      add({ detail }) {
-        const grain = detail && grainOf(detail);
-        if (grain !== undefined) values.push(grain);
-      },
-      result: () => median(values),
-    };
+export const noise: Measure = medianMeasure(
+  {
+    name: "noise",
+    title: "Noise",
+    unit: "8-bit levels (standard deviation)",
+    limit: { max: 5 },
+    notice: { max: 4 },
+    high: "noisy or grainy",
   },
-};
+  ({ detail }) => detail && grainOf(detail.luma),
+);
+
+export const colorNoise: Measure = medianMeasure(
+  {
+    name: "color_noise",
+    title: "Color noise",
+    unit: "8-bit levels (standard deviation)",
+    limit: { max: 4 },
+    notice: { max: 2 },
+    high: "colors are noisy",
+  },
+  ({ detail }) => {
+    if (!detail?.chroma) return undefined;
+    const grains = detail.chroma.flatMap((plane) => grainOf(plane) ?? []);
+    return grains.length === 0 ? undefined : Math.max(...grains);
+  },
+);

@@ -5,7 +5,8 @@ export const shake: Measure = {
   name: "shake",
   title: "Camera shake",
   unit: "% of the picture's width",
-  limit: { max: 0.9 },
+  limit: { max: 1.2 },
+  notice: { max: 1 },
   high: "the camera shakes",
   filmsOnly: true,
   start({ fps }) {
