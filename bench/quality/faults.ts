@@ -28,8 +28,6 @@ export interface Fault {
   recipe(strength: number, frame: Frame): Recipe;
 }
 
-const three = <T>(values: readonly [T, T, T]) => values;
-
 function filtered(
   name: string,
   named: readonly string[],
@@ -68,8 +66,8 @@ function ownMark({ index, height }: Frame, alpha: number): string {
   return text(words[index % words.length]!, height * 0.062, alpha, corners[index % corners.length]!);
 }
 
-const soft = ["sharpness-low", "detail-low", "motion-blur-high"];
-const smeared = ["quantizer-high", "compression-high", "blockiness-high", "banding-high", "sharpness-low", "detail-low"];
+const soft = ["sharpness-low", "motion-blur-high"];
+const smeared = ["quantizer-high", "compression-high", "blockiness-high", "banding-high", "sharpness-low"];
 
 export const faults: readonly Fault[] = [
   filtered("soft focus", soft, [1, 2, 2.8], (sigma, frame) => `gblur=sigma=${scaled(sigma, frame)}`),
@@ -163,13 +161,7 @@ export const faults: readonly Fault[] = [
     text("archive.example", height * 0.06, alpha, "x=w*0.95-tw:y=h*0.92-th"),
   ),
   filtered("watermark of its own", ["overlay-high"], [0.35, 0.6, 0.95], (alpha, frame) => ownMark(frame, alpha)),
-  filtered(
-    "subtitle",
-    ["overlay-high"],
-    [0.05, 0.065, 0.08],
-    (size, { height, index }) =>
-      `${text(["Where have you been?", "It is not the same.", "Nobody told us.", "Look at that!"][index % 4]!, height * size, 1, "x=(w-tw)/2:y=h*0.9-th").replace(/$/, ":borderw=2")}`,
-  ),
+  filtered("subtitle", ["overlay-high"], [0.05, 0.065, 0.08], (size, { height, index }) => X),
   filtered("shake", ["shake-high", "motion-high"], [0.7, 1.3, 2.2], (percent, { width, height }) => {
     // Jumps of the camera in both directions, root mean square in percent of the width.
     const by = (percent / 100) * width * 1.1;
@@ -188,5 +180,3 @@ export const faults: readonly Fault[] = [
     (share, { fps }) => `fps=${(fps * share).toFixed(3)},minterpolate=fps=${fps}:mi_mode=blend`,
   ),
 ];
-
-void three;
