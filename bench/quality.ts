@@ -57,9 +57,13 @@ async function spoil(films: readonly Film[], fault: Fault, strength: number, fol
   await inParallel([...films.entries()], width, async ([index, { clip, path: from }]) => {
     const { video } = await probe(from);
     const { width, height, fps } = video!;
-    const { filters, encoder = faithful, ending = ".mkv" } = fault.recipe(strength, { width, height, fps, index });
+    const recipe = fault.recipe(strength, { width, height, fps, index });
+    const { before, filters, encoder = faithful, ending = ".mkv" } = recipe;
     const path = join(folder, `${clip.name}${ending}`);
-    await makeFilm(path, ["-i", from, "-vf", `${filters},format=yuv420p`, ...encoder]);
+    const first = before ? `${path}.before.mkv` : from;
+    if (before && !existsSync(path)) await makeFilm(first, ["-i", from, ...before]);
+    await makeFilm(path, ["-i", first, "-vf", `${filters},format=yuv420p`, ...encoder]);
+    if (before) await rm(first, { force: true });
     spoiled[index] = { clip, path };
   });
   return spoiled;

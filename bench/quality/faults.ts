@@ -13,6 +13,8 @@ export interface Frame {
 }
 
 export interface Recipe {
+  /** Encoder arguments of a film that is made before, and spoiled by it. */
+  before?: readonly string[];
   filters: string;
   /** Encoder arguments where the encoder is the fault; else the film is encoded so that nothing is lost. */
   encoder?: readonly string[];
@@ -78,6 +80,11 @@ export const faults: readonly Fault[] = [
     return `scale=${even(width)}:${even(height)}:flags=area,scale=${width}:${height}:flags=bicubic`;
   }),
   encoded("x264", smeared, ["-crf 36", "-crf 42", "-crf 48"]),
+  {
+    name: "x264, then recoded",
+    named: smeared,
+    recipe: (strength) => ({ before: ["-crf", ["36", "42", "48"][strength]!], filters: "scale=trunc(iw*0.46)*2:-2" }),
+  },
   encoded("mpeg4", smeared, ["-c:v mpeg4 -q:v 10 -g 60", "-c:v mpeg4 -q:v 18 -g 60", "-c:v mpeg4 -q:v 31 -g 60"], {
     ending: ".avi",
   }),
@@ -161,7 +168,10 @@ export const faults: readonly Fault[] = [
     text("archive.example", height * 0.06, alpha, "x=w*0.95-tw:y=h*0.92-th"),
   ),
   filtered("watermark of its own", ["overlay-high"], [0.35, 0.6, 0.95], (alpha, frame) => ownMark(frame, alpha)),
-  filtered("subtitle", ["overlay-high"], [0.05, 0.065, 0.08], (size, { height, index }) => X),
+  filtered("subtitle", ["overlay-high"], [0.05, 0.065, 0.08], (size, { height, index }) => {
+    const line = ["Where have you been?", "It is not the same.", "Nobody told us.", "Look at that!"][index % 4]!;
+    return `${text(line, height * size, 1, "x=(w-tw)/2:y=h*0.9-th")}:borderw=2`;
+  }),
   filtered("shake", ["shake-high", "motion-high"], [0.7, 1.3, 2.2], (percent, { width, height }) => {
     // Jumps of the camera in both directions, root mean square in percent of the width.
     const by = (percent / 100) * width * 1.1;
