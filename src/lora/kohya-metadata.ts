@@ -11,7 +11,7 @@ export interface PythonFloat {
   float: number;
 }
 
-export type PythonValue = string | number | boolean | null | PythonFloat;
+export type PythonValue = string | number | bigint | boolean | null | PythonFloat;
 
 /** Python's repr of a float: exponents from 1e16 and below 1e-4, at least two digits in them. */
 export function pythonFloat(value: number): string {
@@ -68,7 +68,7 @@ export interface TrainingFacts {
     args: Readonly<Record<string, unknown>>;
   };
   mixedPrecision?: "bf16" | "fp16" | "no";
-  seed?: number;
+  seed?: number | bigint;
   comment?: string;
   /** As Python writes the call that makes it. */
   optimizer?: string;

@@ -16,13 +16,13 @@ export function selectsLinear(targets: readonly string[] | undefined): (name: st
 export const linearNames = (config: DitConfig): string[] => [...layersOf(ditShapes(config)).keys()];
 
 /**
- * How many layers each pattern selects, and all of them together.
+ * How many layers each pattern selects, and all of them together; `fullRank` is the largest rank that any of them can have.
  * Throws `lora.no-target` for a pattern that selects none, with the nearest part of a name.
  */
 export function countTargets(
   { name: modelName, dit }: { name: string; dit: DitConfig },
   targets: readonly string[] | undefined,
-): { each: { pattern: string; layers: number }[]; all: number } {
+): { each: { pattern: string; layers: number }[]; all: number; fullRank: number } {
   const names = linearNames(dit);
   const each = (targets ?? []).map((pattern) => ({ pattern, layers: names.filter(selectsLinear([pattern])).length }));
   const idle = each.find(({ layers }) => layers === 0);
@@ -36,5 +36,7 @@ export function countTargets(
       { hint: `${near ? `did you mean ${near}? ` : ""}names look like ${example}` },
     );
   }
-  return { each, all: names.filter(selectsLinear(targets)).length };
+  const chosen = [...layersOf(ditShapes(dit))].filter(([name]) => selectsLinear(targets)(name));
+  const fullRank = Math.max(...chosen.map(([, { inputs, outputs }]) => Math.min(inputs, outputs)));
+  return { each, all: chosen.length, fullRank };
 }

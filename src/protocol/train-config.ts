@@ -1,10 +1,13 @@
 // The training configuration file (TOML) as written: shapes only. Defaults, places and what they imply: train/config/read.ts.
 // Tables with a choice (optimizer, schedule, time, loss) are loose: each choice has settings of its own (train/choices.ts).
 import { z } from "zod";
-import { count, line, place, positive, seed, share, text } from "./config-values.ts";
+import { line, place, positive, seed, share, text } from "./config-values.ts";
 import { sourceTable } from "./dataset-config.ts";
 import { deviceChoices } from "./devices.ts";
 import { samplerSchema } from "./recipe.ts";
+
+/** Steps: of a run, and how often something happens. A month of a step each quarter of a second is as many. */
+const steps = z.int().min(1).max(1e7);
 
 /** How LoRA files name their tensors: kohya's and musubi's names, ComfyUI's (PEFT), diffusers', DiffSynth's. */
 export const loraKeys = ["musubi", "comfy", "diffusers", "diffsynth"] as const;
@@ -49,7 +52,7 @@ export const trainTables = {
   experts: z.strictObject({
     train: z.enum(["both", "high", "low"]).optional(),
     /** Steps of a cycle, in which the expert changes once: each change loads a model. */
-    switch_every: count.optional(),
+    switch_every: steps.optional(),
     /** Share of the steps that train the high-noise expert. */
     high_share: z.number().gt(0).lt(1).optional(),
   }),
@@ -71,11 +74,11 @@ export const trainTables = {
   optimizer: z.looseObject({
     /** One of train/optimizers/index.ts. */
     kind: text.optional(),
-    learning_rate: positive.optional(),
+    learning_rate: positive.max(1000).optional(),
     /** Largest norm of all gradients together; 0 leaves them. */
     clip: z.number().min(0).optional(),
     /** Batches whose gradients make one step. */
-    accumulation: count.optional(),
+    accumulation: z.int().min(1).max(65_535).optional(),
   }),
   schedule: z.looseObject({
     /** One of train/optimizers/schedules/index.ts. */
@@ -85,27 +88,27 @@ export const trainTables = {
   }),
   validation: z.strictObject({
     /** Files of the dataset that never train: a number, or a share below 1. */
-    hold_out: z.number().min(0).optional(),
-    every_steps: count.optional(),
+    hold_out: z.number().min(0).max(1e6).optional(),
+    every_steps: steps.optional(),
     /** Noise levels per expert, evenly spaced. */
-    sigmas: count.optional(),
+    sigmas: z.int().min(1).max(1000).optional(),
   }),
   preview: z.strictObject({
     /** musubi's prompt file. */
     prompts: place,
-    every_steps: count.optional(),
-    every_epochs: count.optional(),
+    every_steps: steps.optional(),
+    every_epochs: steps.optional(),
     at_start: z.boolean().optional(),
     /** Of prompts that name none. */
     sampler: samplerSchema.optional(),
   }),
   save: z.strictObject({
-    every_steps: count.optional(),
-    every_epochs: count.optional(),
+    every_steps: steps.optional(),
+    every_epochs: steps.optional(),
     /** Files of steps and epochs that stay; the older ones of this run are removed. */
-    keep_last: count.optional(),
+    keep_last: steps.optional(),
     /** How often the full state is saved, to go on from after a stop. */
-    state_every_steps: count.optional(),
+    state_every_steps: steps.optional(),
     /** States that are kept, the newest included. */
     keep_states: z.int().min(1).max(1000).optional(),
     keys: z.enum(loraKeys).optional(),
@@ -129,8 +132,8 @@ export const trainConfigSchema = z.strictObject({
   /** The run's folder. */
   output: place.optional(),
   train: z.enum(["lora", "full"]).optional(),
-  steps: count.optional(),
-  epochs: count.optional(),
+  steps: steps.optional(),
+  epochs: z.int().min(1).max(1e6).optional(),
   seed: seed.optional(),
   /** Where latents and text embeddings are kept. */
   cache: place.optional(),

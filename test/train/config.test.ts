@@ -210,6 +210,15 @@ describe("mistakes", () => {
     ["a negative seed", "seed = -1\n", /seed must be a whole number from 0/],
     ["an empty text", '[save]\ntitle = ""\n', /save\.title must not be empty/],
     ["a warm-up of 2.5 steps", "[schedule]\nwarmup = 2.5\n", /schedule\.warmup/],
+    ["far too many steps", "steps = 100000000\n", /steps must be at most 10000000/],
+    ["far too many epochs", "epochs = 10000000\n", /epochs must be at most 1000000/],
+    ["a rank that no file has", "[lora]\nrank = 1000000\n", /lora\.rank must be at most/],
+    ["a rank above every layer's sides", "[lora]\nrank = 5121\n", /lora\.rank is above.*at most 5120/],
+    ["an alpha without measure", "[lora]\nalpha = 1e30\n", /lora\.alpha must be at most/],
+    ["a rate without measure", "[optimizer]\nlearning_rate = 1e30\n", /learning_rate must be at most/],
+    ["batches to a step without measure", "[optimizer]\naccumulation = 1000000\n", /accumulation must be at most/],
+    ["levels without measure", "[validation]\nsigmas = 100000\n", /sigmas must be at most/],
+    ["states without measure", "[save]\nkeep_states = 100000\n", /keep_states must be at most/],
     ["fp8 in a full fine-tune", 'train = "full"\n', /fp8/],
   ])("%s is refused by name", async (_what, text, message) => {
     const fp8 = minimal.replace("[model]", '[model]\nbase = "fp8"');
@@ -308,6 +317,19 @@ describe("mistakes", () => {
   });
 
   it.each([
+    [
+      "a batch size without measure",
+      () => read(minimal.replace('"clips"', '{ path = "clips", batch_size = 65536 }')),
+      "train-config.invalid",
+    ],
+    [
+      "prompts without number",
+      () => {
+        write("many.txt", "a cat\n".repeat(1001));
+        return read(`${minimal}[preview]\nprompts = "many.txt"\n`);
+      },
+      "train-config.invalid",
+    ],
     ["no file", () => readTrainConfig(path("absent.toml")), "train-config.unreadable"],
     ["broken TOML", () => read("dataset = clips\n"), "train-config.syntax"],
     ["no model", () => read('dataset = "clips"\n'), "train-config.invalid"],

@@ -385,6 +385,27 @@ describe("pictures as conditions", () => {
   });
 });
 
+describe("a run that is far too long", () => {
+  it.each([
+    ["by its repeats", { dataset: { num_repeats: 1_000_000, batch_size: 1 } }, /items an epoch/],
+    ["by its epochs", { steps: undefined, epochs: 1_000_000, dataset: { num_repeats: 10 } }, /steps/],
+  ])("%s is refused before anything is cached", async (_what, more, actual) => {
+    const place = path("long");
+    mkdirSync(place, { recursive: true });
+    if (!existsSync(join(place, "clips"))) {
+      cpSync(join(folder, "checkpoint"), join(place, "checkpoint"), { recursive: true });
+      await clips(join(place, "clips"), 11, { frames: 5, width: 32, height: 32 });
+    }
+    const settings = await narrowSettings(place, more);
+    await expect(trainAll(settings)).rejects.toMatchObject({
+      code: "train.too-long",
+      message: expect.stringMatching(actual),
+      hint: expect.stringMatching(/num_repeats|epochs/),
+    });
+    expect(existsSync(join(place, "cache"))).toBe(false);
+  });
+});
+
 describe("what is refused", () => {
   const refused = (more: Record<string, unknown>) =>
     narrowSettings(folder, more).then((settings) => trainAll(settings));

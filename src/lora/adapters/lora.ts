@@ -110,8 +110,8 @@ export const lora = {
   ],
   help: "a low-rank change beside each weight",
   settings: z.strictObject({
-    rank: z.int().min(1).default(32).describe("width of the two matrices"),
-    alpha: z.number().positive().describe("the change is scaled by alpha/rank"),
+    rank: z.int().min(1).max(16_384).default(32).describe("width of the two matrices"),
+    alpha: z.number().positive().max(1e6).describe("the change is scaled by alpha/rank"),
     dropout: z.number().min(0).lt(1).default(0).describe("share of the hidden values that a step leaves out"),
   }),
   presets: { alpha: "the rank" },

@@ -108,6 +108,9 @@ function validate(root: Row): TrainConfig {
   return parsed.success && issues.length === 0 ? parsed.data : refuseValues(issues, root);
 }
 
+/** Every sample of a batch has a number of its own, from which its noise is drawn. */
+const MOST_IN_BATCH = 65_535;
+
 /** Settles a parsed file. Relative paths are looked for beside the file, then in the working folder. */
 export async function settleTrainConfig(
   root: Row,
@@ -159,6 +162,14 @@ export async function settleTrainConfig(
       ? { steps: s.take("steps", config.steps, 1000) }
       : { epochs: s.take("epochs", config.epochs, 1) };
   const dataset = await settleDataset(s, config.dataset, find, model);
+  const largest = Math.max(...dataset.datasets.map(({ batchSize }) => batchSize));
+  if (largest > MOST_IN_BATCH) {
+    throw new KinoraError("train-config.invalid", "batch_size is far too large", {
+      expected: `at most ${MOST_IN_BATCH}`,
+      actual: `${largest}`,
+      hint: "optimizer.accumulation makes larger steps of small batches",
+    });
+  }
   const time = settleTime(s, config.time ?? {}, model);
   const boundary = settledBoundary(model, files);
   const vaeDtype = s.take("model.vae_dtype", config.model.vae_dtype, "f32");

@@ -125,7 +125,16 @@ export function settleLora(
       });
     }
   }
-  const { each, all } = full ? { each: [], all: 0 } : countTargets(model, targets);
+  const { each, all, fullRank } = full
+    ? { each: [], all: 0, fullRank: Number.POSITIVE_INFINITY }
+    : countTargets(model, targets);
+  if (rank > fullRank) {
+    throw new KinoraError("train-config.invalid", `lora.rank is above what any layer of ${model.name} can have`, {
+      expected: `at most ${fullRank}`,
+      actual: `${rank}`,
+      hint: "16 to 64 is usual",
+    });
+  }
   const counts = each.length > 1 ? ` (${each.map(({ pattern, layers }) => `${pattern}: ${layers}`).join(", ")})` : "";
   s.take("lora.targets", targets, ["the blocks' attention and feed-forward"], {
     idle,
@@ -199,6 +208,8 @@ export function settleValidation(
   };
 }
 
+const MOST_PREVIEWS = 1000;
+
 export async function settlePreview(
   s: Settler,
   given: TrainConfig["preview"],
@@ -211,6 +222,13 @@ export async function settlePreview(
   const read: PromptFile = await readPromptFile(path);
   notes.push(...read.notes);
   const sampler = s.take("preview.sampler", given.sampler, DEFAULT_SAMPLER, { note: "of prompts without --ss" });
+  if (read.prompts.length > MOST_PREVIEWS) {
+    throw new KinoraError("train-config.invalid", `${path} holds far too many prompts`, {
+      expected: `at most ${MOST_PREVIEWS}`,
+      actual: `${read.prompts.length}`,
+      hint: "every round of previews makes a film of each",
+    });
+  }
   const prompts: SamplePrompt[] = [];
   for (const prompt of read.prompts) prompts.push(await checkPrompt({ sampler, ...prompt }, model, notes));
   const everyEpochs = given.every_epochs;

@@ -1,4 +1,5 @@
 // Batches over the epochs of a run, by number: the same items every epoch, each time in another order.
+import { KinoraError } from "../../base/errors.ts";
 import { type Batch, epochBatches, epochBits } from "../../dataset/batches.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
 import type { TrainSettings } from "../config/settings.ts";
@@ -44,14 +45,23 @@ const batchSizes =
   (index: number) =>
     dataset.datasets[index]!.batchSize;
 
-/** How long a run is, from its settings and the items of an epoch. */
+/** How long a run is, from its settings and the items of an epoch. Throws `train.too-long`. */
 export function stepsOf(
   settings: Omit<EpochSettings, "seed">,
   items: readonly DatasetItem[],
 ): { steps: number; batchesPerEpoch: number } {
   const { length, optimizer } = settings;
+  const repeated = items.reduce((sum, { repeats }) => sum + repeats, 0);
+  if (repeated > LONGEST) throw tooLong(`${repeated} items an epoch`, "lower num_repeats: more epochs do the same");
   const batchesPerEpoch = epochBatches(items, batchSizes(settings)).length;
   const steps =
     "steps" in length ? length.steps : Math.ceil((length.epochs * batchesPerEpoch) / optimizer.accumulation);
+  if (steps > LONGEST) throw tooLong(`${steps} steps`, "lower epochs, or give steps instead");
   return { steps, batchesPerEpoch };
 }
+
+/** Items of an epoch, and steps of a run. */
+const LONGEST = 1e7;
+
+const tooLong = (actual: string, hint: string): KinoraError =>
+  new KinoraError("train.too-long", "the run is far too long", { expected: `at most ${LONGEST}`, actual, hint });

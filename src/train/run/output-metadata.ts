@@ -135,7 +135,7 @@ function trainingFacts(settings: TrainSettings, expert: Expert, facts: RunFacts)
       ? { network: { dim: lora.rank, alpha: lora.alpha, dropout: lora.dropout, args: {} } }
       : {}),
     mixedPrecision: settings.dtype === "bf16" ? "bf16" : "no",
-    seed: Number(settings.seed),
+    seed: settings.seed,
     ...(save.comment === undefined ? {} : { comment: save.comment }),
     optimizer: optimizerCall(optimizer),
     maxGradNorm: optimizer.clip,
