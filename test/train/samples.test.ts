@@ -7,7 +7,7 @@ import { pictureCondition } from "../../src/models/wan/conditioning.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues, type Tensor } from "../../src/tensor/tensor.ts";
-import { plannedSample } from "../../src/train/plan/planned-sample.ts";
+import { plannedSample } from "../../src/train/plan/planned-inputs.ts";
 import { drawNoise, drawSeed } from "../../src/train/step/draws.ts";
 import { velocityTarget } from "../../src/train/step/flow-matching.ts";
 import { type TrainingSample, trainingInput } from "../../src/train/step/model-input.ts";

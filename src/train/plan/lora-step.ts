@@ -12,8 +12,7 @@ import { WeightLoader } from "../../nn/weights.ts";
 import { openScope } from "../../tensor/scope.ts";
 import { createAdamW } from "../optimizers/adamw.ts";
 import { gatherGradients } from "../step/gradients.ts";
-import { plannedSample } from "./planned-sample.ts";
-import { assumedDit } from "./run-plan.ts";
+import { assumedDit, plannedSample } from "./planned-inputs.ts";
 
 export interface StepPlanOptions {
   dtype: "f32" | "bf16";

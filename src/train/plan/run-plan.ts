@@ -9,8 +9,6 @@ import { createNullDevice, type NullDevice } from "../../device/null/null-device
 import { type CheckpointSearch, searchCheckpoint } from "../../models/wan/checkpoint-files.ts";
 import { latentSize } from "../../models/wan/geometry.ts";
 import { loadTextEncoder, loadVae } from "../../models/wan/load.ts";
-import { ditShapes } from "../../models/wan/weight-shapes.ts";
-import type { WeightReader } from "../../nn/weights.ts";
 import { openScope } from "../../tensor/scope.ts";
 import { empty } from "../../tensor/tensor.ts";
 import { previewSize } from "../config/preview-size.ts";
@@ -18,11 +16,11 @@ import type { TrainSettings } from "../config/settings.ts";
 import { globalNorm } from "../optimizers/optimizer.ts";
 import { type DataEvent, planItems } from "../run/data.ts";
 import { stepsOf } from "../run/epochs.ts";
-import { type DitSource, openDitFile, openExpert } from "../run/expert-model.ts";
+import { openDitFile, openExpert } from "../run/expert-model.ts";
 import { captionTexts, previewTexts } from "../run/texts.ts";
 import { LoraDropout } from "../step/dropout.ts";
 import { gatherBatchGradients } from "../step/gradients.ts";
-import { plannedSample } from "./planned-sample.ts";
+import { assumedDit, plannedSample } from "./planned-inputs.ts";
 
 /** Arithmetic, traffic and calls: what time is estimated from. */
 export interface WorkCount {
@@ -108,20 +106,6 @@ const peaks = (device: NullDevice): { peak: number; resident: number } => ({
   peak: device.memory().peak + SCRATCH,
   resident: device.resident().peak + SCRATCH,
 });
-
-/** A transformer as the official files have it (float32), for where there is none on this disk. */
-export function assumedDit({ dit }: TrainSettings["model"]): DitSource {
-  const shapes = ditShapes(dit);
-  const reader: WeightReader = {
-    names: () => shapes.keys(),
-    find(name) {
-      const shape = shapes.get(name);
-      return shape && { dtype: "f32", shape, bytes: () => new Uint8Array(0) };
-    },
-    [Symbol.dispose]() {},
-  };
-  return { reader, config: dit };
-}
 
 /**
  * Plans a run on the device whose memory model is given. Files of the dataset are looked into; checkpoints that are missing are assumed to be the official ones.

@@ -1,7 +1,7 @@
 // Which expert each step trains: in runs, since a change loads a model, and in the right share.
 import type { Expert } from "../../models/wan/recognize.ts";
 
-export interface ExpertPlan {
+export interface ExpertTurns {
   train: readonly Expert[];
   /** Steps of a cycle, in which each expert has one run. */
   switchEvery: number;
@@ -12,7 +12,7 @@ export interface ExpertPlan {
  * The expert of a step, counted from 0, of a run of `steps`. Cycles begin with the expert that the one before ended
  * with, so that there is one change in each; the high-noise steps up to the end of a cycle are round(end·share).
  */
-export function expertOfStep(step: number, { train, switchEvery, highShare }: ExpertPlan, steps: number): Expert {
+export function expertOfStep(step: number, { train, switchEvery, highShare }: ExpertTurns, steps: number): Expert {
   const [only] = train;
   if (train.length === 1) return only!;
   const length = Math.max(1, Math.min(switchEvery, steps));
@@ -27,11 +27,11 @@ export function expertOfStep(step: number, { train, switchEvery, highShare }: Ex
 }
 
 /** Steps of each expert in a whole run, and how often the expert changes. */
-export function expertCounts(plan: ExpertPlan, steps: number): { high: number; low: number; switches: number } {
+export function expertCounts(turns: ExpertTurns, steps: number): { high: number; low: number; switches: number } {
   const counts = { high: 0, low: 0, switches: 0 };
   let before: Expert | undefined;
   for (let step = 0; step < steps; step++) {
-    const expert = expertOfStep(step, plan, steps);
+    const expert = expertOfStep(step, turns, steps);
     counts[expert]++;
     if (before !== undefined && before !== expert) counts.switches++;
     before = expert;
