@@ -10,6 +10,7 @@ export const jobs = {
   doctor: async () => (await import("./doctor.ts")).doctorJob,
   "explain-run": async () => (await import("./explain-run.ts")).explainRunJob,
   generate: async () => (await import("./generate.ts")).generateJob,
+  "init-run": async () => (await import("./init-run.ts")).initRunJob,
   "inspect-dataset": async () => (await import("./inspect-dataset.ts")).inspectDatasetJob,
   "inspect-lora": async () => (await import("./inspect-model.ts")).inspectLoraJob,
   "inspect-model": async () => (await import("./inspect-model.ts")).inspectModelJob,

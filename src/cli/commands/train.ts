@@ -4,7 +4,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../../base/units.ts";
 import type { EventOf, ResultOf } from "../../jobs/table.ts";
 import { command } from "../command.ts";
-import { follow, STOPPED } from "../follow.ts";
+import { follow, perform, STOPPED } from "../follow.ts";
 import { parseWholeNumber } from "../parse.ts";
 import { tellProbing, timeLeft } from "../progress.ts";
 import type { Printer } from "../terminal.ts";
@@ -13,8 +13,9 @@ type Event = EventOf<"train">;
 
 export const trainCommand = command({
   name: "train",
-  usage: "CONFIG.toml",
+  usage: "CONFIG.toml | --init [CONFIG.toml]",
   options: {
+    init: { type: "boolean", help: "write a first, commented configuration (run.toml) for the data beside it" },
     explain: {
       type: "boolean",
       help: "print every effective setting, where it came from and what it implies; train nothing",
@@ -55,6 +56,13 @@ Ctrl-C ends the run after the step under way and saves its state; once more ends
 from the last state, with the same numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl,
 tensorboard/ and a page about the run, index.html.`,
   async run(values, positionals, out) {
+    if (values.init) {
+      const written = await perform(out, "init-run", {
+        file: positionals.length === 0 ? "run.toml" : onlyFile(positionals),
+      });
+      out.answer(written, () => begun(written));
+      return 0;
+    }
     const request = { config: onlyFile(positionals), set: values.set.map(parseOverride) };
     if (values.explain) {
       const explained = await follow(out, "explain-run", request, {
@@ -87,7 +95,9 @@ tensorboard/ and a page about the run, index.html.`,
 export function onlyFile(positionals: readonly string[]): string {
   const [file, ...rest] = positionals;
   if (file !== undefined && rest.length === 0) return file;
-  throw new KinoraError("cli.bad-arguments", "one configuration file is needed", { hint: "kinora train CONFIG.toml" });
+  throw new KinoraError("cli.bad-arguments", "one configuration file is needed", {
+    hint: "kinora train CONFIG.toml; kinora train --init writes one",
+  });
 }
 
 export function parseOverride(text: string): { key: string; value: string } {
@@ -98,6 +108,11 @@ export function parseOverride(text: string): { key: string; value: string } {
     actual: text,
     hint: "e.g. --set optimizer.learning_rate=2e-4",
   });
+}
+
+function begun({ file, dataset, kind, model }: ResultOf<"init-run">): string {
+  const data = kind === undefined ? `put your data's folder in place of ${dataset}` : `trains ${model} on ${dataset}`;
+  return `wrote ${file}: ${data}\nnext: kinora train ${file} --explain`;
 }
 
 function explanation({ settings, implied, dropped, warnings }: ResultOf<"explain-run">): string {

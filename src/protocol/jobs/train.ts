@@ -129,3 +129,21 @@ export const explainRunContract = contract({
     warnings: z.array(z.string()),
   }),
 });
+
+/** A first configuration for the data of a folder. */
+export const initRunContract = contract({
+  name: "init-run",
+  request: z.strictObject({
+    /** The file to write; it must not be there. */
+    file: z.string().min(1),
+  }),
+  event: noteEvent,
+  result: z.object({
+    file: z.string(),
+    /** As it is written there. */
+    dataset: z.string(),
+    /** What lies there; absent where nothing was found, and a name stands there to be replaced. */
+    kind: z.enum(["prepared", "captioned"]).optional(),
+    model: z.string(),
+  }),
+});
