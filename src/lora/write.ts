@@ -1,7 +1,7 @@
 // LoRA files in every tool's form, from adapter values. Names: key-formats.ts; training's metadata: kohya-metadata.ts.
 import { writeSafetensors } from "../io/safetensors-writer.ts";
 import type { Expert } from "../models/wan/recognize.ts";
-import { type AdapterValues, writeValues } from "./adapters/table.ts";
+import { type AdapterValues, tensorsOfValues } from "./adapters/table.ts";
 import { TENSOR_TABLE_HASH, tensorTableHash } from "./checksum.ts";
 import type { FileTensor, LoraDType } from "./file-tensor.ts";
 import type { LoraFormat } from "./key-formats.ts";
@@ -27,7 +27,7 @@ export function loraTensors(
   adapters: readonly AdapterValues[],
   { format, dtype, exact = false }: Pick<LoraWriteOptions, "format" | "dtype" | "exact">,
 ): FileTensor[] {
-  return adapters.flatMap((adapter) => writeValues(adapter, format, { dtype, exact }));
+  return adapters.flatMap((adapter) => tensorsOfValues(adapter, format, { dtype, exact }));
 }
 
 /**

@@ -97,7 +97,7 @@ export const difference = {
   attach({ device }, { parameter, shape, values, scale, replaces }, strength) {
     return new DifferenceAdapter(ownedFrom(device, parameter, values, shape), strength * scale, replaces);
   },
-  write({ parameter, shape, scale, replaces, ...tensor }, format, options) {
+  tensors({ parameter, shape, scale, replaces, ...tensor }, format, options) {
     const bias = parameter.endsWith(".bias");
     const bare = parameter.replace(/\.(?:weight|bias)$/, "");
     // ComfyUI reads these endings under its own names, and of modules with a weight under kohya's; others have no form.

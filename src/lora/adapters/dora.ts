@@ -148,7 +148,7 @@ export const dora = {
       strength,
     );
   },
-  write({ inner, rule, magnitude, shape }, format, options) {
+  tensors({ inner, rule, magnitude, shape }, format, options) {
     if (rule === "peft") {
       throw new KinoraError(
         "lora.no-form",
@@ -160,7 +160,7 @@ export const dora = {
     }
     const stem = lycorisStem(format, inner.module, "DoRA");
     return [
-      ...rowOf(inner).write(inner, format, options),
+      ...rowOf(inner).tensors(inner, format, options),
       fileTensor(`${stem}.dora_scale`, shape, () => magnitude, options),
     ];
   },

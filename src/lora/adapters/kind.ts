@@ -40,8 +40,8 @@ export interface AdapterKind<V> {
   place(values: V): AdapterPlace;
   /** Stands values on a parameter, not yet in its list. The tensors are float32 and the adapter's own. */
   attach(seam: Linear | Parameter, values: V, strength: number): Adapter;
-  /** Under a tool's names. Throws `lora.no-form` where that tool has no form for it. */
-  write(values: V, format: LoraFormat, options: FileTensorOptions): FileTensor[];
+  /** As a file holds them under a tool's names. Throws `lora.no-form` where that tool has no form for it. */
+  tensors(values: V, format: LoraFormat, options: FileTensorOptions): FileTensor[];
   /** ‖change‖ per element of its matrices, an upper bound: enough to compare files and groups. */
   strength(values: V): number;
 }

@@ -89,7 +89,7 @@ export const loha = {
     ]);
     return new LohaAdapter(Object.fromEntries(tensors), (strength * alpha) / rank);
   },
-  write(values, format, options) {
+  tensors(values, format, options) {
     const stem = lycorisStem(format, values.module, "LoHa");
     const shapes = shapesOf(values);
     return [

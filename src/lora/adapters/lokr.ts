@@ -131,7 +131,7 @@ export const lokr = {
     ]);
     return new LokrAdapter(Object.fromEntries(tensors), strength * scaleOf(values));
   },
-  write(values, format, options) {
+  tensors(values, format, options) {
     const { module, rank, alpha, w1, w2 } = values;
     const stem = lycorisStem(format, module, "LoKr");
     return [

@@ -161,7 +161,7 @@ export const lora = {
       (strength * alpha) / rank,
     );
   },
-  write({ module, rank, inputs, outputs, alpha, ...matrices }, format, options) {
+  tensors({ module, rank, inputs, outputs, alpha, ...matrices }, format, options) {
     const names = loraNames(format, module);
     const scale = formatHasAlpha[format] ? 1 : alpha / rank;
     return [

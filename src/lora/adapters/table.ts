@@ -30,8 +30,8 @@ export const placeOfValues = (values: AdapterValues): AdapterPlace => rowOf(valu
 export const attachValues = (seam: Linear | Parameter, values: AdapterValues, strength: number): Adapter =>
   rowOf(values).attach(seam, values, strength);
 
-export const writeValues = (values: AdapterValues, format: LoraFormat, options: FileTensorOptions): FileTensor[] =>
-  rowOf(values).write(values, format, options);
+export const tensorsOfValues = (values: AdapterValues, format: LoraFormat, options: FileTensorOptions): FileTensor[] =>
+  rowOf(values).tensors(values, format, options);
 
 export const strengthOf = (values: AdapterValues): number => rowOf(values).strength(values);
 
