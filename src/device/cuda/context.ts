@@ -85,6 +85,13 @@ export class CudaContext {
     return made;
   }
 
+  /** A table of floats that stays as long as the device. */
+  floats(values: Float32Array): Temporary {
+    const made = this.temporary("f32", [values.length]);
+    this.#upload(this.address(made), new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+    return made;
+  }
+
   /** Runs as kernels read them: pairs (first row, table row), in order. */
   runs(runs: RowRuns): Temporary {
     return this.table(Int32Array.from(runs.flatMap(({ start, row }) => [start, row])));

@@ -10,6 +10,7 @@ import type { Block, Device, DeviceEvent, UploadStream } from "../device.ts";
 import type { Kernels } from "../kernels.ts";
 import { CudaContext } from "./context.ts";
 import { kernelImages } from "./images.ts";
+import { cudaKernels } from "./kernels/all.ts";
 import { Launcher } from "./launch.ts";
 import { CudaMemory, cudaBlock } from "./memory.ts";
 
@@ -26,7 +27,7 @@ export interface CudaDeviceOptions {
   /** Bytes that may be taken; the card's own limit where absent. */
   budget?: number | undefined;
   compiling?: ((file: string) => void) | undefined;
-  kernels: (ctx: CudaContext) => Kernels;
+  kernels?: (ctx: CudaContext) => Kernels;
 }
 
 /** Pinned memory through which copies pass, in two halves: one is filled while the other is on its way. */
@@ -219,7 +220,7 @@ export function createCudaDevice(options: CudaDeviceOptions): Device {
     name: "cuda",
     computes: true,
     productTypes: ["bf16", "f32"],
-    kernels: checkedKernels(options.kernels(ctx)),
+    kernels: checkedKernels((options.kernels ?? cudaKernels)(ctx)),
     alloc: (bytes, category) => memory.alloc(bytes, category),
     free: (block) => memory.free(block),
     recategorize: (block, category) => memory.recategorize(block, category),

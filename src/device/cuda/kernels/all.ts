@@ -1,0 +1,24 @@
+// All kernels of the cuda device.
+import type { Kernels } from "../../kernels.ts";
+import type { CudaContext } from "../context.ts";
+import { attentionKernels } from "./attention.ts";
+import { convolutionKernels } from "./convolution.ts";
+import { elementwiseKernels } from "./elementwise.ts";
+import { movementKernels } from "./movement.ts";
+import { normKernels } from "./norms.ts";
+import { optimizerKernels } from "./optimizer.ts";
+import { productKernels } from "./products.ts";
+
+export function cudaKernels(ctx: CudaContext): Kernels {
+  const products = productKernels(ctx);
+  const movement = movementKernels(ctx);
+  return {
+    ...products,
+    ...movement,
+    ...elementwiseKernels(ctx),
+    ...normKernels(ctx),
+    ...optimizerKernels(ctx),
+    ...attentionKernels(ctx),
+    ...convolutionKernels(ctx, products, movement),
+  } satisfies Kernels;
+}
