@@ -125,7 +125,7 @@ DEVICE float load_any(const void* p, int64_t i, int dtype) {
     default: return (float)((const double*)p)[i];
   }
 }
-/** Floats only; integers are made by kernels that mean it. */
+/** Integers are cut off towards zero. */
 DEVICE void store_any(void* p, int64_t i, int dtype, float x) {
   switch (dtype) {
     case F32: ((float*)p)[i] = x; break;
@@ -133,7 +133,13 @@ DEVICE void store_any(void* p, int64_t i, int dtype, float x) {
     case F16: ((f16*)p)[i] = from_float<f16>(x); break;
     case F8E4M3: ((uint8_t*)p)[i] = round_e4m3(x); break;
     case F8E5M2: ((uint8_t*)p)[i] = round_e5m2(x); break;
-    default: break;
+    case F64: ((double*)p)[i] = x; break;
+    case I8: ((int8_t*)p)[i] = (int8_t)x; break;
+    case U8: ((uint8_t*)p)[i] = (uint8_t)x; break;
+    case BOOL: ((uint8_t*)p)[i] = x != 0.f; break;
+    case I16: ((short*)p)[i] = (short)x; break;
+    case I32: ((int*)p)[i] = (int)x; break;
+    default: ((int64_t*)p)[i] = (int64_t)x; break;
   }
 }
 

@@ -30,7 +30,8 @@ EXPORT(binary)
 KERNEL(256, 1) affine(const void* a, int a_type, float alpha, const void* b, int b_type, float beta, float constant, void* out, int out_type, int64_t n) {
   for (int64_t i = first_element(); i < n; i += element_step()) {
     float x = alpha * load_any(a, i, a_type);
-    x += b ? beta * load_any(b, i, b_type) : constant;
+    if (b) x += beta * load_any(b, i, b_type);
+    x += constant;
     store_any(out, i, out_type, x);
   }
 }

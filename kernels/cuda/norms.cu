@@ -24,6 +24,13 @@ KERNEL(256, 1) layer_norm(const void* x, int x_type, void* out, int out_type, Af
 }
 EXPORT(layer_norm)
 
+/** Σ (x - center)², or Σ x: of a short row, by each thread for itself. */
+DEVICE double wide_sum(const void* x, int x_type, int64_t at, int C, double center, bool squared) {
+  double sum = 0.0;
+  for (int c = 0; c < C; c++) { double d = (double)load_any(x, at + c, x_type) - center; sum += squared ? d * d : d; }
+  return sum;
+}
+
 /** dx of a row, and its mean and inverse deviation for the tables' gradients. */
 KERNEL(256, 1) layer_norm_backward(const void* x, int x_type, const void* dy, int dy_type, Affine a, const int* runs, int run_count,
                                    void* dx, int dx_type, float* statistics, int C, float eps) {
@@ -38,18 +45,33 @@ KERNEL(256, 1) layer_norm_backward(const void* x, int x_type, const void* dy, in
   const float inverse = rsqrtf(block_sum(squares, scratch) / C + eps);
   if (threadIdx.x == 0) { statistics[2 * row] = mean; statistics[2 * row + 1] = inverse; }
   if (!dx) return;
-  float slopes = 0.f, products = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) {
-    float slope = load_any(dy, at + c, dy_type) * gain_at(a, table + c);
-    slopes += slope;
-    products += slope * (load_any(x, at + c, x_type) - mean) * inverse;
+  // What is left of short rows is the small difference of nearly equal numbers: statistics again in double, for them alone.
+  const bool short_row = C < 32;
+  const double center = short_row ? wide_sum(x, x_type, at, C, 0.0, false) / C : (double)mean;
+  const double factor = short_row ? 1.0 / sqrt(wide_sum(x, x_type, at, C, center, true) / C + (double)eps) : (double)inverse;
+  double slopes = 0.0, products = 0.0;
+  if (short_row) {
+    for (int c = 0; c < C; c++) {
+      double slope = (double)load_any(dy, at + c, dy_type) * gain_at(a, table + c);
+      slopes += slope;
+      products += slope * ((double)load_any(x, at + c, x_type) - center) * factor;
+    }
+  } else {
+    float part = 0.f, product = 0.f;
+    for (int c = threadIdx.x; c < C; c += 256) {
+      float slope = load_any(dy, at + c, dy_type) * gain_at(a, table + c);
+      part += slope;
+      product += slope * (load_any(x, at + c, x_type) - mean) * inverse;
+    }
+    slopes = block_sum(part, scratch);
+    products = block_sum(product, scratch);
   }
-  slopes = block_sum(slopes, scratch) / C;
-  products = block_sum(products, scratch) / C;
+  slopes /= C;
+  products /= C;
   for (int c = threadIdx.x; c < C; c += 256) {
-    float normed = (load_any(x, at + c, x_type) - mean) * inverse;
-    float slope = load_any(dy, at + c, dy_type) * gain_at(a, table + c);
-    store_any(dx, at + c, dx_type, inverse * (slope - slopes - normed * products));
+    double normed = ((double)load_any(x, at + c, x_type) - center) * factor;
+    double slope = (double)load_any(dy, at + c, dy_type) * gain_at(a, table + c);
+    store_any(dx, at + c, dx_type, (float)(factor * (slope - slopes - normed * products)));
   }
 }
 EXPORT(layer_norm_backward)

@@ -85,9 +85,10 @@ export class CudaContext {
     return made;
   }
 
-  /** A table of floats that stays as long as the device. */
-  floats(values: Float32Array): Temporary {
-    const made = this.temporary("f32", [values.length]);
+  /** A table of floats that stays as long as the device, and counts as the driver's. */
+  floats(values: Float32Array): Operand {
+    const block = this.memory.permanent(values.byteLength);
+    const made: Operand = { block, offset: 0, dtype: "f32", shape: [values.length] };
     this.#upload(this.address(made), new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
     return made;
   }

@@ -264,7 +264,7 @@ export function createCudaDevice(options: CudaDeviceOptions): Device {
       if (!open) return;
       open = false;
       driver.calls.cuCtxSynchronize();
-      memory.trim();
+      memory[Symbol.dispose]();
       staging[Symbol.dispose]();
       launcher[Symbol.dispose]();
       cublas[Symbol.dispose]();

@@ -29,10 +29,17 @@ export class CudaBlock implements Block {
   }
 }
 
-/** A block as its memory. Throws `kernel.no-device-memory` for a block of another device. */
-export function cudaBlock(block: Block): CudaBlock {
+/** Throws `memory.foreign-block` for a block of another device. */
+function ofCuda(block: Block): CudaBlock {
   if (block instanceof CudaBlock) return block;
-  throw new KinoraError("kernel.no-device-memory", "a block of another device was given to the cuda device");
+  throw new KinoraError("memory.foreign-block", "a block of another device was given to the cuda device");
+}
+
+/** A block as its memory. Throws `memory.foreign-block`, `memory.freed`. */
+export function cudaBlock(given: Block): CudaBlock {
+  const block = ofCuda(given);
+  if (!block.freed) return block;
+  throw new KinoraError("memory.freed", `a block of ${block.size} bytes (${block.category}) was used after free`);
 }
 
 function roundedSize(bytes: number): number {
@@ -49,6 +56,7 @@ export class CudaMemory {
   /** Freed memory by its size. */
   readonly #kept = new Map<number, DeviceAddress[]>();
   #keptBytes = 0;
+  readonly #permanent: DeviceAddress[] = [];
   /** Bytes that may be taken from the driver; the card's own where absent. */
   readonly #budget: number | undefined;
   #taken = 0;
@@ -60,6 +68,9 @@ export class CudaMemory {
   }
 
   alloc(bytes: number, category: MemoryCategory): CudaBlock {
+    if (!Number.isSafeInteger(bytes) || bytes < 0) {
+      throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
+    }
     const reserved = roundedSize(bytes);
     const address = this.#kept.get(reserved)?.pop();
     if (address !== undefined) this.#keptBytes -= reserved;
@@ -68,9 +79,19 @@ export class CudaMemory {
     return block;
   }
 
+  /** Memory that is the device's own until it closes, and is not counted. */
+  permanent(bytes: number): CudaBlock {
+    const reserved = roundedSize(bytes);
+    const block = new CudaBlock(bytes, "workspace", this.#take(reserved, bytes), reserved);
+    this.#permanent.push(block.address);
+    return block;
+  }
+
   free(given: Block): void {
-    const block = cudaBlock(given);
-    if (block.freed) throw new KinoraError("memory.freed-twice", "a block was freed twice");
+    const block = ofCuda(given);
+    if (block.freed) {
+      throw new KinoraError("memory.double-free", `a block of ${block.size} bytes (${block.category}) was freed twice`);
+    }
     block.freed = true;
     this.#counter.remove(block.size, block.category);
     const list = this.#kept.get(block.reserved);
@@ -122,6 +143,11 @@ export class CudaMemory {
     }
     this.#kept.clear();
     this.#keptBytes = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.trim();
+    for (const address of this.#permanent.splice(0)) this.#driver.calls.cuMemFree(address);
   }
 
   memory(): MemoryReport {

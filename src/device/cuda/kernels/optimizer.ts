@@ -1,9 +1,9 @@
 // AdamW with float32 and 8-bit states, quantising and widening on the cuda device.
 import { elementCount } from "../../../base/shape.ts";
 import { DYNAMIC_BLOCK, signedCode, unsignedCode } from "../../dynamic-code.ts";
-import type { AdamWOptions, Kernels } from "../../kernels.ts";
+import type { AdamWOptions, Kernels, Operand } from "../../kernels.ts";
 import { largest } from "../../reference/quantization.ts";
-import type { CudaContext, Temporary } from "../context.ts";
+import type { CudaContext } from "../context.ts";
 import { THREADS } from "../launch.ts";
 import { float32s } from "../structs.ts";
 import { typed } from "./elementwise.ts";
@@ -20,7 +20,7 @@ function adamw({ learningRate, beta1, beta2, eps, weightDecay, step, gradientSca
 export function optimizerKernels(ctx: CudaContext) {
   const { launcher } = ctx;
   const blocksFor = (count: number): number => Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
-  let codes: Temporary | undefined;
+  let codes: Operand | undefined;
   return {
     adamw(parameter, gradient, m, v, options) {
       const count = elementCount(parameter.shape);

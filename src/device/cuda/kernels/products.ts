@@ -36,7 +36,7 @@ export function productKernels(ctx: CudaContext) {
   const products = new Map<string, Product | undefined>();
   const copies = movementKernels(ctx);
   const blocksFor = (count: number): number => Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
-  let workspace: Temporary | undefined;
+  let workspace: Operand | undefined;
 
   const prepared = (shape: ProductShape): Product => {
     const key = JSON.stringify(shape);
@@ -100,7 +100,8 @@ export function productKernels(ctx: CudaContext) {
       ...(wideBias ? { biasType: wideBias.dtype as CublasType } : {}),
       workspace: WORKSPACE,
     });
-    if (product.workspaceBytes > 0) workspace ??= ctx.temporary("u8", [WORKSPACE]);
+    if (product.workspaceBytes > 0)
+      workspace ??= { block: ctx.memory.permanent(WORKSPACE), offset: 0, dtype: "u8", shape: [WORKSPACE] };
     ctx.cublas.run(product, {
       a: ctx.address(b),
       b: ctx.address(a),
