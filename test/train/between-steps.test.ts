@@ -99,6 +99,23 @@ describe("previews", () => {
     ]);
   });
 
+  it("tell how far a round is by one count that only grows, though films take their steps in turns", async () => {
+    writeFileSync(join(folder, "two.txt"), "a red circle --s 3\na blue one --s 2\n");
+    const settings = await narrowSettings(folder, {
+      output: "counted-preview",
+      steps: 1,
+      preview: { prompts: "two.txt" },
+    });
+    const preview = async function* () {
+      for (const done of [1, 2])
+        for (const index of [0, 1]) yield { type: "step" as const, index, done, of: 3 - index };
+      yield { type: "step" as const, index: 0, done: 3, of: 3 };
+    };
+    const { events } = await trainAll(settings, { preview });
+    const told = events.flatMap((event) => (event.type === "previewing" ? [`${event.done}/${event.of}`] : []));
+    expect(told).toEqual(["1/5", "2/5", "3/5", "4/5", "5/5"]);
+  });
+
   it("that a defect or a stop ends leave the steps before them saved, and come when the run goes on", async () => {
     const settings = await narrowSettings(folder, { ...shown, output: "stopped-preview" });
     // biome-ignore lint/correctness/useYield: it fails before there is anything to tell

@@ -244,7 +244,7 @@ export class Narrator {
         return;
       }
       case "previewing":
-        out.progress(`preview ${event.index + 1} of ${event.prompts}: step ${event.done} of ${event.of}`);
+        out.progress(`making ${plural(event.prompts, "preview")}: step ${event.done} of ${event.of}`);
         return;
       case "preview":
         out.say(`step ${event.line.step}: preview ${event.line.file}`);

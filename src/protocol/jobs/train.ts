@@ -77,7 +77,8 @@ export const trainEventSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("step"), line: stepLineSchema, steps: z.int(), left: z.number() }),
   z.object({ type: z.literal("validating"), expert, items: z.int() }),
   z.object({ type: z.literal("validation"), line: validationLineSchema }),
-  z.object({ type: z.literal("previewing"), index: z.int(), prompts: z.int(), done: z.int(), of: z.int() }),
+  /** `done` of `of` sampling steps of all films of the round together. */
+  z.object({ type: z.literal("previewing"), prompts: z.int(), done: z.int(), of: z.int() }),
   z.object({ type: z.literal("preview"), line: previewLineSchema }),
   z.object({ type: z.literal("saved"), step: z.int(), files: z.array(z.string()) }),
   z.object({ type: z.literal("state"), step: z.int() }),

@@ -23,7 +23,8 @@ export type TrainEvent =
   | { type: "step"; line: StepLine; steps: number /** Seconds left, by the last steps. */; left: number }
   | { type: "validating"; expert: Expert; items: number }
   | { type: "validation"; line: ValidationLine }
-  | { type: "previewing"; index: number; prompts: number; done: number; of: number }
+  /** `done` of `of` sampling steps of all films of the round together. */
+  | { type: "previewing"; prompts: number; done: number; of: number }
   | { type: "preview"; line: PreviewLine }
   | { type: "saved"; step: number; files: string[] }
   | { type: "state"; step: number }

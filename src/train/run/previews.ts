@@ -83,10 +83,15 @@ export class Previews {
       expert: async (which) => (await room.use(which, step)).dit,
       ...(signal ? { signal } : {}),
     });
+    // Films take their steps in turns, so that one count of all of them is what only grows.
+    const done = prompts.map(() => 0);
+    const of = prompts.map(({ steps = model.defaults.steps }) => steps);
+    const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
     for await (const event of round) {
       const { index } = event;
       if (event.type === "step") {
-        yield { type: "previewing", index, prompts: prompts.length, done: event.done, of: event.of };
+        [done[index], of[index]] = [event.done, event.of];
+        yield { type: "previewing", prompts: prompts.length, done: sum(done), of: sum(of) };
         continue;
       }
       const { prompt } = prompts[index]!;
