@@ -20,9 +20,10 @@ ${tile(formatInteger(totals.items), "items of an epoch")}
 ${missing ? tile(formatInteger(totals.onPaper!), "on paper") : undefined}
 ${tile(formatInteger(totals.batches), "batches")}
 ${tile(formatInteger(totals.files), "files read")}
-${tile(formatInteger(withoutItems.length), "files without items")}
-${tile(formatInteger(warnings.length), "warnings")}
+${withoutItems.length > 0 ? tile(formatInteger(withoutItems.length), "files without items") : undefined}
+${warnings.length > 0 ? tile(formatInteger(warnings.length), "warnings") : undefined}
 </div>
+${data.refusals.length > 0 ? html`<h2>Training refuses this dataset</h2><ul class="findings">${data.refusals.map(refusal)}</ul>` : undefined}
 ${warnings.length > 0 ? html`<h2>Mind this</h2><ul class="findings">${warnings.map(finding)}</ul>` : undefined}
 <h2>Datasets</h2>${data.datasets.map(dataset)}
 <h2>Files that gave less</h2>
@@ -45,6 +46,10 @@ ${drops.length === 0 ? html`<p class="good">None: every file gives all it is ask
 }
 
 const tile = (value: string, label: string): Html => html`<div class="tile"><b>${value}</b>${label}</div>\n`;
+
+function refusal({ code, message, hint }: Inspection["refusals"][number]): Html {
+  return html`<li class="bad">${message} <span class="soft">${code}</span>${hint && html`<br><span class="soft">${hint}</span>`}</li>\n`;
+}
 
 function finding({ code, message, hint, dataset, files }: Inspection["warnings"][number]): Html {
   const where = dataset === undefined ? "" : `dataset ${dataset}: `;

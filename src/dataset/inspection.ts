@@ -2,6 +2,7 @@
 import { type Batch, epochBatches } from "./batches.ts";
 import type { DatasetPlan } from "./dataset-plan.ts";
 import { type DatasetItem, sourceFrames } from "./items.ts";
+import { trainingRefusals } from "./refusals.ts";
 import type { DatasetWarning } from "./warnings.ts";
 
 const rounded = (value: number): number => Math.round(value * 1000) / 1000;
@@ -40,6 +41,8 @@ export function inspection(plan: DatasetPlan, warnings: readonly DatasetWarning[
     drops: plan.drops.map((drop) => ({ ...drop, dataset: drop.dataset + 1 })),
     /** Files that give no item at all to their dataset. */
     withoutItems: filesWithoutItems(plan).map((file) => ({ ...file, dataset: file.dataset + 1 })),
+    /** What a training run stops at. */
+    refusals: trainingRefusals(plan).map(({ code, message, hint }) => ({ code, message, hint })),
     warnings: warnings.map((warning) =>
       warning.dataset === undefined ? warning : { ...warning, dataset: warning.dataset + 1 },
     ),

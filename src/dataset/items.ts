@@ -114,6 +114,11 @@ export function sourceFrames(item: Pick<DatasetItem, "firstFrame" | "frames" | "
   return keptFrames(change.sourceFrames, change.sourceFps, change.targetFps).slice(firstFrame, firstFrame + frames);
 }
 
+/** Frames of an item's whole clip that count: those left after skipping. */
+export function frameCount({ facts, rateChange: change }: Pick<DatasetItem, "facts" | "rateChange">): number {
+  return change ? keptFrames(facts.frames, change.sourceFps, change.targetFps).length : facts.frames;
+}
+
 /** How many items a file that is long enough gives for one length: exact for head and uniform, else at the least. */
 function itemsPerLength(section: DatasetSection): number {
   return section.video.extraction === "uniform" ? section.video.sample : 1;
@@ -190,7 +195,7 @@ export function planFile(entry: SourceEntry, facts: MediaFacts, section: Settled
     add(0, 1, undefined);
     return plan;
   }
-  const count = change ? keptFrames(facts.frames, change.sourceFps, change.targetFps).length : facts.frames;
+  const count = frameCount({ facts, rateChange: change });
   const { windows, tooShort, merged } = frameWindows(count, section.video);
   for (const { first, frames } of windows) add(first, frames, change?.targetFps ?? facts.fps);
   const has = `has ${plural(count, "frame")}${change ? ` at ${change.targetFps} fps (${facts.frames} in the file)` : ""}`;

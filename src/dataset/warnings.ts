@@ -6,11 +6,11 @@ import type { DatasetGoal } from "../protocol/dataset-config.ts";
 import { mediaOf } from "../protocol/model-media.ts";
 import { wanModels } from "../protocol/models.ts";
 import { bucketsOf } from "./batches.ts";
-import { captionTokens, estimateTokens } from "./caption/caption-text.ts";
+import { estimateTokens } from "./caption/caption-text.ts";
 import type { DatasetSection } from "./config.ts";
 import type { DatasetPlan } from "./dataset-plan.ts";
 import { sameRate } from "./frames.ts";
-import type { DatasetItem } from "./items.ts";
+import { type DatasetItem, frameCount } from "./items.ts";
 
 export interface DatasetWarning {
   /** Stable, e.g. `caption.missing`. */
@@ -62,7 +62,7 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
         files: [],
       });
     }
-    captionWarnings(section, items, options, warn);
+    captionWarnings(section, items, mediaOf(wanModels[plan.model]).textLength, options, warn);
     const unreadable = plan.drops.filter(({ dataset, code }) => dataset === section.index && code === "bad-caption");
     const lost = unreadable.map(({ name }) => name);
     warn(
@@ -85,6 +85,7 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
     );
     rateWarnings(plan, section, items, warn);
     pictureWarnings(plan, section, items, warn);
+    shareWarnings(section, items, warn);
     const lonely = bucketsOf(items).filter(({ items: members }) => members.length === 1);
     const named = lonely
       .slice(0, 5)
@@ -115,6 +116,7 @@ function some(files: readonly string[], noun: string, shown = 2): string {
 function captionWarnings(
   section: DatasetSection,
   items: readonly DatasetItem[],
+  textLength: number,
   { countTokens }: WarningOptions,
   warn: Warn,
 ): void {
@@ -142,11 +144,11 @@ function captionWarnings(
       "begin every caption with the phrase",
     );
   }
-  const long = where((text) => (countTokens ?? estimateTokens)(text) > captionTokens);
+  const long = where((text) => (countTokens ?? estimateTokens)(text) > textLength);
   warn(
     "caption.long",
     long,
-    `${some(long, "caption")} over ${captionTokens} tokens${countTokens ? "" : " by an estimate"}: the rest is not read`,
+    `${some(long, "caption")} over ${textLength} tokens${countTokens ? "" : " by an estimate"}: the rest is not read`,
     countTokens ? "shorten them" : "shorten them; for an exact count give the text encoder's tokenizer (--tokenizer)",
   );
 }
@@ -241,6 +243,36 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
     filesOf(partial),
     `${some(filesOf(partial), "file")} not read whole: ${partial[0]?.facts.missing}`,
     "it may be several recordings in one file: take them apart, or have them encoded as one",
+  );
+}
+
+/** Less than this of the clips trained on is told. */
+const SMALL_SHARE = 0.5;
+
+/** How much of its clips a dataset trains on, where that is little: windows at the head leave the rest of long clips out. */
+function shareWarnings({ video, media }: DatasetSection, items: readonly DatasetItem[], warn: Warn): void {
+  if (!media.videos) return;
+  const clips = new Map<string, { frames: number; used: Set<number>; fps: number }>();
+  for (const item of items) {
+    // Single frames are asked for on purpose.
+    if (item.kind !== "video" || item.frames === 1) continue;
+    const clip = clips.get(item.name) ?? { frames: frameCount(item), used: new Set(), fps: item.fps ?? 0 };
+    for (let i = 0; i < item.frames; i++) clip.used.add(item.firstFrame + i);
+    clips.set(item.name, clip);
+  }
+  const sum = (of: (clip: { frames: number; used: Set<number> }) => number) =>
+    [...clips.values()].reduce((total, clip) => total + of(clip), 0);
+  const [used, all] = [sum((clip) => clip.used.size), sum((clip) => clip.frames)];
+  if (used >= SMALL_SHARE * all) return;
+  const partly = [...clips].flatMap(([name, clip]) => (clip.used.size < SMALL_SHARE * clip.frames ? [name] : []));
+  const longest = Math.max(...items.map((item) => item.frames));
+  const fps = [...clips.values()].find((clip) => clip.fps > 0)?.fps;
+  const seconds = fps ? ` (${(longest / fps).toFixed(1)} s)` : "";
+  warn(
+    "clips.partly-used",
+    partly,
+    `${Math.round((100 * used) / all)} % of the clips' frames are trained on: frame_extraction ${video.extraction} takes ${longest} frames${seconds} of clips of ${Math.round(all / clips.size)} on average`,
+    'frame_extraction = "chunk" or "uniform" takes more of each clip; or cut clips to that length with kinora dataset prepare --longest',
   );
 }
 

@@ -36,6 +36,8 @@ export interface ModelMedia {
   defaultSize: readonly [width: number, height: number];
   /** Frames of its usual clips; always 4n + 1. */
   defaultFrames: number;
+  /** Tokens of a text that it reads; the rest is lost. */
+  textLength: number;
   /** Makes nothing without a picture, so that a still teaches it nothing. */
   needsImage: boolean;
 }
@@ -46,6 +48,7 @@ export function mediaOf({ vae, dit, image, defaults, clipSize }: WanModel): Mode
     sizeMultiple: vae.stride[1] * dit.patchSize[1],
     defaultSize: clipSize ?? [defaults.width, defaults.height],
     defaultFrames: defaults.frames,
+    textLength: dit.textLength,
     needsImage: image !== "none" && image !== "first-frame",
   };
 }

@@ -63,6 +63,11 @@ export const prepareConfigSchema = z.strictObject({
   in_place: z.boolean().default(false),
   /** Also write every caption to captions/ with the same name. */
   captions_folder: z.boolean().default(false),
+  /** The phrase that captions which came with their sources are begun with. */
+  trigger: z
+    .string()
+    .regex(/^[^\r\n]*\S[^\r\n]*$/, "one line of text")
+    .optional(),
   /** Bring white balance and exposure of all items nearer to the set's middle. */
   normalize: z.boolean().default(false),
   scenes: z

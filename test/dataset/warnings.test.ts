@@ -49,7 +49,7 @@ describe("warnings", () => {
     const claimed = await warnings({ video_directory: folder, target_frames: [9], source_fps: 30 });
     expect(codes(claimed)).toEqual(["fps.claimed", "fps.claimed"]);
     expect(claimed.map((warning) => warning.files.length)).toEqual([1, 1]);
-    const auto = await warnings({ source: folder, target_frames: [9] });
+    const auto = await warnings({ source: folder, target_frames: [9], frame_extraction: "chunk" });
     expect(auto.map(({ code, files }) => [code, files.length])).toEqual([["fps.wrong", 1]]);
   });
 

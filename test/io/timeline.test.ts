@@ -215,6 +215,29 @@ describe("clocks", () => {
     );
   });
 
+  it.each([
+    ["mkv", { bf: "4", "x264-params": "b-pyramid=normal:ref=5" }],
+    ["mkv", { bf: "16", "x264-params": "b-adapt=0:b-pyramid=strict:scenecut=0" }],
+    ["mp4", { bf: "4", "x264-params": "b-pyramid=normal" }],
+    ["ts", { bf: "4", "x264-params": "b-pyramid=normal" }],
+    ["avi", { bf: "0" }],
+  ])("of a film in one piece are left alone: .%s, %j, at few frames a second too", async (ending, encoderOptions) => {
+    for (const rate of [2, 16]) {
+      const path = at(`plain-${rate}-${Object.values(encoderOptions).join("").replace(/\W/g, "")}.${ending}`);
+      const graph = `mandelbrot=s=64x48:r=${rate}:start_scale=0.3:end_scale=0.05:end_pts=200,trim=end_frame=48,format=yuv420p`;
+      await makeFilm(path, { graph, encoderOptions });
+      expect((await timelineOf(path)).joints).toBe(0);
+      await using reader = await VideoReader.open(path);
+      for (let run = 0; run < 2; run++) {
+        const { times } = await seen(reader);
+        expect(reader.joints).toBe(0);
+        expect(times).toHaveLength(48);
+        times.forEach((time, i) => void expect(time).toBeCloseTo(i / rate, 2));
+        (await reader.glimpse(1))?.free();
+      }
+    }
+  });
+
   it("packets without any time are left as they are", () => {
     const clock = new PacketClock(1 / 90_000, 0.04);
     using packet = new Packet();

@@ -147,10 +147,12 @@ function duration(seconds: number): string {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-const warningWords = {
-  "too-long": "over 512 tokens by estimate: the text encoder will not read its end",
-  cut: "the answer was cut at --max-tokens; the caption ends with its last whole sentence",
-} as const;
+type Captioned = Pick<Extract<EventOf<"caption-dataset">, { type: "captioned" }>, "tokens" | "limit">;
+
+const warningWords: Record<"too-long" | "cut", (caption: Captioned) => string> = {
+  "too-long": ({ tokens, limit }) => `about ${tokens} tokens, of which the model reads ${limit}: its end is lost`,
+  cut: () => "the answer was cut at --max-tokens; the caption ends with its last whole sentence",
+};
 
 /** What a person reads of one event. */
 function tell(event: EventOf<"caption-dataset">, out: Printer): void {
@@ -168,7 +170,7 @@ function tell(event: EventOf<"caption-dataset">, out: Printer): void {
       out.say(`${event.name}: ${event.message}; trying again in ${event.waitSeconds.toFixed(1)} s`);
       break;
     case "captioned":
-      for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning]}`);
+      for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning](event)}`);
       break;
     case "kept":
       out.say(`${event.name}: ${event.reason}`);
@@ -230,7 +232,7 @@ async function accept(folder: string, given: Given, out: Printer): Promise<void>
     else if (event.type === "kept") out.say(`${event.name}: ${event.reason}`);
     else {
       if (event.triggerRestored) out.say(`${event.name}: the trigger was put back in front`);
-      for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning]}`);
+      for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning](event)}`);
     }
   });
   out.answer({ accepted, kept }, () => `${plural(accepted.length, "draft")} accepted, ${kept.length} left as they are`);

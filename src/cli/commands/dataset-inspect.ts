@@ -70,9 +70,9 @@ function describe(data: Inspection, summary: boolean): string {
   if (!summary) {
     for (const { dataset } of data.datasets) {
       const items = data.items.filter((item) => item.dataset === dataset);
-      lines.push("", `items of dataset ${dataset}`, ...itemLines(items));
+      if (items.length > 0) lines.push("", `items of dataset ${dataset}`, ...itemLines(items));
     }
-    lines.push("", ...batchLines(data));
+    if (data.batches.length > 0) lines.push("", ...batchLines(data));
   }
   for (const dataset of data.datasets) lines.push("", ...datasetLines(dataset));
   if (data.drops.length > 0) {
@@ -84,6 +84,13 @@ function describe(data: Inspection, summary: boolean): string {
     const none = data.withoutItems;
     if (none.length > 0)
       lines.push(`  ${plural(none.length, "file")} gave no item: ${names(none.map((file) => file.name))}`);
+  }
+  if (data.refusals.length > 0) {
+    lines.push("", "training refuses this dataset");
+    for (const { code, message, hint } of data.refusals) {
+      lines.push(`  ${message}  [${code}]`);
+      if (hint) lines.push(`    ${hint}`);
+    }
   }
   if (data.warnings.length > 0) {
     lines.push("", "warnings");

@@ -24,10 +24,22 @@ function duration(seconds: number): string {
 }
 
 function progressLine(event: Extract<Event, { type: "progress" }>): string {
-  const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
   const rest = event.eta === undefined || event.eta < 1 ? "" : `, about ${duration(event.eta)} left`;
-  const words = { open: "opening", analyse: "looking through", render: "writing" }[event.stage];
-  return `${String(share).padStart(3)} %${rest}: ${words} ${oneLine(event.current)}`;
+  const name = oneLine(event.current);
+  // Only what takes long is counted in per cent, so that they never begin again.
+  if (event.stage === "open") return `opening ${event.done} of ${event.total}: ${name}`;
+  if (event.stage === "render") return `writing ${event.done} of ${event.total}${rest}: ${name}`;
+  const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
+  return `${String(share).padStart(3)} %${rest}: looking through ${name}`;
+}
+
+function scannedLine({ films, pictures, others }: Extract<Event, { type: "scanned" }>): string {
+  const found = [
+    ...(films > 0 ? [plural(films, "film")] : []),
+    ...(pictures > 0 ? [plural(pictures, "picture")] : []),
+    ...(others > 0 ? [`${plural(others, "other file")} left aside`] : []),
+  ];
+  return found.join(", ") || "no film or picture";
 }
 
 /** What still gives its other parts. */
@@ -49,16 +61,18 @@ function reasonLine(code: string, ids: readonly string[]): string {
 }
 
 function summaryLines(summary: Summary): string {
-  const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, work } = summary;
-  const lines = [
-    `kept ${plural(videos, "clip")} (${duration(seconds)}) and ${plural(images, "picture")}, dropped ${dropped}`,
+  const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, hints, work } = summary;
+  const kept = [
+    ...(videos > 0 ? [`${plural(videos, "clip")} (${duration(seconds)})`] : []),
+    ...(images > 0 ? [plural(images, "picture")] : []),
   ];
+  const lines = [`kept ${kept.join(" and ") || "nothing"}${dropped > 0 ? `, dropped ${dropped}` : ""}`];
   for (const [code, ids] of Object.entries(reasons).sort((a, b) => b[1].length - a[1].length))
     lines.push(reasonLine(code, ids));
   if (problems.length > 0)
     lines.push(`${plural(problems.length, "source")} with problems (listed above and in the report)`);
   if (uncaptioned > 0) lines.push(`${uncaptioned} without a caption: write them, or see kinora dataset caption --help`);
-  lines.push(...notes.map((note) => `note: ${note}`));
+  lines.push(...notes.map((note) => `note: ${note}`), ...hints.map((hint) => `hint: ${hint}`));
   if (work.analysed + work.rendered + work.written === 0)
     lines.push("nothing to do: sources and settings are as they were, the set is complete");
   lines.push(`report    ${summary.report}`, `manifest  ${summary.manifest}`);
@@ -81,9 +95,7 @@ class Narrator {
     const out = this.#out;
     switch (event.type) {
       case "scanned":
-        out.say(
-          `${plural(event.films, "film")}, ${plural(event.pictures, "picture")}${event.others > 0 ? `, ${plural(event.others, "other file")} left aside` : ""}`,
-        );
+        out.say(scannedLine(event));
         break;
       case "problem":
         out.say(problemLine(event));
@@ -110,6 +122,7 @@ const options = {
   "in-place": { type: "boolean", help: "write no films: the manifest points into the sources" },
   normalize: { type: "boolean", help: "bring white balance and exposure of the set together" },
   "captions-folder": { type: "boolean", help: "also write captions to DIR/captions" },
+  trigger: { type: "string", help: "the phrase to begin captions with that came with the sources", value: "TEXT" },
   "keep-all": { type: "boolean", help: "measure, but drop nothing for its quality" },
   crf: { type: "string", help: "x264 quality of written clips, 0 lossless", value: "N" },
   jobs: { type: "string", help: "sources worked on at a time", value: "N", short: "j" },
@@ -133,6 +146,7 @@ function settingsOf(values: Values<typeof options>): Settings {
     ...(values["in-place"] ? { in_place: true } : {}),
     ...(values.normalize ? { normalize: true } : {}),
     ...(values["captions-folder"] ? { captions_folder: true } : {}),
+    ...(values.trigger === undefined ? {} : { trigger: values.trigger }),
     ...(values.crf === undefined ? {} : { video: { crf: parseNumber("--crf", values.crf) } }),
   };
 }

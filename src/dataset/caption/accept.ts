@@ -1,6 +1,6 @@
 // Turns drafts a person has edited into captions, one by one, each at once: there is never a moment without either.
 import { rm, stat } from "node:fs/promises";
-import { beginsWithTrigger, captionTokens, estimateTokens, withTrigger } from "./caption-text.ts";
+import { beginsWithTrigger, estimateTokens, withTrigger } from "./caption-text.ts";
 import { type CaptionItem, type FolderOptions, readCaptionFolder } from "./folder.ts";
 import { Journal, readJournal, textHash, triggersOf } from "./journal.ts";
 import { replaceCaption, writeNewCaption } from "./store.ts";
@@ -21,6 +21,8 @@ export type AcceptEvent =
       path: string;
       text: string;
       tokens: number;
+      /** Tokens that the model reads. */
+      limit: number;
       warnings: "too-long"[];
       /** True where the trigger had been lost or changed in the draft. */
       triggerRestored: boolean;
@@ -45,7 +47,7 @@ async function exists(path: string): Promise<boolean> {
  */
 export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<AcceptEvent> {
   const { folder, overwrite } = settings;
-  const { items, left, notices } = await readCaptionFolder(folder, settings);
+  const { items, left, notices, textLength } = await readCaptionFolder(folder, settings);
   for (const message of notices) yield { type: "notice", message };
   const triggers = triggersOf(await readJournal(folder));
   const journal = new Journal(folder);
@@ -77,7 +79,8 @@ export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<Ac
       path: captionPath,
       text,
       tokens,
-      warnings: tokens > captionTokens ? ["too-long"] : [],
+      limit: textLength,
+      warnings: tokens > textLength ? ["too-long"] : [],
       triggerRestored: text !== draft,
       ...(backup === undefined ? {} : { backup }),
     };

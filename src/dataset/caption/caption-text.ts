@@ -2,9 +2,6 @@
 // Also what an answer may not be: empty or a refusal.
 import { stripVTControlCharacters } from "node:util";
 
-/** The text encoder reads this many tokens of a caption; the rest is lost. */
-export const captionTokens = 512;
-
 const scripts = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Hangul}\p{Script=Thai}]/u;
 
 /**

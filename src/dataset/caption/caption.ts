@@ -6,7 +6,7 @@ import { ChatClient } from "../../io/chat/client.ts";
 import { mayRetry, stopsEverything } from "../../io/chat/failures.ts";
 import type { ChatAnswer, ChatPart } from "../../io/chat/wire.ts";
 import { probe } from "../../io/video/probe.ts";
-import { captionTokens, cleanAnswer, cutToSentence, estimateTokens, isRefusal, withTrigger } from "./caption-text.ts";
+import { cleanAnswer, cutToSentence, estimateTokens, isRefusal, withTrigger } from "./caption-text.ts";
 import { type CaptionItem, readCaptionFolder } from "./folder.ts";
 import { Journal, type JournalRecord, readJournal, textHash, unfinishedRewrite } from "./journal.ts";
 import { show } from "./media.ts";
@@ -43,8 +43,9 @@ export type CaptionEvent =
       name: string;
       path: string;
       text: string;
-      /** Estimated tokens of the text encoder. */
+      /** Estimated tokens of the text encoder, and how many of them the model reads. */
       tokens: number;
+      limit: number;
       warnings: CaptionWarning[];
       /** Where the previous text was kept. */
       backup?: string;
@@ -71,6 +72,7 @@ interface Work {
   todo: CaptionItem[];
   plan: CaptionPlan;
   run: string;
+  textLength: number;
 }
 
 /** Whether an interrupted rewrite has done this item: its text is no longer the one from before. */
@@ -84,7 +86,7 @@ function isDone(item: CaptionItem, draft: boolean, record: Extract<JournalRecord
 async function prepare(settings: CaptionSettings): Promise<Work> {
   checkSettings(settings);
   const { folder, mode, draft } = settings;
-  const { items, left, notices } = await readCaptionFolder(folder, settings);
+  const { items, left, notices, textLength } = await readCaptionFolder(folder, settings);
   const unfinished =
     mode === "rewrite" && !settings.restart
       ? unfinishedRewrite(await readJournal(folder), settingsHash(settings))
@@ -113,7 +115,7 @@ async function prepare(settings: CaptionSettings): Promise<Work> {
     resumes: unfinished !== undefined && unfinished.done.size > 0,
     notices,
   };
-  return { todo, plan, run: unfinished?.run ?? randomUUID() };
+  return { todo, plan, run: unfinished?.run ?? randomUUID(), textLength };
 }
 
 async function examplePrompts(
@@ -149,7 +151,7 @@ interface Composed {
 }
 
 /** From an answer to the caption. Undefined where it says nothing. Throws where the model declined. */
-function compose(answer: ChatAnswer, settings: CaptionSettings): Composed | undefined {
+function compose(answer: ChatAnswer, settings: CaptionSettings, textLength: number): Composed | undefined {
   const cleaned = cleanAnswer(answer.text);
   if (answer.finish === "refused" || isRefusal(cleaned))
     throw new KinoraError("caption.refused", "the model declined to describe this item", {
@@ -164,7 +166,7 @@ function compose(answer: ChatAnswer, settings: CaptionSettings): Composed | unde
   if (!/[\p{L}\p{N}]/u.test(text)) return undefined;
   const tokens = estimateTokens(text);
   const warnings: CaptionWarning[] = [];
-  if (tokens > captionTokens) warnings.push("too-long");
+  if (tokens > textLength) warnings.push("too-long");
   if (cut) warnings.push("cut");
   return { text, tokens, warnings };
 }
@@ -185,7 +187,7 @@ const mostFailuresInRow = 5;
 async function ask(
   client: ChatClient,
   item: CaptionItem,
-  settings: CaptionSettings,
+  { settings, textLength }: { settings: CaptionSettings; textLength: number },
   emit: (event: CaptionEvent) => void,
   signal: AbortSignal,
 ): Promise<{ composed: Composed; usage: Usage }> {
@@ -213,7 +215,7 @@ async function ask(
     );
     usage.inputTokens += answer.usage?.input ?? 0;
     usage.outputTokens += answer.usage?.output ?? 0;
-    const composed = compose(answer, settings);
+    const composed = compose(answer, settings, textLength);
     if (composed) return { composed, usage };
     if (turn === 2 || answer.finish === "length") throw emptyAnswer(answer);
   }
@@ -246,7 +248,7 @@ export async function* captionFolder(
   settings: CaptionSettings,
   { signal }: { signal?: AbortSignal } = {},
 ): AsyncGenerator<CaptionEvent> {
-  const { todo, plan, run } = await prepare(settings);
+  const { todo, plan, run, textLength } = await prepare(settings);
   yield { type: "plan", ...plan };
 
   const began = performance.now();
@@ -271,7 +273,7 @@ export async function* captionFolder(
 
   const captionOne = async (item: CaptionItem, emit: (event: CaptionEvent) => void, stop: AbortSignal) => {
     const { name } = item;
-    const { composed, usage: spent } = await ask(client, item, settings, emit, stop);
+    const { composed, usage: spent } = await ask(client, item, { settings, textLength }, emit, stop);
     usage.inputTokens += spent.inputTokens;
     usage.outputTokens += spent.outputTokens;
     const { text, tokens, warnings } = composed;
@@ -288,7 +290,7 @@ export async function* captionFolder(
     const written = await write(item, text, settings);
     if (written) {
       captioned++;
-      emit({ type: "captioned", name, text, tokens, warnings, ...written });
+      emit({ type: "captioned", name, text, tokens, limit: textLength, warnings, ...written });
     } else {
       kept++;
       emit({ type: "kept", name, reason: "got a caption from elsewhere in the meantime" });

@@ -6,7 +6,10 @@ import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { DiskNames } from "../../io/disk-names.ts";
 import { insideFolder } from "../../io/inside.ts";
 import type { DatasetManifest } from "../../protocol/dataset-manifest.ts";
+import { mediaOf } from "../../protocol/model-media.ts";
+import { wanModels } from "../../protocol/models.ts";
 import { readCaptionFile } from "../caption-file.ts";
+import { defaultModel } from "../dataset-plan.ts";
 import { readManifest } from "../manifest.ts";
 import { listFolder, mediaKind, withoutExtension } from "../media-files.ts";
 import type { Media } from "./media.ts";
@@ -30,6 +33,8 @@ export interface CaptionFolder {
   left: { name: string; reason: string; unreadable: boolean }[];
   /** What whoever wrote the texts should hear. */
   notices: string[];
+  /** Tokens of a caption that the model of the set reads; a published one's where it is for none. */
+  textLength: number;
 }
 
 export interface FolderOptions {
@@ -159,5 +164,6 @@ export async function readCaptionFolder(folder: string, { extension }: FolderOpt
     if (draft.problem !== undefined) leave(item.name, `its draft cannot be read: ${draft.problem}`, true);
     else readable.push({ ...item, draftPath: draft.path, draft: draft.text });
   }
-  return { items: readable, left, notices };
+  const { textLength } = mediaOf(wanModels[manifest?.model ?? defaultModel]);
+  return { items: readable, left, notices, textLength };
 }

@@ -12,7 +12,10 @@ import {
   manifestVersion,
   type Reason,
 } from "../../protocol/dataset-manifest.ts";
+import { mediaOf } from "../../protocol/model-media.ts";
+import { wanModels } from "../../protocol/models.ts";
 import type { PrepareConfigInput } from "../../protocol/prepare-config.ts";
+import { withTrigger } from "../caption/caption-text.ts";
 import { readCaptionFile } from "../caption-file.ts";
 import { findManifest, itemFile, manifestName } from "../manifest.ts";
 import { withoutExtension } from "../media-files.ts";
@@ -22,6 +25,7 @@ import type { ClipRecord } from "./clip.ts";
 import { findDuplicates } from "./duplicates.ts";
 import { renderAgain } from "./film.ts";
 import { windowInSource } from "./geometry.ts";
+import { prepareHints } from "./hints.ts";
 import { judge } from "./judge.ts";
 import { toneShifts } from "./normalize.ts";
 import { withSharedOverlays } from "./overlays.ts";
@@ -59,6 +63,8 @@ export interface PrepareSummary {
   /** Items without a caption. */
   uncaptioned: number;
   notes: string[];
+  /** What would make more of the set. */
+  hints: string[];
   /** What this run had to do; all 0 where everything was there. */
   work: { analysed: number; rendered: number; written: number };
 }
@@ -146,20 +152,20 @@ class Preparation {
     const rendered = await this.#render(candidates, store);
     const manifest = this.#manifest(sources, candidates);
     const { captions, notices } = await this.#captions(sources, candidates);
-    const { notes: laid, captioned } = await this.#layOut(candidates, rendered, captions, store);
-    const notes = [...notices, ...laid];
+    const laid = await this.#layOut(candidates, rendered, captions, store);
+    const notes = [...notices, ...laid.notes];
     const text = `${JSON.stringify(manifest, undefined, 2)}\n`;
     if (await writeIfChanged(join(this.#out, manifestName), text)) this.#work.written++;
     const strips = new Map(candidates.map(({ item, clip }) => [item.id, store.stripPath(clip.strip)]));
     const unlisted = scan.problems.map(({ path, code, message }) => ({ path, code, message }));
-    const report = await reportHtml(manifest, { strips, unlisted, notes, captioned });
+    const report = await reportHtml(manifest, { strips, unlisted, notes, captions: laid.captions });
     // Captions that came since are shown anew; that is no work on the set.
     await writeIfChanged(join(this.#out, reportName), report);
     const needed = new Set(sources.flatMap((source) => source.units));
     for (const { clip } of candidates) needed.add(clip.strip);
     for (const { key } of rendered.values()) needed.add(key);
     await store.collect(needed);
-    this.#channel.push({ type: "finished", summary: this.#summary(manifest, captioned, notes) });
+    this.#channel.push({ type: "finished", summary: this.#summary(manifest, laid, notes) });
   }
 
   #problem(path: string, { code, message }: Reason, hint?: string): void {
@@ -356,13 +362,14 @@ class Preparation {
     for (const candidate of candidates) {
       const { item, source, file } = candidate;
       if (item.verdict !== "keep") continue;
-      const caption = captions.get(source);
+      const sourceCaption = captions.get(source);
+      const caption = sourceCaption && withTrigger(sourceCaption, this.#settings.trigger ?? "", { inside: "keep" });
       const made = rendered.get(candidate);
       const ending = file.kind === "video" ? ".mp4" : ".png";
       wanted.push({
         file: itemFile(item),
         ...(made ? { made: { ...made, from: store.renderedPath(made.key, ending) } } : {}),
-        ...(caption === undefined ? {} : { caption }),
+        ...(caption && sourceCaption ? { caption, sourceCaption } : {}),
       });
     }
     const earlier = await findManifest(this.#out);
@@ -378,7 +385,7 @@ class Preparation {
     return laid;
   }
 
-  #summary(manifest: DatasetManifest, captioned: ReadonlySet<string>, notes: string[]): PrepareSummary {
+  #summary(manifest: DatasetManifest, { captions, taken }: Laid, notes: string[]): PrepareSummary {
     const kept = manifest.items.filter((item) => item.verdict === "keep");
     const videos = kept.filter((item) => item.kind === "video");
     const reasons: Record<string, string[]> = {};
@@ -397,8 +404,13 @@ class Preparation {
       dropped: manifest.items.length - kept.length,
       reasons,
       problems: this.#problems,
-      uncaptioned: kept.filter((item) => !captioned.has(itemFile(item))).length,
+      uncaptioned: kept.filter((item) => !captions.has(itemFile(item))).length,
       notes,
+      hints: prepareHints(kept, {
+        taken,
+        frames: mediaOf(wanModels[manifest.model]).defaultFrames,
+        settings: this.#settings,
+      }),
       work: { ...this.#work },
     };
   }

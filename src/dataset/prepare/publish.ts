@@ -75,8 +75,9 @@ export interface Wanted {
   file: string;
   /** Absent for items in place: they only have a caption. */
   made?: { from: string; bytes: number; sha256: string };
-  /** Text of the caption that came with the source. */
+  /** The caption to write where there is none, and the text that came with the source: without a trigger phrase. */
   caption?: string;
+  sourceCaption?: string;
 }
 
 export interface Laid {
@@ -84,8 +85,10 @@ export interface Laid {
   placed: number;
   /** What was left alone because a person changed it, and what was left over. */
   notes: string[];
-  /** Of the wanted files those that have a caption now. */
-  captioned: Set<string>;
+  /** The captions that the wanted files have now; "" for one that cannot be read. */
+  captions: Map<string, string>;
+  /** Captions that were taken over from the sources in this run. */
+  taken: number;
 }
 
 /** A file's SHA-256, as remembered while the file does not change, or read anew before something irrevocable. */
@@ -102,10 +105,10 @@ function captionFile(file: string): string {
  */
 async function layCaptions(
   directory: string,
-  { file, caption }: Wanted,
+  { file, caption, sourceCaption }: Wanted,
   captionsFolder: boolean,
   names: DiskNames,
-): Promise<{ placed: number; captioned: boolean; notices: string[] }> {
+): Promise<{ placed: number; taken: boolean; caption: string | undefined; notices: string[] }> {
   const beside = await names.spelled(join(directory, captionFile(file)));
   const copy = await names.spelled(join(directory, "captions", basename(captionFile(file))));
   const notices: string[] = [];
@@ -122,17 +125,28 @@ async function layCaptions(
   } catch (error) {
     // A text that cannot be read is a person's all the same.
     if (!isKinoraError(error)) throw error;
-    return { placed, captioned: true, notices: [`${error.message}: it stays as it is`] };
+    return { placed, taken: false, caption: "", notices: [`${error.message}: it stays as it is`] };
   }
+  let taken = false;
   if (text === undefined && copied === undefined && caption !== undefined) {
-    if (await writeNewCaption(beside, caption)) placed++;
+    taken = await writeNewCaption(beside, caption);
+    if (taken) placed++;
     text = caption;
+  }
+  // The source's words as they came: a trigger phrase asked for since goes in front of them.
+  for (const path of [beside, copy]) {
+    if (caption === undefined || (path === beside ? text : copied) !== sourceCaption || caption === sourceCaption)
+      continue;
+    await writeFileAtomic(path, `${caption}\n`);
+    placed++;
+    if (path === beside) text = caption;
+    else copied = caption;
   }
   if (captionsFolder && text !== undefined && copied === undefined) {
     if (await writeNewCaption(copy, text)) placed++;
     copied = text;
   }
-  return { placed, captioned: (text ?? copied) !== undefined, notices };
+  return { placed, taken, caption: text ?? copied, notices };
 }
 
 const journalSchema = z.record(z.string(), z.array(z.string().regex(/^[0-9a-f]{64}$/)));
@@ -178,7 +192,7 @@ export async function layOut(
   },
 ): Promise<Laid> {
   const { captionsFolder, hash } = options;
-  const laid: Laid = { placed: 0, notes: [], captioned: new Set() };
+  const laid: Laid = { placed: 0, notes: [], captions: new Map(), taken: 0 };
   const { journal: ours, damage } = await readJournal(options.journal, options.earlier);
   if (damage !== undefined)
     laid.notes.push(`${options.journal} ${damage}: files of earlier runs that are no longer in the set stay`);
@@ -225,10 +239,11 @@ export async function layOut(
       if (outcome === "placed") laid.placed++;
       if (outcome === "not ours") laid.notes.push(`${file} was there before or was changed since: it stays as it is`);
     }
-    const { placed, captioned, notices } = await layCaptions(directory, entry, captionsFolder, captionNames);
+    const { placed, taken, caption, notices } = await layCaptions(directory, entry, captionsFolder, captionNames);
     laid.notes.push(...notices);
     laid.placed += placed;
-    if (captioned) laid.captioned.add(file);
+    if (taken) laid.taken++;
+    if (caption !== undefined) laid.captions.set(file, caption);
   }
   const final = wanted.flatMap(({ file, made }) => (made ? [[file, new Set([made.sha256])] as const] : []));
   await saveJournal(options.journal, new Map(final));

@@ -14,12 +14,14 @@ export interface ReportContext {
   /** Places that could not be listed. */
   unlisted: readonly { path: string; code: string; message: string }[];
   notes: readonly string[];
-  /** Files of items that have a caption. */
-  captioned: ReadonlySet<string>;
+  /** Captions of items, by the items' files. */
+  captions: ReadonlyMap<string, string>;
 }
 
 /** Strips in one page; beyond, a browser has its trouble. */
 const mostStrips = 3000;
+/** Characters of a caption that are shown. */
+const mostWords = 1000;
 const mostStripBytes = 2 ** 20;
 
 function short(value: number): string {
@@ -48,19 +50,20 @@ function measureCells({ measures: measured }: ManifestItem): Html[] {
 
 async function card(item: ManifestItem, source: ManifestSource, context: ReportContext): Promise<Html> {
   const { content, size } = item;
+  const caption = context.captions.get(itemFile(item));
   const bars = content && source.width && content.width * content.height < 0.999 * source.width * source.height!;
   const facts = [
     item.kind === "video" ? `${short(item.in)}–${short(item.out)} s, ${item.frames} frames` : "picture",
     size && `${size.width}×${size.height}`,
     bars && "bars cropped",
-    item.verdict === "keep" && !context.captioned.has(itemFile(item)) && "no caption",
+    item.verdict === "keep" && caption === undefined && "no caption",
   ];
   const reasons = item.reasons.map(({ message }) => html`<li>${message}</li>`);
   const findings = (item.findings ?? []).map(({ message }) => html`<li>${message}</li>`);
   return html`<article>${await strip(context.strips.get(item.id))}
 <h3>${item.id}</h3>
 <p class="soft">${source.path}<br>${facts.filter(Boolean).join(" · ")}</p>
-${reasons.length > 0 ? html`<ul class="why">${reasons}</ul>` : undefined}${findings.length > 0 ? html`<ul class="told">${findings}</ul>` : undefined}<p class="measures soft">${measureCells(item)}</p></article>\n`;
+${caption ? html`<p class="caption">${caption.length > mostWords ? `${caption.slice(0, mostWords)}…` : caption}</p>\n` : undefined}${reasons.length > 0 ? html`<ul class="why">${reasons}</ul>` : undefined}${findings.length > 0 ? html`<ul class="told">${findings}</ul>` : undefined}<p class="measures soft">${measureCells(item)}</p></article>\n`;
 }
 
 function distribution(name: MeasureName, items: readonly ManifestItem[]): Html | undefined {
@@ -137,6 +140,7 @@ article h3{font-size:.95rem;margin:.5rem 0 0;overflow-wrap:anywhere}article p{fo
 article img{width:100%;max-height:150px;object-fit:contain;object-position:left;display:block;border-radius:.25rem}
 figure svg{width:100%;height:auto;display:block;margin-top:.4rem}
 .measures span{display:inline-block;margin-right:.8rem;white-space:nowrap}.measures b{color:var(--ink);font-weight:600}.measures .bad b{color:var(--bad)}
+.caption{margin:.4rem 0}
 .why,.told{margin:.4rem 0;padding-left:1.1rem;font-size:.87rem}.why{color:var(--bad)}
 .bar{display:block;height:.8rem;min-width:3px;background:var(--mark);border-radius:2px}.reasons td:last-child{width:60%}
 pre{white-space:pre-wrap;background:var(--tint);border-radius:.5rem;padding:.8rem;font-size:.82rem}
@@ -156,10 +160,19 @@ export async function reportHtml(manifest: DatasetManifest, context: ReportConte
     for (const item of list) parts.push(await card(item, sources[item.source]!, { ...context, strips }));
     return html`<div class="grid">${parts}</div>`;
   };
-  const tile = (value: string | number, words: string) => html`<div class="tile"><b>${value}</b>${words}</div>\n`;
+  const tile = (count: number, words: string, value: string | number = count) =>
+    count > 0 ? [html`<div class="tile"><b>${value}</b>${words}</div>\n`] : [];
   const problems = problemRows(sources, context);
+  const measured = items.some(({ measures: values }) => Object.keys(values).length > 0);
   const film = sources.reduce((sum, source) => sum + (source.kind === "video" ? (source.duration ?? 0) : 0), 0);
   const keptSeconds = videos.reduce((sum, item) => sum + item.out - item.in, 0);
+  const tiles = [
+    ...tile(videos.length, videos.length === 1 ? "clip kept" : "clips kept"),
+    ...tile(keptSeconds, `kept of ${seconds(film)} of film`, seconds(keptSeconds)),
+    ...tile(kept.length - videos.length, kept.length - videos.length === 1 ? "picture kept" : "pictures kept"),
+    ...tile(dropped.length, "dropped"),
+    ...tile(problems.length, problems.length === 1 ? "source with problems" : "sources with problems"),
+  ];
   const section = (title: string, content: Html, wanted = true) =>
     wanted ? html`<section><h2>${title}</h2>${content}</section>\n` : undefined;
   const findings = kept.flatMap((item) => (item.findings ? [item.findings] : []));
@@ -177,9 +190,9 @@ export async function reportHtml(manifest: DatasetManifest, context: ReportConte
   const body = html`<h1>Prepared set for ${model}</h1>
 <p class="soft">${fps} frames a second, sides in multiples of ${manifest.sizeMultiple}${manifest.inPlace ? ", films left in place" : ""}</p>
 <div class="tiles">
-${tile(videos.length, "clips kept")}${tile(seconds(keptSeconds), `kept of ${seconds(film)} of film`)}${tile(kept.length - videos.length, "pictures kept")}${tile(dropped.length, "dropped")}${tile(problems.length, problems.length === 1 ? "source with problems" : "sources with problems")}</div>
+${tiles}</div>
 ${section("What could not be read, or not whole", table([{ title: "file" }, { title: "code" }, { title: "what" }], problems), problems.length > 0)}
-${section("Left alone", html`<ul>${context.notes.map((note) => html`<li>${note}</li>`)}</ul>`, context.notes.length > 0)}
+${section("Notes", html`<ul>${context.notes.map((note) => html`<li>${note}</li>`)}</ul>`, context.notes.length > 0)}
 ${section(
   "Why items were dropped",
   html`<div class="reasons">${codeTable(
@@ -190,8 +203,8 @@ ${section(
 )}
 ${section("What was found in kept items", html`<div class="reasons">${codeTable("finding", findings)}</div>`, findings.length > 0)}
 ${section("Sizes", bucketTable(kept), kept.length > 0)}
-${section("Measures", html`<div class="graphs">${measureNames.map((name) => distribution(name, items))}</div><p class="soft">The dashed lines are the limits: what lies beyond them was dropped.</p>`)}
-${section(`Kept (${kept.length})`, await cards(kept))}
+${section("Measures", html`<div class="graphs">${measureNames.map((name) => distribution(name, items))}</div><p class="soft">The dashed lines are the limits: what lies beyond them was dropped.</p>`, measured)}
+${section(`Kept (${kept.length})`, await cards(kept), kept.length > 0)}
 ${section(`Dropped (${shown.length})`, await cards(shown), shown.length > 0)}
 ${section(`Too short (${tooShort.length})`, html`<details><summary>pieces of film under the shortest length</summary>${pieces}</details>`, tooShort.length > 0)}
 ${section(`In no clip (${gaps.length})`, html`<details><summary>stretches between scenes, empty or damaged</summary>${gapTable}</details>`, gaps.length > 0)}

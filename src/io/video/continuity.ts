@@ -30,11 +30,10 @@ export class PacketClock {
   readonly #frame: number;
   #shift = 0n;
   #before = 0n;
-  /** When the next packet is to be decoded, or shown, by the stamp of `#kind`. */
+  /** When the next packet is to be decoded. */
   #next: number | undefined;
-  #kind: "dts" | "pts" | undefined;
   /** When the last of the frames so far disappears. */
-  #end = Number.NEGATIVE_INFINITY;
+  #end: number | undefined;
 
   /** @param tick seconds of a timestamp's unit; `frame`: seconds of a frame that names no duration */
   constructor(tick: number, frame: number) {
@@ -45,35 +44,34 @@ export class PacketClock {
   /** Moves the timestamps of the stream's next packet to where they run on. */
   mend(packet: Packet): void {
     const { pts, dts } = packet;
-    const hasPts = pts !== AV_NOPTS_VALUE;
-    const hasDts = dts !== AV_NOPTS_VALUE;
-    if (!hasPts && !hasDts) return;
+    const shown = pts === AV_NOPTS_VALUE ? dts : pts;
+    if (shown === AV_NOPTS_VALUE) return;
     const length = packet.duration > 0n ? Number(packet.duration) * this.#tick : this.#frame;
-    this.#follow(hasDts ? dts : pts, hasPts ? pts : dts, length, hasDts ? "dts" : "pts");
+    this.#follow(dts === AV_NOPTS_VALUE ? undefined : dts, shown, length);
     if (this.#shift === 0n) return;
-    if (hasPts) packet.pts = pts + this.#shift;
-    if (hasDts) packet.dts = dts + this.#shift;
+    if (pts !== AV_NOPTS_VALUE) packet.pts = pts + this.#shift;
+    if (dts !== AV_NOPTS_VALUE) packet.dts = dts + this.#shift;
   }
 
-  /** `stamp` comes in order; `shown` is when the frame appears. */
-  #follow(stamp: bigint, shown: bigint, length: number, kind: "dts" | "pts"): void {
-    const back = Math.max(mostBack.seconds, mostBack.frames[kind] * this.#frame);
-    const at = (shift: bigint) => Number(stamp + shift) * this.#tick;
-    // Matroska's first packets have times of showing alone, which run ahead of those of decoding that follow.
-    const expected = kind === this.#kind ? this.#next : undefined;
-    this.#kind = kind;
+  /** Times of decoding come in order, those of showing nearly so; the two are never compared with each other. */
+  #follow(dts: bigint | undefined, shown: bigint, length: number): void {
+    const seconds = (stamp: bigint, shift = this.#shift) => Number(stamp + shift) * this.#tick;
+    const stamp = dts ?? shown;
+    const expected = dts === undefined ? this.#end : this.#next;
+    const back = Math.max(mostBack.seconds, mostBack.frames[dts === undefined ? "pts" : "dts"] * this.#frame);
     if (expected !== undefined) {
       // One packet alone may have been wrong: then the clock before it goes on.
-      const wasRight = this.#before !== this.#shift && Math.abs(at(this.#before) - expected) <= back;
-      if (wasRight && at(this.#shift) > expected + back) {
+      const wasRight = this.#before !== this.#shift && Math.abs(seconds(stamp, this.#before) - expected) <= back;
+      if (wasRight && seconds(stamp) > expected + back) {
         this.#shift = this.#before;
-      } else if (at(this.#shift) < expected - back) {
+      } else if (seconds(stamp) < expected - back) {
         this.#before = this.#shift;
-        this.#shift = BigInt(Math.round(this.#end / this.#tick)) - shown;
+        this.#shift = BigInt(Math.round(this.#end! / this.#tick)) - shown;
+        this.#next = undefined;
         this.joints++;
       }
     }
-    this.#next = at(this.#shift) + length;
-    this.#end = Math.max(this.#end, Number(shown + this.#shift) * this.#tick + length);
+    if (dts !== undefined) this.#next = seconds(dts) + length;
+    this.#end = Math.max(this.#end ?? Number.NEGATIVE_INFINITY, seconds(shown) + length);
   }
 }

@@ -73,8 +73,9 @@ const captioned = z.object({
   name: z.string(),
   path: z.string(),
   text: z.string(),
-  /** Estimated tokens of the text encoder. */
+  /** Estimated tokens of the text encoder, and how many of them the set's model reads. */
   tokens: z.number(),
+  limit: z.number(),
   warnings: z.array(z.enum(["too-long", "cut"])),
   /** Where the previous text was kept. */
   backup: z.string().optional(),

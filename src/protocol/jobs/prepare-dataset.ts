@@ -63,6 +63,8 @@ export const prepareDatasetContract = contract({
     /** Items without a caption. */
     uncaptioned: z.int(),
     notes: z.array(z.string()),
+    /** What would make more of the set. */
+    hints: z.array(z.string()),
     /** What this run had to do; all 0 where everything was there. */
     work: z.object({ analysed: z.int(), rendered: z.int(), written: z.int() }),
   }),

@@ -7,8 +7,9 @@ import { cacheLatents } from "../../cache/latents.ts";
 import { type CacheKey, CacheStore } from "../../cache/store.ts";
 import { cacheTexts } from "../../cache/texts.ts";
 import { type DatasetPlan, type PlanEvent, planDataset } from "../../dataset/dataset-plan.ts";
-import type { DatasetItem, Drop } from "../../dataset/items.ts";
+import type { DatasetItem } from "../../dataset/items.ts";
 import { probeMedia } from "../../dataset/probe.ts";
+import { trainingRefusals } from "../../dataset/refusals.ts";
 import type { Device } from "../../device/device.ts";
 import type { ContentHash, HashCache, HashProgress } from "../../io/content-hash.ts";
 import { spellingKey } from "../../io/disk-names.ts";
@@ -33,14 +34,6 @@ export interface SplitItems {
   heldOut: DatasetItem[];
 }
 
-const listed = (names: readonly string[]): string =>
-  names.slice(0, 5).join(", ") + (names.length > 5 ? ` and ${names.length - 5} more` : "");
-
-/** Why files gave nothing, by reason, the most frequent first. */
-function dropReasons(drops: readonly Drop[]): string {
-  return listed([...new Set(drops.map(({ name, reason }) => `${name}: ${reason}`))]);
-}
-
 /**
  * Lays out the dataset and checks that it can train.
  * @throws KinoraError `dataset.*`, `train.no-items`, `train.no-captions`, `train.hold-out`.
@@ -53,19 +46,7 @@ export async function* planItems(
     planDataset(settings.dataset, probeMedia, { model: settings.model.name, ...(signal ? { signal } : {}) }),
     (event): DataEvent => ({ type: "dataset", event }),
   );
-  if (plan.items.length === 0) {
-    throw new KinoraError("train.no-items", "no file of the dataset gives anything to train on", {
-      ...(plan.drops.length > 0 ? { actual: dropReasons(plan.drops) } : {}),
-      hint: "shorter target_frames or another frame_extraction take shorter clips; kinora dataset inspect lists every file",
-    });
-  }
-  const silent = [...new Set(plan.items.filter(({ caption }) => caption.text === undefined).map(({ name }) => name))];
-  if (silent.length > 0) {
-    throw new KinoraError("train.no-captions", `${silent.length} of the dataset's files have no caption`, {
-      actual: listed(silent),
-      hint: "write a .txt file of the same name beside each, or let kinora dataset caption do it; an empty file means no words",
-    });
-  }
+  for (const refusal of trainingRefusals(plan)) throw refusal;
   return { plan, items: splitItems(plan.items, settings.validation.holdOut, settings.seed) };
 }
 
