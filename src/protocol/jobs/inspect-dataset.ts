@@ -101,6 +101,8 @@ export const inspectDatasetContract = contract({
     ),
     /** Files that give no item at all to their dataset. */
     withoutItems: z.array(z.object({ dataset, name: z.string(), file: z.string(), reasons: z.array(z.string()) })),
+    /** What a training run stops at. */
+    refusals: z.array(z.object({ code: z.string(), message: z.string(), hint: z.string().optional() })),
     warnings: z.array(
       z.object({
         code: z.string(),
