@@ -29,11 +29,15 @@ const wholes: readonly (readonly [ending: RegExp, part: string])[] = [
   [/(?:\.modules_to_save(?:\.default)?|\.base_layer)?\.bias$/, "whole_bias"],
 ];
 
-const endings = [
-  ...unsupported.map(([ending, kind]) => [ending, { kind }] as const),
-  ...Object.values(adapterKinds).flatMap(({ parts }) => parts.map(([ending, part]) => [ending, { part }] as const)),
-];
+const unsupportedEndings = unsupported.map(([ending, kind]) => [ending, { kind }] as const);
 const wholeEndings = wholes.map(([ending, part]) => [ending, { part }] as const);
+
+/** In the order in which they are tried. */
+function* endings(peft: boolean): Generator<readonly [RegExp, { kind: string } | { part: string }]> {
+  yield* unsupportedEndings;
+  for (const { parts } of Object.values(adapterKinds)) for (const [ending, part] of parts) yield [ending, { part }];
+  if (peft) yield* wholeEndings;
+}
 
 type Role = { stem: string; part: string; kind?: undefined } | { stem: string; kind: string; part?: undefined };
 
@@ -42,12 +46,12 @@ const MAX_NAME = 500;
 
 function roleOf(name: string, peft = false): Role | undefined {
   if (name.length > MAX_NAME) return undefined;
-  for (const [ending, role] of peft ? [...endings, ...wholeEndings] : endings) {
+  for (const [ending, role] of endings(peft)) {
     const match = ending.exec(name);
     if (!match) continue;
     const stem = name.slice(0, match.index);
     // The change of a block's modulation, which is a parameter of the block itself (lightx2v).
-    return { ...role, stem: name.endsWith(".diff_m") ? `${stem}.modulation` : stem };
+    return { ...role, stem: name.endsWith(".diff_m") ? `${stem}.modulation` : stem } as Role;
   }
   return undefined;
 }
