@@ -54,6 +54,11 @@ export const generateFlags = {
   n: { type: "string", value: "N", help: "so many films, each of the next seed (default 1)" },
   noise: { type: "string", value: "NAME", help: `${noiseForms.join(", ")} (default ${DEFAULT_NOISE})` },
   dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
+  blocks_to_swap: {
+    type: "string",
+    value: "N",
+    help: "blocks of the transformer that are not in memory at once; the film stays the same (default 0)",
+  },
   device: {
     type: "string",
     value: "NAME",
@@ -197,6 +202,7 @@ export function readRequest(given: GivenFlags, second: string | undefined): Requ
     seed: read(either(given, "seed", "base_seed"), parseSeed),
     noise: given.noise,
     dtype: read(given.dtype, (text) => parseChoice("--dtype", text, ["bf16", "f32"])),
+    blocksToSwap: read(given.blocks_to_swap, (text) => parseWholeNumber("--blocks_to_swap", text, 0)),
     loras: given.lora.map((text) => ({ ...parseLora(text), ...(exclude.length > 0 ? { exclude } : {}) })),
     checkpoint: given.ckpt_dir,
     files: {

@@ -69,6 +69,17 @@ describe("kinora generate", () => {
     for (const name of [...samplerNames, "torch-cuda:GPU"]) expect(help).toContain(name);
   });
 
+  it("makes the same film with blocks that come and go, and refuses more than there are", async () => {
+    const films = [path("resident.mp4"), path("swapped.mp4")] as const;
+    for (const [i, out] of films.entries()) {
+      const more = ["--blocks_to_swap", String(2 * i), "--keep-latents", "--ckpt_dir", folder, "--out", out];
+      expect((await kinora(...quick, ...more)).code).toBe(0);
+    }
+    expect(latentsOf(films[1])).toEqual(latentsOf(films[0]));
+    const refused = await kinora(...quick, "--blocks_to_swap", "3", "--ckpt_dir", folder, "--out", path("none.mp4"));
+    expect(refused).toMatchObject({ code: 1, notes: expect.stringContaining("0 to 2: the model has 3 blocks") });
+  });
+
   it("takes generate.py's flags as they are, and says once which change nothing", async () => {
     const out = path("official.mp4");
     const flags = "--offload_model True --ulysses_size 1 --t5_fsdp --t5_cpu --dit_fsdp --convert_model_dtype".split(
