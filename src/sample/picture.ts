@@ -3,7 +3,7 @@
 import { KinoraError } from "../base/errors.ts";
 import { readImage } from "../io/image/read.ts";
 import type { PreparedImage } from "../models/wan/conditioning.ts";
-import { coverGeometry, pictureVideoSize, stretchedSize } from "../models/wan/image-geometry.ts";
+import { coverGeometry, pictureVideoSize, stretchedSize, stretchesPicture } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "./image-resize.ts";
 
@@ -34,7 +34,7 @@ export async function preparePicture(
     });
   }
   accept(video);
-  return model.image === "channels" ? stretchImage(picture, area) : coverImage(picture, area);
+  return stretchesPicture(model.image) ? stretchImage(picture, area) : coverImage(picture, area);
 }
 
 /** I2V: to [−1, 1] first, then a bicubic stretch without clamp. https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/image2video.py#L258-L275 */

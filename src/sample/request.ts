@@ -6,13 +6,13 @@ import { seedWords } from "../base/rng/seed.ts";
 import type { RowSettings } from "../base/table.ts";
 import { plural } from "../base/units.ts";
 import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../models/wan/checkpoint-files.ts";
-import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
 import { defaultNegative } from "../models/wan/prompt.ts";
 import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
 import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import { fpsSchema, type LoraExpert } from "../protocol/recipe.ts";
 import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
+import { checkSize } from "./memory-check.ts";
 import { DEFAULT_NOISE, parseNoise } from "./noise/index.ts";
 import { DEFAULT_SAMPLER, type SamplerName, samplerOf } from "./schedulers/index.ts";
 
@@ -136,8 +136,9 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   const size = options.size ?? { width: defaults.width, height: defaults.height };
   const { image } = options;
   checkImage(model, image);
+  const dtype = options.dtype ?? (model.bundled ? "f32" : "bf16");
   // With a picture, the size is an area, and the sides follow from the picture.
-  if (image === undefined) latentSize(model, { ...size, frames });
+  if (image === undefined) checkSize(model, { ...size, frames }, dtype);
   const sampler = samplerOf(options.sampler ?? DEFAULT_SAMPLER);
   const samplerOptions = sampler.settle(options.samplerOptions);
   const steps = options.steps ?? defaults.steps;
@@ -176,7 +177,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     ...(boundary === undefined ? {} : { boundary }),
     seed: seed === undefined || seed < 0n ? BigInt(randomInt(2 ** 32)) : seed,
     noise,
-    dtype: options.dtype ?? (model.bundled ? "f32" : "bf16"),
+    dtype,
     loras: options.loras ?? [],
     files,
     ...(blocks ? { blocks } : {}),

@@ -7,7 +7,7 @@ import { openScope } from "../../tensor/scope.ts";
 import { empty } from "../../tensor/tensor.ts";
 import { firstFrameTimesteps } from "./conditioning.ts";
 import { WanDit } from "./dit/dit.ts";
-import { clipShape, latentSize, type VideoSize } from "./geometry.ts";
+import { clipShape, latentSize, unboundedLatentSize, type VideoSize } from "./geometry.ts";
 import type { DitConfig, WanModel } from "./params.ts";
 
 /** Elements of the parameters, not bytes. */
@@ -34,6 +34,8 @@ export interface PlanOptions {
   dtype: "f32" | "bf16";
   /** Text tokens of the prompt; the model pads to its own length. */
   textTokens?: number;
+  /** Plan also what the model cannot make, to say what it would take. */
+  unbounded?: boolean;
   /** Of the device that is planned for; absent: what every device needs. */
   memoryModel?: MemoryModel;
 }
@@ -44,7 +46,7 @@ const MOST_LISTED = 2 ** 22;
 /** One DiT forward (batch 1) of a video; nothing of its size is made, however large it is. */
 export function planForward(model: WanModel, size: VideoSize, options: PlanOptions): ForwardPlan {
   const { dit } = model;
-  const { shape, tokens } = latentSize(model, size);
+  const { shape, tokens } = (options.unbounded ? unboundedLatentSize : latentSize)(model, size);
   // A second row of the time's modulation is nothing beside so many tokens.
   const firstFrame = model.image === "first-frame" && tokens <= MOST_LISTED;
   const device = createNullDevice(options.memoryModel);

@@ -20,7 +20,24 @@ export interface LatentSize {
 const POSITIONS = 1024;
 
 /** Latents and tokens of a video. Throws `size.not-divisible`, `size.frames`, `size.too-large`. */
-export function latentSize(model: WanModel, { width, height, frames }: VideoSize): LatentSize {
+export function latentSize(model: WanModel, size: VideoSize): LatentSize {
+  const latents = unboundedLatentSize(model, size);
+  const { width, height, frames } = size;
+  const [strideT, strideH, strideW] = model.vae.stride;
+  const [, patchH, patchW] = model.dit.patchSize;
+  const [, latentFrames, latentHeight, latentWidth] = latents.shape;
+  const grid = [latentFrames, latentHeight / patchH, latentWidth / patchW];
+  if (grid.every((length) => length <= POSITIONS)) return latents;
+  const sides = [POSITIONS * strideW * patchW, POSITIONS * strideH * patchH];
+  throw new KinoraError("size.too-large", `${model.name} cannot make ${width}×${height} with ${frames} frames`, {
+    expected: `at most ${sides.join("×")} and ${(POSITIONS - 1) * strideT + 1} frames: the model tells ${POSITIONS} places apart along each axis`,
+    actual: `${grid.join("×")}, which are ${formatCount(latents.tokens)} tokens`,
+    hint: `its usual size is ${model.defaults.width}*${model.defaults.height} with ${model.defaults.frames} frames`,
+  });
+}
+
+/** The same for sizes that no model makes too, to say what they would take. Throws `size.not-divisible`, `size.frames`. */
+export function unboundedLatentSize(model: WanModel, { width, height, frames }: VideoSize): LatentSize {
   const [strideT, strideH, strideW] = model.vae.stride;
   const [, patchH, patchW] = model.dit.patchSize;
   const stepW = strideW * patchW;
@@ -43,16 +60,7 @@ export function latentSize(model: WanModel, { width, height, frames }: VideoSize
     height / strideH,
     width / strideW,
   ];
-  const grid = [shape[1], shape[2] / patchH, shape[3] / patchW] as const;
-  const tokens = grid[0] * grid[1] * grid[2];
-  if (grid.some((length) => length > POSITIONS)) {
-    throw new KinoraError("size.too-large", `${model.name} cannot make ${width}×${height} with ${frames} frames`, {
-      expected: `at most ${POSITIONS * stepW}×${POSITIONS * stepH} and ${(POSITIONS - 1) * strideT + 1} frames: the model tells ${POSITIONS} places apart along each axis`,
-      actual: `${grid.join("×")}, which are ${formatCount(tokens)} tokens`,
-      hint: `its usual size is ${model.defaults.width}*${model.defaults.height} with ${model.defaults.frames} frames; kinora plan says what a size takes`,
-    });
-  }
-  return { shape, tokens };
+  return { shape, tokens: shape[1] * (shape[2] / patchH) * (shape[3] / patchW) };
 }
 
 /** CLIP features of one picture, or of the first and the last. */

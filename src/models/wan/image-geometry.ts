@@ -1,13 +1,16 @@
 // What size a video gets from its picture: the arithmetic of the two official image paths, floats floored as there.
 import type { WanModel } from "./params.ts";
 
+/** Whether a model's picture is stretched to the video's size, or covers it and is cut. */
+export const stretchesPicture = (image: WanModel["image"]): boolean => image !== "first-frame";
+
 /** Pixels of the video that `model` makes of a picture, of about `maxArea`; undefined where none fits its shape. */
 export function pictureVideoSize(
   { image }: Pick<WanModel, "image">,
   picture: { width: number; height: number },
   maxArea: number,
 ): { width: number; height: number } | undefined {
-  const geometry = image === "channels" ? stretchedSize : coverGeometry;
+  const geometry = stretchesPicture(image) ? stretchedSize : coverGeometry;
   const { width, height } = geometry(picture.width, picture.height, maxArea);
   return width >= 1 && height >= 1 ? { width, height } : undefined;
 }
