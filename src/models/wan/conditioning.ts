@@ -26,16 +26,19 @@ export interface Condition {
   clip?: Tensor;
 }
 
-/** A condition on the host: the latents of a picture and how the model takes them, as they are made and handed on. */
+/** A condition on the host, as it is made and handed on: what a picture comes to, and how the model takes it. */
 export interface HostCondition {
   image: ImageInput;
   latents: HostTensor;
+  /** 2.1: CLIP features of the picture. */
+  clip?: HostTensor;
 }
 
 /** Onto a device; the caller's to dispose of. */
-export function loadCondition(device: Device, { image, latents }: HostCondition): Condition & Disposable {
+export function loadCondition(device: Device, { image, latents, clip }: HostCondition): Condition & Disposable {
   using scope = openScope(device);
-  const condition = pictureCondition(image, fromValues(device, latents.values, latents.shape));
+  const uploaded = ({ values, shape }: HostTensor) => fromValues(device, values, shape);
+  const condition = { ...pictureCondition(image, uploaded(latents)), ...(clip ? { clip: uploaded(clip) } : {}) };
   for (const part of Object.values(condition)) scope.release(part);
   return {
     ...condition,
@@ -52,12 +55,50 @@ export interface PreparedImage {
   height: number;
 }
 
+/** How models take a picture. */
+interface PictureWay {
+  /** Its latents are apart from those of a clip that begins with it. */
+  own: boolean;
+  /** What the autoencoder encodes for a video of `frames` frames: one frame, then four each. */
+  chunks(picture: PreparedImage, frames: number): Iterable<Float32Array>;
+  /** What the latents are to the model. */
+  condition(latents: Tensor): Condition;
+}
+
+/** The picture is latent frame 0. */
+const asFirstFrame: PictureWay = {
+  own: false,
+  chunks: ({ planes }) => [planes],
+  condition: (latents) => ({ firstFrame: latents }),
+};
+
+/** The picture and grey frames behind it, with a mask, stand beside the latents. */
+const asChannels: PictureWay = {
+  own: true,
+  chunks: pictureThenGrey,
+  condition: (latents) => ({ channels: maskedChannels(latents) }),
+};
+
+const ways: Readonly<Partial<Record<ImageInput, PictureWay>>> = {
+  "first-frame": asFirstFrame,
+  channels: asChannels,
+  "channels+clip": asChannels,
+};
+
+function wayOf(image: ImageInput): PictureWay {
+  const way = ways[image];
+  if (way) return way;
+  throw new KinoraError("conditioning.unsupported", "this model's kind of picture cannot be made ready yet", {
+    actual: image,
+  });
+}
+
 /** True where the picture has latents of its own; a first frame's are those of the clip that begins with it. */
-export const hasPictureLatents = (image: ImageInput): boolean => image === "channels";
+export const hasPictureLatents = (image: ImageInput): boolean => ways[image]?.own === true;
 
 /**
- * Latents of a picture as a model takes it: of the picture alone, or followed by grey up to `frames` frames. Normalised,
- * [C, 1 or F, h, w]. Throws `conditioning.unsupported`, and what `signal` says.
+ * Latents of a picture as a model takes it, normalised, [C, 1 or F, h, w]. Throws `conditioning.unsupported`, and what
+ * `signal` says.
  */
 export async function pictureLatents(
   vae: WanVae,
@@ -66,25 +107,15 @@ export async function pictureLatents(
   frames: number,
   signal?: AbortSignal,
 ): Promise<HostTensor> {
-  if (image === "first-frame") return encodeClip(vae, [picture.planes], picture, signal);
-  if (image === "channels") return encodeClip(vae, pictureThenGrey(picture, frames), picture, signal);
-  throw unsupported(image);
+  return encodeClip(vae, wayOf(image).chunks(picture, frames), picture, signal);
 }
 
 /** What latents of a picture are to a model, in the current scope. Throws `conditioning.unsupported`. */
 export function pictureCondition(image: ImageInput, latents: Tensor): Condition {
-  if (image === "first-frame") return { firstFrame: latents };
-  if (image === "channels") return { channels: maskedChannels(latents) };
-  throw unsupported(image);
+  return wayOf(image).condition(latents);
 }
 
-function unsupported(image: ImageInput): KinoraError {
-  return new KinoraError("conditioning.unsupported", "this model's kind of picture cannot be made ready yet", {
-    actual: image,
-  });
-}
-
-/** The picture, then zero (mid-grey) frames, in chunks. https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/image2video.py#L302-L317 */
+/** The picture, then zero (mid-grey) frames. https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/image2video.py#L302-L317 */
 function* pictureThenGrey({ planes, width, height }: PreparedImage, frames: number): Generator<Float32Array> {
   yield planes;
   const grey = new Float32Array(3 * 4 * width * height);
@@ -128,7 +159,7 @@ export function imposeFirstFrame(
 
 /** Puts the latents that a condition gives as they are into `latents` [C, F, h, w]. */
 export function imposeGiven(latents: Float32Array, condition: HostCondition, shape: LatentShape): void {
-  if (condition.image === "first-frame") imposeFirstFrame(latents, condition.latents.values, shape);
+  if (ways[condition.image] === asFirstFrame) imposeFirstFrame(latents, condition.latents.values, shape);
 }
 
 /** Per-token timesteps with the first latent frame clean: 0 on its tokens, `timestep` on the others. */
