@@ -6,7 +6,7 @@ import { clipLengths, type NearSize, sizesNear } from "../dataset/sizes.ts";
 import { latentSize } from "../models/wan/geometry.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
 import { datasetSizesContract } from "../protocol/jobs/inspect-dataset.ts";
-import { findModel } from "../protocol/model-media.ts";
+import { findModel, mediaOf } from "../protocol/model-media.ts";
 import { planLoraStep } from "../train/plan/lora-step.ts";
 import { type StepCost, stepCosts } from "../train/plan/step-costs.ts";
 import { job, type Work } from "./job.ts";
@@ -34,7 +34,7 @@ export const datasetSizesJob = job(datasetSizesContract, async function* (reques
       expected: `at most ${mostTokens}`,
       actual: String(maxTokens),
     });
-  const step = model.vae.stride[2] * model.dit.patchSize[2];
+  const step = mediaOf(model).sizeMultiple;
   // A single frame has a token a step each way.
   const sizes = sizesNear(source, { step, tolerance, minSide, mostArea: maxTokens * step * step });
   const lengths = request.frames === undefined ? clipLengths(defaults.frames) : checkedLengths(request.frames);

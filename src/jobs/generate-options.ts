@@ -5,6 +5,7 @@ import { coverGeometry } from "../models/wan/image-geometry.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import type { BlockMemory } from "../nn/residency.ts";
 import type { generateRequestSchema } from "../protocol/jobs/generate.ts";
+import { mediaOf } from "../protocol/model-media.ts";
 import type { GenerateOptions, LoraChoice } from "../sample/request.ts";
 
 export type GenerateRequest = z.output<typeof generateRequestSchema>;
@@ -99,8 +100,8 @@ function sizeOf(
     if (Math.abs((asked.width * down) / (asked.height * across) - 1) <= SAME_SHAPE) return asked;
     throw contradiction("the resolution has another shape than aspectRatio", `${text(asked)} and ${aspectRatio}`);
   }
-  const { defaults, vae, dit } = model;
-  const step = vae.stride[2] * dit.patchSize[2];
+  const { defaults } = model;
+  const step = mediaOf(model).sizeMultiple;
   const cover = coverGeometry(across, down, defaults.width * defaults.height, [step, step]);
   if (cover.width > 0 && cover.height > 0) return { width: cover.width, height: cover.height };
   throw new KinoraError("request.invalid", `${model.name} cannot make films of this shape`, {
