@@ -291,6 +291,7 @@ export class VideoReader implements AsyncDisposable {
     // Elsewhere streams run side by side, however they lie in the file.
     const streamsFollow = mayJump(this.#context);
     let strays = 0;
+    const endsInPackets = endsWithPackets.test(this.media.container);
     let end = 0;
     this.joints = 0;
     this.strays = 0;
@@ -332,10 +333,10 @@ export class VideoReader implements AsyncDisposable {
         }
         drained = true;
         this.#addStrays(strays);
-        if (endsWithPackets.test(this.media.container)) this.unread = Math.max(0, 1 - end / this.media.bytes);
+        if (endsInPackets) this.unread = Math.max(0, 1 - end / this.media.bytes);
         sent = await this.#decoder.sendPacket(null);
       } else {
-        end = Math.max(end, Number(packet.pos) + packet.size);
+        if (endsInPackets) end = Math.max(end, Number(packet.pos) + packet.size);
         if (packet.streamIndex !== index) {
           if (streamsFollow && this.#isFilm(packet.streamIndex)) strays++;
           packet.unref();
