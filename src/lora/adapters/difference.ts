@@ -24,7 +24,7 @@ export interface DifferenceValues {
   readonly replaces: boolean;
 }
 
-class DifferenceAdapter implements Adapter {
+export class DifferenceAdapter implements Adapter {
   readonly #values: Tensor;
   readonly #scale: number;
   readonly #replaces: boolean;

@@ -46,7 +46,7 @@ function rowNorms(x: Tensor): Tensor {
   return sum(multiply(unit, x), [1]);
 }
 
-class DoraAdapter implements Adapter {
+export class DoraAdapter implements Adapter {
   readonly #inner: Adapter;
   readonly #magnitude: Tensor;
   readonly #rule: DoraRule;

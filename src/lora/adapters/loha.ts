@@ -23,7 +23,7 @@ export interface LohaValues {
 const factors = ["w1_a", "w1_b", "w2_a", "w2_b"] as const;
 type LohaFactor = (typeof factors)[number];
 
-class LohaAdapter extends TensorAdapter<LohaFactor> implements Adapter {
+export class LohaAdapter extends TensorAdapter<LohaFactor> implements Adapter {
   delta(total: Tensor): void {
     using _scope = openScope(total.device);
     const { w1_a, w1_b, w2_a, w2_b } = this.tensors;

@@ -33,7 +33,7 @@ export interface LokrValues {
 const scaleOf = ({ rank, alpha }: LokrValues): number => (rank === undefined ? 1 : alpha / rank);
 
 /** Parts are `w1` or `w1_a` and `w1_b`, and the same of w2. */
-class LokrAdapter extends TensorAdapter implements Adapter {
+export class LokrAdapter extends TensorAdapter implements Adapter {
   delta(total: Tensor): void {
     using _scope = openScope(total.device);
     const [w1, w2] = [this.#side("w1"), this.#side("w2")];

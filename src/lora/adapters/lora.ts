@@ -26,7 +26,7 @@ export interface LoraValues {
   readonly up: Float32Array;
 }
 
-class LoraAdapter implements Adapter {
+export class LoraAdapter implements Adapter {
   /** [rank, K] */
   readonly #down: Tensor;
   /** [N, rank] */
