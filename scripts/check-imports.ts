@@ -68,9 +68,13 @@ function room(path: string): string {
 
 const within = (folder: string, target: string): boolean => target === folder || target.startsWith(`${folder}/`);
 
+/** What packages import: they may look into every room. */
+const doors = ["index.ts", "engine.ts"];
+
 const problems: string[] = [];
 for (const file of sources(root)) {
   const from = room(file);
+  if (doors.includes(from)) continue;
   const allowed = below[from];
   if (!allowed) {
     problems.push(`src/${from}/ is not in the tree of scripts/check-imports.ts`);

@@ -1,3 +1,267 @@
-// The front door: what `import "kinora"` gives.
+// The front door: what `import "kinora"` gives. Each function starts a job and returns its handle: iterate it for the
+// job's events, await it for its result. The floors below: kinora/engine, /dataset, /lora, /train, /protocol.
+import type { JobRun } from "./jobs/run.ts";
+import { type StartOptions, startJob } from "./jobs/start.ts";
+import type { EventOf, JobName, RequestOf, ResultOf } from "./jobs/table.ts";
+import type { AcceptCaptionsRequest, CaptionRequest } from "./protocol/jobs/caption-dataset.ts";
+import type { GenerateRequest } from "./protocol/jobs/generate.ts";
+import type { DatasetSizesRequest, InspectDatasetRequest } from "./protocol/jobs/inspect-dataset.ts";
+import type { ConvertLoraRequest, InspectModelRequest } from "./protocol/jobs/inspect-model.ts";
+import type { PlanForwardRequest } from "./protocol/jobs/plan.ts";
+import type { PrepareDatasetRequest } from "./protocol/jobs/prepare-dataset.ts";
+import type { TrainConfig } from "./protocol/train-config.ts";
+
 export { isKinoraError, KinoraError } from "./base/errors.ts";
 export { kinoraVersion } from "./base/version.ts";
+export type { JobRun } from "./jobs/run.ts";
+export type { EventOf, JobName, ResultOf } from "./jobs/table.ts";
+export type { CheckpointFileChoices, GuidanceChoice, LoraChoice, Video } from "./protocol/jobs/generate.ts";
+export type { Recipe } from "./protocol/recipe.ts";
+export type { TrainConfig } from "./protocol/train-config.ts";
+
+/** How a job runs, beside what it is asked for. */
+export interface RunOptions {
+  /** Asks the job to stop when it aborts; what is done stays on disk, and the result rejects with an `AbortError`. */
+  signal?: AbortSignal | undefined;
+  /** The AI SDK's name for `signal`. */
+  abortSignal?: AbortSignal | undefined;
+  /**
+   * Runs the job in a process of its own, with the same events: this one stays free, which a server needs, and a second
+   * `cancel` ends the job at once. Default false.
+   */
+  child?: boolean | undefined;
+  /** Where this user's Kinora keeps what it can make again. Default: `KINORA_CACHE`, or the system's usual place. */
+  cacheFolder?: string | undefined;
+}
+
+export interface GenerateOptions extends Omit<GenerateRequest, "seed">, RunOptions {
+  /** Up to 64 bits; negative or absent: one is drawn and told. */
+  seed?: number | bigint | string | undefined;
+}
+export interface TrainOptions extends RunOptions {
+  /** Settings that come before the configuration file's, e.g. `{ "optimizer.learning_rate": 2e-4 }`. */
+  set?: Record<string, string | number | boolean> | undefined;
+  /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
+  base?: string | undefined;
+}
+export interface PlanRunOptions extends TrainOptions {
+  /** Estimate time for a device of this many TFLOP/s instead of measuring this one. */
+  tflops?: number | undefined;
+}
+export interface PrepareDatasetOptions extends PrepareDatasetRequest, RunOptions {}
+export interface CaptionDatasetOptions extends CaptionRequest, RunOptions {}
+export interface AcceptCaptionsOptions extends AcceptCaptionsRequest, RunOptions {}
+export interface InspectDatasetOptions extends Omit<InspectDatasetRequest, "config">, RunOptions {}
+export interface DatasetSizesOptions extends DatasetSizesRequest, RunOptions {}
+export interface PlanForwardOptions extends PlanForwardRequest, RunOptions {}
+export interface InspectModelOptions extends Omit<InspectModelRequest, "path">, RunOptions {}
+export interface ConvertLoraOptions extends Omit<ConvertLoraRequest, "path">, RunOptions {}
+
+/** What a generation tells on its way; `step`, `preview` and `finished` are what most programs want. */
+export type GenerateEvent = EventOf<"generate">;
+export type GenerateResult = ResultOf<"generate">;
+/** What a training tells on its way; `step`, `validation` and `preview` are what most programs want. */
+export type TrainEvent = EventOf<"train">;
+export type TrainResult = ResultOf<"train">;
+
+type Run<N extends JobName> = JobRun<EventOf<N>, ResultOf<N>>;
+
+function start<N extends JobName>(name: N, options: RequestOf<N> & RunOptions): Run<N> {
+  const { signal, abortSignal, child, cacheFolder, ...request } = options;
+  const both = signal && abortSignal ? AbortSignal.any([signal, abortSignal]) : (signal ?? abortSignal);
+  const how: StartOptions = { signal: both, child, cacheFolder };
+  return startJob(name, request as unknown as RequestOf<N>, how);
+}
+
+function runOptions({ set = {}, ...options }: TrainOptions): Omit<RequestOf<"train">, "config"> & RunOptions {
+  return { ...options, set: Object.entries(set).map(([key, value]) => ({ key, value: String(value) })) };
+}
+
+/**
+ * Makes videos and writes them as MP4 files, each with the recipe that repeats it inside.
+ *
+ * The option names of the AI SDK's video model stand beside Wan's own:
+ * - `prompt`, `negativePrompt`: what the video shows, and what to lead away from.
+ * - `n`: so many films, with the seeds `seed`, `seed` + 1, …; `out: "a.mp4"` becomes `a-7.mp4`, `a-8.mp4`, ….
+ * - `resolution` (`"1280x720"`) and `size` (`{ width, height }`) are one thing; `aspectRatio` (`"16:9"`) chooses the size
+ *   of that shape with the model's usual area.
+ * - `duration` in seconds, at `fps`, is `frames`: 16 a second for 5 seconds are 81, always 4n + 1.
+ * - `image`, or `frameImages` with a `first_frame`: the picture to begin with, a path.
+ * - `steps`, `guidanceScale`, `flowShift`, `sampler`, `noise`: Wan's own; what is absent is the model's.
+ * - `loras`, `checkpoint`, `files`: the weights; `tiny-t2v` and `tiny-ti2v` come with the package.
+ *
+ * What contradicts itself is an error.
+ *
+ * @throws KinoraError by the handle: `generate.*`, `request.*`, `checkpoint.*`, `lora.*`, `io.*`, `device.*`, `job.*`.
+ * @example
+ * ```ts
+ * import { generate } from "kinora";
+ *
+ * for await (const event of generate({ model: "tiny-t2v", prompt: "a red circle moves to the right", seed: 7, out: "a.mp4" }))
+ *   if (event.type === "step") console.log(`${event.step} of ${event.steps}`);
+ * ```
+ * @example
+ * ```ts
+ * const { video } = await generate({
+ *   model: "t2v-A14B",
+ *   checkpoint: "Wan2.2-T2V-A14B",
+ *   prompt: "a fox in the snow",
+ *   aspectRatio: "9:16",
+ *   duration: 5,
+ *   loras: ["style_high_noise.safetensors", { path: "style_low_noise.safetensors", strength: 0.8 }],
+ *   signal: AbortSignal.timeout(3_600_000),
+ * });
+ * console.log(video.path, video.recipe.seed);
+ * ```
+ */
+export function generate(options: GenerateOptions): Run<"generate"> {
+  const { seed, ...rest } = options;
+  return start("generate", { ...rest, seed: typeof seed === "bigint" ? String(seed) : seed });
+}
+
+/**
+ * Trains a LoRA or a whole model by a configuration: the path of a TOML file, or what it would hold. Where a run was
+ * stopped or killed, the same call goes on from its last state, with the numbers of an unbroken run.
+ *
+ * @example
+ * ```ts
+ * const run = train("style.toml", { set: { "optimizer.learning_rate": 2e-4 }, child: true });
+ * for await (const event of run) if (event.type === "step") console.log(event.line.step, event.line.loss);
+ * const { output, files } = await run;
+ * ```
+ * @example
+ * ```ts
+ * await train({
+ *   name: "style",
+ *   dataset: "clips",
+ *   steps: 500,
+ *   model: { name: "tiny-t2v" },
+ *   lora: { rank: 16 },
+ * });
+ * ```
+ */
+export function train(config: string | TrainConfig, options: TrainOptions = {}): Run<"train"> {
+  return start("train", { ...runOptions(options), config });
+}
+
+/**
+ * Turns films, clips and pictures into a clean training set: scenes cut, measured, cropped, resampled; every decision in
+ * a report. A second run over the same sources does nothing.
+ *
+ * @example
+ * ```ts
+ * const { videos, dropped, report } = await prepareDataset({ sources: ["films"], out: "set", model: "t2v-A14B" });
+ * ```
+ */
+export function prepareDataset(options: PrepareDatasetOptions): Run<"prepare-dataset"> {
+  return start("prepare-dataset", options);
+}
+
+/**
+ * Captions the clips and pictures of a folder with a vision-language model. Each caption is written as it comes: a stopped
+ * run loses none. The endpoint's key comes from the environment.
+ *
+ * @example
+ * ```ts
+ * const { captioned, failed } = await captionDataset({ folder: "set", endpoint: "ollama", model: "qwen2.5vl" });
+ * ```
+ */
+export function captionDataset(options: CaptionDatasetOptions): Run<"caption-dataset"> {
+  return start("caption-dataset", options);
+}
+
+/** What {@link captionDataset} would ask, without asking anyone. */
+export function planCaptions(options: CaptionDatasetOptions): Run<"plan-captions"> {
+  return start("plan-captions", options);
+}
+
+/** Turns drafts that a person has edited (`captionDataset` with `draft`) into captions. */
+export function acceptCaptions(options: AcceptCaptionsOptions): Run<"accept-captions"> {
+  return start("accept-captions", options);
+}
+
+/**
+ * Exactly what an epoch trains on: every item, the batches, and each file that gives none and why.
+ *
+ * @param config a dataset configuration, musubi-tuner's or Kinora's, or a folder
+ * @example
+ * ```ts
+ * const { totals, warnings } = await inspectDataset("set");
+ * ```
+ */
+export function inspectDataset(config: string, options: InspectDatasetOptions = {}): Run<"inspect-dataset"> {
+  return start("inspect-dataset", { ...options, config });
+}
+
+/**
+ * All sizes near a source's shape, with tokens, the cost of a training step and memory on cards of 16 to 80 GB.
+ *
+ * @example
+ * ```ts
+ * const { sizes } = await datasetSizes({ source: { width: 1920, height: 1040 }, model: "t2v-A14B" });
+ * ```
+ */
+export function datasetSizes(options: DatasetSizesOptions): Run<"dataset-sizes"> {
+  return start("dataset-sizes", options);
+}
+
+/**
+ * What a training run will take in bytes, arithmetic and time, before anything loads.
+ *
+ * @example
+ * ```ts
+ * const { peak, seconds } = await planRun("style.toml", { tflops: 150 });
+ * ```
+ */
+export function planRun(config: string | TrainConfig, options: PlanRunOptions = {}): Run<"plan-run"> {
+  return start("plan-run", { ...runOptions(options), config });
+}
+
+/**
+ * What one forward pass of a model takes.
+ *
+ * @example
+ * ```ts
+ * const { tokens, bytes } = await planForward({ model: "t2v-A14B", size: { width: 1280, height: 720 }, frames: 81 });
+ * ```
+ */
+export function planForward(options: PlanForwardOptions): Run<"plan-forward"> {
+  return start("plan-forward", options);
+}
+
+/** Every effective setting of a training configuration, where it came from, and what it implies for this dataset. */
+export function explainRun(config: string | TrainConfig, options: TrainOptions = {}): Run<"explain-run"> {
+  return start("explain-run", { ...runOptions(options), config });
+}
+
+/** What a weight file, or each of a folder's, is: network or LoRA, layout, sizes, what is missing or not finite. */
+export function inspectModel(path: string, options: InspectModelOptions = {}): Run<"inspect-model"> {
+  return start("inspect-model", { ...options, path });
+}
+
+/** What a LoRA is for, how it was trained, and how strong it is. */
+export function inspectLora(path: string, options: RunOptions = {}): Run<"inspect-lora"> {
+  return start("inspect-lora", { ...options, path });
+}
+
+/**
+ * Writes a LoRA under another tool's names; it acts identically.
+ *
+ * @example
+ * ```ts
+ * const { out } = await convertLora("style.safetensors", { to: "comfy" });
+ * ```
+ */
+export function convertLora(path: string, options: ConvertLoraOptions): Run<"convert-lora"> {
+  return start("convert-lora", { ...options, path });
+}
+
+/** The recipe that a film, or saved latents, carry: all that repeats it. `generate({ from: path })` does. */
+export function readRecipe(path: string, options: RunOptions = {}): Run<"read-recipe"> {
+  return start("read-recipe", { ...options, path });
+}
+
+/** What this machine has, which device will be used and why, and what to install. */
+export function doctor(options: RunOptions = {}): Run<"doctor"> {
+  return start("doctor", options as RequestOf<"doctor"> & RunOptions);
+}

@@ -43,7 +43,7 @@ export interface PackedWeight {
 export interface LinearWeight {
   readonly dtype: DType;
   readonly shape: readonly [outputs: number, inputs: number];
-  readonly plain?: Operand;
+  readonly plain?: Operand | undefined;
   /** Quantised weights: float32 [1] per tensor, [N, 1] per channel, [N, K/b, 1] per block of b inputs; weight = data·scale. */
   readonly scale?: Operand;
   readonly packed?: PackedWeight;

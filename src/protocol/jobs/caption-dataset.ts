@@ -1,62 +1,104 @@
 // The jobs that caption a folder: by a vision-language model, by a person's edited drafts, and what would be asked.
 import { z } from "zod";
-import { contract, noteEvent } from "./contract.ts";
+import { contract, noteEvent, requestOf } from "./contract.ts";
 
 const path = z.string().min(1);
 
-/** How captions are written; what is checked about them: dataset/caption/settings.ts. */
-const captionRequest = {
+/** How captions are written; what is checked about it: dataset/caption/settings.ts. */
+export interface CaptionRequest {
   /** Of clips and pictures. */
-  folder: path,
+  folder: string;
   /** Address of a server of the OpenAI or DashScope protocol, or the name of a known one, e.g. `ollama`. */
-  endpoint: z.string().optional(),
+  endpoint?: string | undefined;
   /** The vision-language model, as the endpoint calls it. */
-  model: z.string().optional(),
+  model?: string | undefined;
   /** Where the address does not tell. */
-  protocol: z.string().optional(),
+  protocol?: string | undefined;
   /** The environment variable that holds the key; a key itself is never part of a request. */
-  keyVariable: z.string().optional(),
+  keyVariable?: string | undefined;
   /** First in every caption, unchanged. */
-  trigger: z.string().optional(),
+  trigger?: string | undefined;
   /** Between the trigger and the rest. Default: by template. */
-  separator: z.string().optional(),
-  /** The name of an instruction. Default `general`. */
-  template: z.string().optional(),
+  separator?: string | undefined;
+  /** The name of an instruction. */
+  template?: string | undefined;
   /** A file with an instruction of one's own. */
-  templateFile: path.optional(),
+  templateFile?: string | undefined;
   /** Added to the instruction. */
-  note: z.string().optional(),
+  note?: string | undefined;
   /** All items, previous captions are kept as backups; default: those without a caption. */
-  rewrite: z.boolean().optional(),
+  rewrite?: boolean | undefined;
   /** Write drafts to be edited, and leave captions alone. */
-  draft: z.boolean().optional(),
+  draft?: boolean | undefined;
   /** With `rewrite`: begin anew instead of going on after an interruption. */
-  restart: z.boolean().optional(),
+  restart?: boolean | undefined;
   /** At most so many items. */
-  limit: z.number().optional(),
+  limit?: number | undefined;
   /** What is sent of a clip. */
-  send: z.enum(["frames", "video"]).optional(),
+  send?: "frames" | "video" | undefined;
   /** Frames of a clip, evenly sampled. */
-  frames: z.number().optional(),
+  frames?: number | undefined;
   /** Longest side of what is sent, pixels. */
-  frameSize: z.number().optional(),
+  frameSize?: number | undefined;
   /** Longest answer. */
-  maxTokens: z.number().optional(),
-  temperature: z.number().optional(),
-  seed: z.number().optional(),
+  maxTokens?: number | undefined;
+  temperature?: number | undefined;
+  seed?: number | undefined;
   /** Further fields of the request to the endpoint. */
-  body: z.record(z.string(), z.json()).optional(),
-  requestsPerMinute: z.number().optional(),
-  concurrency: z.number().optional(),
+  body?: Record<string, z.core.util.JSONType> | undefined;
+  requestsPerMinute?: number | undefined;
+  /** Requests at once. */
+  concurrency?: number | undefined;
   /** Seconds for one answer. */
-  timeout: z.number().optional(),
+  timeout?: number | undefined;
   /** Further tries of a request that failed. */
-  retries: z.number().optional(),
+  retries?: number | undefined;
   /** Ending of caption files, with the dot. */
-  extension: z.string().optional(),
-};
-export const captionRequestSchema = z.strictObject(captionRequest);
-export type CaptionRequest = z.output<typeof captionRequestSchema>;
+  extension?: string | undefined;
+}
+
+export const captionRequestSchema = requestOf<CaptionRequest>()(
+  z.strictObject({
+    folder: path,
+    endpoint: z.string().optional(),
+    model: z.string().optional(),
+    protocol: z.string().optional(),
+    keyVariable: z.string().optional(),
+    trigger: z.string().optional(),
+    separator: z.string().optional(),
+    template: z.string().optional(),
+    templateFile: path.optional(),
+    note: z.string().optional(),
+    rewrite: z.boolean().optional(),
+    draft: z.boolean().optional(),
+    restart: z.boolean().optional(),
+    limit: z.number().optional(),
+    send: z.enum(["frames", "video"]).optional(),
+    frames: z.number().optional(),
+    frameSize: z.number().optional(),
+    maxTokens: z.number().optional(),
+    temperature: z.number().optional(),
+    seed: z.number().optional(),
+    body: z.record(z.string(), z.json()).optional(),
+    requestsPerMinute: z.number().optional(),
+    concurrency: z.number().optional(),
+    timeout: z.number().optional(),
+    retries: z.number().optional(),
+    extension: z.string().optional(),
+  }),
+);
+
+/** Drafts to turn into captions. */
+export interface AcceptCaptionsRequest {
+  folder: string;
+  /** Of the caption files, with the dot. Default `.txt`. */
+  extension?: string | undefined;
+  /** Also over existing captions, which are kept as backups. */
+  overwrite?: boolean | undefined;
+  /** First in every caption. Default: the one the draft was written with. */
+  trigger?: string | undefined;
+  separator?: string | undefined;
+}
 
 const kept = z.object({ name: z.string(), reason: z.string() });
 const planned = {
@@ -130,16 +172,15 @@ export const planCaptionsContract = contract({
 
 export const acceptCaptionsContract = contract({
   name: "accept-captions",
-  request: z.strictObject({
-    folder: path,
-    /** Of the caption files, with the dot. Default `.txt`. */
-    extension: z.string().optional(),
-    /** Also over existing captions, which are kept as backups. */
-    overwrite: z.boolean().optional(),
-    /** First in every caption. Default: the one the draft was written with. */
-    trigger: z.string().optional(),
-    separator: z.string().optional(),
-  }),
+  request: requestOf<AcceptCaptionsRequest>()(
+    z.strictObject({
+      folder: path,
+      extension: z.string().optional(),
+      overwrite: z.boolean().optional(),
+      trigger: z.string().optional(),
+      separator: z.string().optional(),
+    }),
+  ),
   event: z.discriminatedUnion("type", [
     noteEvent,
     accepted.extend({ type: z.literal("accepted") }),

@@ -26,6 +26,15 @@ export function contract<
   return definition;
 }
 
+/** `Yes` where A and B are assignable to each other and have the same keys. */
+type Alike<A, B, Yes> = [A, B, keyof A, keyof B] extends [B, A, keyof B, keyof A] ? Yes : never;
+
+/** The schema of a request that an interface describes, option by option; the two have to be alike. */
+export const requestOf =
+  <T extends object>() =>
+  <S extends z.ZodObject>(schema: S & Alike<T, z.input<S>, unknown>): z.ZodType<T, T> =>
+    schema as unknown as z.ZodType<T, T>;
+
 const smallest = -(2n ** 63n);
 const beyond = 2n ** 64n;
 

@@ -1,7 +1,7 @@
 // The job that makes films: what is asked, what is told while it runs, what comes of it.
 import { z } from "zod";
 import { fpsSchema, loraExpertSchema, recipeSchema } from "../recipe.ts";
-import { contract, noteEvent, seedSchema, sizeSchema } from "./contract.ts";
+import { contract, noteEvent, requestOf, seedSchema, sizeSchema } from "./contract.ts";
 
 const count = z.int().positive();
 const ratio = z.templateLiteral([z.number(), ":", z.number()]);
@@ -9,102 +9,164 @@ const pixels = z.templateLiteral([z.int(), "x", z.int()]);
 const guidance = z.union([z.number(), z.looseObject({ kind: z.string() })]);
 const path = z.string().min(1);
 
+/** A LoRA of a generation. */
+export interface LoraChoice {
+  /** Its file, or a PEFT folder. */
+  path: string;
+  /** 1, the default, is as it was trained. */
+  strength?: number | undefined;
+  /** The expert it is for, where its file does not tell. */
+  expert?: "high" | "low" | "both" | undefined;
+  /** Patterns of official module names that are left out. */
+  exclude?: string[] | undefined;
+}
+
+/** A scale of classifier-free guidance, or another kind by its name, with its settings. */
+export type GuidanceChoice = number | { kind: string; [setting: string]: unknown };
+
+/** Single files of a checkpoint, in any layout. */
+export interface CheckpointFileChoices {
+  /** Of a model with one transformer. */
+  transformer?: string | undefined;
+  /** The high-noise expert. */
+  high?: string | undefined;
+  /** The low-noise expert. */
+  low?: string | undefined;
+  vae?: string | undefined;
+  textEncoder?: string | undefined;
+  tokenizer?: string | undefined;
+}
+
 /**
- * A LoRA file or PEFT folder, its strength (1 is as trained), the expert it is for where its file does not tell, and
- * patterns of official module names to leave out.
+ * What a generation is asked for. The names of the AI SDK's video model (`prompt`, `n`, `aspectRatio`, `resolution`,
+ * `duration`, `fps`, `seed`, `frameImages`) stand beside Wan's own; two that mean the same may not disagree.
  */
-export const loraChoiceSchema = z.union([
-  path,
-  z.strictObject({
-    path,
-    strength: z.number().optional(),
-    expert: loraExpertSchema.optional(),
-    exclude: z.array(z.string().max(1000)).max(100).optional(),
-  }),
-]);
-
-export const generateRequestSchema = z.strictObject({
-  /** The model. Default `t2v-A14B`. */
-  model: z.string().optional(),
+export interface GenerateRequest {
+  /** The model, e.g. `ti2v-5B`. Default `t2v-A14B`. */
+  model?: string | undefined;
   /** What the video shows. */
-  prompt: z.string().optional(),
+  prompt?: string | undefined;
   /** What to lead away from. Default: the model's official text. */
-  negativePrompt: z.string().optional(),
-  /** How many videos, with the seeds `seed`, `seed` + 1, … Default 1. */
-  n: count.max(10_000).optional(),
+  negativePrompt?: string | undefined;
+  /** How many videos, with the seeds `seed`, `seed` + 1, …; each has its seed in its name. Default 1. */
+  n?: number | undefined;
 
-  /** Pixels, e.g. `"1280x720"`. Default: the model's usual size. */
-  resolution: pixels.optional(),
+  /** Pixels, e.g. `"1280x720"`. With a picture its area counts. Default: the model's usual size. */
+  resolution?: `${number}x${number}` | undefined;
   /** The same in numbers. */
-  size: sizeSchema.optional(),
-  /** `"16:9"`: the size of this shape that has the model's usual area. With a picture its own shape counts: `"adaptive"`. */
-  aspectRatio: z.union([ratio, z.literal("adaptive")]).optional(),
+  size?: { width: number; height: number } | undefined;
+  /**
+   * `"16:9"`: the size of this shape that has the model's usual area; beside a `resolution` it has to be its shape.
+   * `"adaptive"`: a picture's own shape, which it has anyway.
+   */
+  aspectRatio?: `${number}:${number}` | "adaptive" | undefined;
   /** Frames, 4n + 1. Default: the model's usual number. */
-  frames: count.optional(),
+  frames?: number | undefined;
   /** Seconds at `fps`, instead of `frames`; rounded to 4n + 1 frames. */
-  duration: z.number().positive().optional(),
+  duration?: number | undefined;
   /** Frames a second of the film. Default: the model's. Another changes no frame, only how fast they follow. */
-  fps: fpsSchema.optional(),
+  fps?: number | undefined;
 
-  /** The picture to begin with, for models that take one. */
-  image: path.optional(),
+  /** The picture to begin with, for models that take one: a path. */
+  image?: string | undefined;
   /** The same in the AI SDK's words. Models of today take a first frame only. */
-  frameImages: z
-    .array(z.strictObject({ image: path, frameType: z.enum(["first_frame", "last_frame"]) }))
-    .max(2)
-    .optional(),
+  frameImages?: { image: string; frameType: "first_frame" | "last_frame" }[] | undefined;
 
-  /** Up to 64 bits; negative or absent: one is drawn and told. */
-  seed: seedSchema.optional(),
-  /** Whose random numbers: `kinora` (the default) or one of PyTorch's, e.g. `torch-cpu`; `kinora generate --help` lists all. */
-  noise: z.string().optional(),
-  /** `unipc` (the default) or another; `kinora generate --help` lists all. */
-  sampler: z.string().optional(),
+  /** Up to 64 bits, beyond 2^53 as a decimal string; negative or absent: one is drawn and told. */
+  seed?: number | string | undefined;
+  /** Whose random numbers: `kinora`, the default, or one of PyTorch's, e.g. `torch-cpu`. */
+  noise?: string | undefined;
+  /** `unipc`, the default, `dpm++`, `euler` or another of the table. */
+  sampler?: string | undefined;
   /** The sampler's own settings, where it has any. */
-  samplerOptions: z.record(z.string(), z.json()).optional(),
-  steps: count.optional(),
-  /** One scale of CFG, or one for each expert; 1 does without the second pass. Other kinds by name, with their settings. */
-  guidanceScale: z.union([guidance, z.strictObject({ low: guidance, high: guidance })]).optional(),
-  /** The timestep shift. */
-  flowShift: z.number().optional(),
-  loras: z.array(loraChoiceSchema).optional(),
+  samplerOptions?: Record<string, z.core.util.JSONType> | undefined;
+  /** Default: the model's. */
+  steps?: number | undefined;
+  /** One for the whole run, or one for each expert; 1 does without the second pass. Default: the model's. */
+  guidanceScale?: GuidanceChoice | { low: GuidanceChoice; high: GuidanceChoice } | undefined;
+  /** The timestep shift. Default: the model's. */
+  flowShift?: number | undefined;
+  loras?: (string | LoraChoice)[] | undefined;
 
   /** The checkpoint's folder, official or of diffusers. tiny-* bring their own. */
-  checkpoint: path.optional(),
-  /** Single files, in any layout; they go before the folder's. */
-  files: z
-    .strictObject({
-      /** Of a model with one transformer. */
-      transformer: path.optional(),
-      /** The high-noise expert. */
-      high: path.optional(),
-      /** The low-noise expert. */
-      low: path.optional(),
-      vae: path.optional(),
-      textEncoder: path.optional(),
-      tokenizer: path.optional(),
-    })
-    .optional(),
+  checkpoint?: string | undefined;
+  /** Single files; they go before the folder's. */
+  files?: CheckpointFileChoices | undefined;
   /** Of the large products. Default `bf16`; `f32` for tiny-*. */
-  dtype: z.enum(["bf16", "f32"]).optional(),
+  dtype?: "bf16" | "f32" | undefined;
   /** Blocks of the transformer that are not in memory at once: they are read from the file when their turn comes. */
-  blocksToSwap: z.int().min(0).optional(),
+  blocksToSwap?: number | undefined;
   /** The same as bytes that the blocks in memory may take. */
-  blockMemory: z.int().positive().optional(),
+  blockMemory?: number | undefined;
   /** `auto`, `cpu` or `reference`. Default `auto`; with `resume` the run's own. */
-  device: z.string().optional(),
+  device?: string | undefined;
 
   /** The MP4 to write; of several, the seed is put before the ending. Default: named after model, prompt and seed. */
-  out: path.optional(),
+  out?: string | undefined;
   /** Repeats what a film's recipe, or saved latents', says; the other options go before it. */
-  from: path.optional(),
+  from?: string | undefined;
   /** Goes on with the run that was stopped at `out`. */
-  resume: z.boolean().optional(),
+  resume?: boolean | undefined;
   /** Keeps the latents beside the film. */
-  keepLatents: z.boolean().optional(),
+  keepLatents?: boolean | undefined;
   /** Writes a rough picture beside the film after each step. */
-  preview: z.boolean().optional(),
+  preview?: boolean | undefined;
+}
+
+const loraChoice = z.strictObject({
+  path,
+  strength: z.number().optional(),
+  expert: loraExpertSchema.optional(),
+  exclude: z.array(z.string().max(1000)).max(100).optional(),
 });
+
+const files = z.strictObject({
+  transformer: path.optional(),
+  high: path.optional(),
+  low: path.optional(),
+  vae: path.optional(),
+  textEncoder: path.optional(),
+  tokenizer: path.optional(),
+});
+
+export const generateRequestSchema = requestOf<GenerateRequest>()(
+  z.strictObject({
+    model: z.string().optional(),
+    prompt: z.string().optional(),
+    negativePrompt: z.string().optional(),
+    n: count.max(10_000).optional(),
+    resolution: pixels.optional(),
+    size: sizeSchema.optional(),
+    aspectRatio: z.union([ratio, z.literal("adaptive")]).optional(),
+    frames: count.optional(),
+    duration: z.number().positive().optional(),
+    fps: fpsSchema.optional(),
+    image: path.optional(),
+    frameImages: z
+      .array(z.strictObject({ image: path, frameType: z.enum(["first_frame", "last_frame"]) }))
+      .max(2)
+      .optional(),
+    seed: seedSchema.optional(),
+    noise: z.string().optional(),
+    sampler: z.string().optional(),
+    samplerOptions: z.record(z.string(), z.json()).optional(),
+    steps: count.optional(),
+    guidanceScale: z.union([guidance, z.strictObject({ low: guidance, high: guidance })]).optional(),
+    flowShift: z.number().optional(),
+    loras: z.array(z.union([path, loraChoice])).optional(),
+    checkpoint: path.optional(),
+    files: files.optional(),
+    dtype: z.enum(["bf16", "f32"]).optional(),
+    blocksToSwap: z.int().min(0).optional(),
+    blockMemory: z.int().positive().optional(),
+    device: z.string().optional(),
+    out: path.optional(),
+    from: path.optional(),
+    resume: z.boolean().optional(),
+    keepLatents: z.boolean().optional(),
+    preview: z.boolean().optional(),
+  }),
+);
 
 export const generateStageSchema = z.enum(["check", "hash", "text", "image", "load", "sample", "decode"]);
 export type GenerateStage = z.infer<typeof generateStageSchema>;

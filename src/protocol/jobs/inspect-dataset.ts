@@ -1,6 +1,6 @@
 // The job that says what an epoch of a dataset trains on: every item, the batches, and what gives nothing and why.
 import { z } from "zod";
-import { contract, sizeSchema } from "./contract.ts";
+import { contract, requestOf, sizeSchema } from "./contract.ts";
 
 const path = z.string().min(1);
 const count = z.number();
@@ -18,18 +18,47 @@ export type DatasetReading = z.infer<typeof datasetReadingSchema>;
 /** Counts from 1: of its configuration. */
 const dataset = z.int();
 
+/** A dataset to look at. */
+export interface InspectDatasetRequest {
+  /** A dataset configuration, musubi-tuner's or Kinora's, or a folder. */
+  config: string;
+  /** Rate and size steps are this model's. Default: the configuration's, else what a folder was prepared for. */
+  model?: string | undefined;
+  /** The text encoder's tokenizer, to count captions' tokens exactly; without it they are estimated. */
+  tokenizer?: string | undefined;
+  /** Where to write a page with everything. */
+  html?: string | undefined;
+}
+
+/** A source whose sizes are asked for. */
+export interface DatasetSizesRequest {
+  /** Of the clips or pictures. */
+  source: { width: number; height: number };
+  model: string;
+  /** Longer clips are left out. Default: the model's largest clip. */
+  maxTokens?: number | undefined;
+  /** Only these lengths, each 4n + 1. Default: all up to the model's. */
+  frames?: number[] | undefined;
+  /** How far the aspect may be off, as a share. Default 0.01. */
+  tolerance?: number | undefined;
+  /** Of the shorter side, pixels. Default 128, or the model's own where that is shorter. */
+  minSide?: number | undefined;
+  /** Of the LoRA that trains. Default 32. */
+  rank?: number | undefined;
+  /** What the frozen weights are held in. Default bf16. */
+  dtype?: "bf16" | "fp8" | "f32" | undefined;
+}
+
 export const inspectDatasetContract = contract({
   name: "inspect-dataset",
-  request: z.strictObject({
-    /** A dataset configuration, musubi-tuner's or Kinora's, or a folder. */
-    config: path,
-    /** Rate and size steps are this model's. Default: the configuration's, else what a folder was prepared for. */
-    model: z.string().optional(),
-    /** The text encoder's tokenizer, to count captions' tokens exactly; without it they are estimated. */
-    tokenizer: path.optional(),
-    /** Where to write a page with everything. */
-    html: path.optional(),
-  }),
+  request: requestOf<InspectDatasetRequest>()(
+    z.strictObject({
+      config: path,
+      model: z.string().optional(),
+      tokenizer: path.optional(),
+      html: path.optional(),
+    }),
+  ),
   event: datasetReadingSchema,
   result: z.object({
     /** The configuration's file; absent for a folder. */
@@ -117,23 +146,18 @@ export const inspectDatasetContract = contract({
 
 export const datasetSizesContract = contract({
   name: "dataset-sizes",
-  request: z.strictObject({
-    /** Of the clips or pictures. */
-    source: sizeSchema,
-    model: z.string(),
-    /** Longer clips are left out. Default: the model's largest clip. */
-    maxTokens: z.int().positive().optional(),
-    /** Only these lengths, each 4n + 1. Default: all up to the model's. */
-    frames: z.array(z.int().positive()).min(1).optional(),
-    /** How far the aspect may be off, as a share. Default 0.01. */
-    tolerance: z.number().min(0).max(1).optional(),
-    /** Of the shorter side, pixels. Default 128, or the model's own where that is shorter. */
-    minSide: z.int().positive().optional(),
-    /** Of the LoRA that trains. Default 32. */
-    rank: z.int().positive().optional(),
-    /** What the frozen weights are held in. Default bf16. */
-    dtype: z.enum(["bf16", "fp8", "f32"]).optional(),
-  }),
+  request: requestOf<DatasetSizesRequest>()(
+    z.strictObject({
+      source: sizeSchema,
+      model: z.string(),
+      maxTokens: z.int().positive().optional(),
+      frames: z.array(z.int().positive()).min(1).optional(),
+      tolerance: z.number().min(0).max(1).optional(),
+      minSide: z.int().positive().optional(),
+      rank: z.int().positive().optional(),
+      dtype: z.enum(["bf16", "fp8", "f32"]).optional(),
+    }),
+  ),
   event: z.object({ type: z.literal("planned"), done: z.int(), of: z.int() }),
   result: z.object({
     source: sizeSchema,

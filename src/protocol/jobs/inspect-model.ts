@@ -1,7 +1,7 @@
 // The jobs that say what weight files are, and write LoRAs under other tools' names.
 import { z } from "zod";
-import { loraKeys } from "../train-config.ts";
-import { contract, noteEvent } from "./contract.ts";
+import { type LoraKeys, loraKeys } from "../train-config.ts";
+import { contract, noteEvent, requestOf } from "./contract.ts";
 import { errorDataSchema } from "./error.ts";
 
 const path = z.string().min(1);
@@ -119,16 +119,42 @@ const fileSchema = z.object({
 });
 export type InspectedFile = z.infer<typeof fileSchema>;
 
+/** Weights to look at. */
+export interface InspectModelRequest {
+  /** A weight file, or a folder of them. */
+  path: string;
+  /** Look for values that are not finite. Default: all up to 2 GiB, a sample of larger files. */
+  scan?: "all" | "sample" | "none" | undefined;
+  /** List every tensor. */
+  names?: boolean | undefined;
+}
+
+/** A LoRA to write under another tool's names. */
+export interface ConvertLoraRequest {
+  path: string;
+  /** Whose names to write. */
+  to: LoraKeys;
+  /** Default: the file's name with the form behind it. */
+  out?: string | undefined;
+  /** Default: the file's own. */
+  dtype?: "f32" | "bf16" | "f16" | undefined;
+  /** Replace the file at `out`. */
+  overwrite?: boolean | undefined;
+  /** Patterns of official module names: what they match is left out. */
+  exclude?: string[] | undefined;
+  /** Of a file that holds one for each, the one to write. */
+  expert?: "high" | "low" | undefined;
+}
+
 export const inspectModelContract = contract({
   name: "inspect-model",
-  request: z.strictObject({
-    /** A weight file, or a folder of them. */
-    path,
-    /** Look for values that are not finite. Default: all up to 2 GiB, a sample of larger files. */
-    scan: z.enum(["all", "sample", "none"]).optional(),
-    /** List every tensor. */
-    names: z.boolean().optional(),
-  }),
+  request: requestOf<InspectModelRequest>()(
+    z.strictObject({
+      path,
+      scan: z.enum(["all", "sample", "none"]).optional(),
+      names: z.boolean().optional(),
+    }),
+  ),
   event: z.object({ type: z.literal("scanning"), path: z.string(), bytesDone: z.number(), bytesTotal: z.number() }),
   result: z.object({
     files: z.array(
@@ -179,21 +205,17 @@ export const inspectLoraContract = contract({
 
 export const convertLoraContract = contract({
   name: "convert-lora",
-  request: z.strictObject({
-    path,
-    /** Whose names to write. */
-    to: z.enum(loraKeys),
-    /** Default: the file's name with the form behind it. */
-    out: path.optional(),
-    /** Default: the file's own. */
-    dtype: z.enum(["f32", "bf16", "f16"]).optional(),
-    /** Replace the file at `out`. */
-    overwrite: z.boolean().optional(),
-    /** Patterns of official module names: what they match is left out. */
-    exclude: z.array(z.string()).optional(),
-    /** Of a file that holds one for each, the one to write. */
-    expert: expert.optional(),
-  }),
+  request: requestOf<ConvertLoraRequest>()(
+    z.strictObject({
+      path,
+      to: z.enum(loraKeys),
+      out: path.optional(),
+      dtype: z.enum(["f32", "bf16", "f16"]).optional(),
+      overwrite: z.boolean().optional(),
+      exclude: z.array(z.string()).optional(),
+      expert: expert.optional(),
+    }),
+  ),
   event: noteEvent,
   result: z.object({
     path: z.string(),

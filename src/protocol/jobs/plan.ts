@@ -1,7 +1,7 @@
 // The jobs that say what a forward pass or a whole training run takes, before anything loads.
 import { z } from "zod";
-import { contract, noteEvent, sizeSchema } from "./contract.ts";
-import { datasetEvent, runRequest } from "./train.ts";
+import { contract, noteEvent, requestOf, sizeSchema } from "./contract.ts";
+import { datasetEvent, type RunRequest, runRequest } from "./train.ts";
 
 /** Bytes of each category at its most. */
 const categories = {
@@ -15,17 +15,33 @@ const categories = {
 /** A multiply-add is two FLOPs; `moved`: bytes that kernels without products read and write. */
 const work = z.object({ flops: z.number(), moved: z.number(), calls: z.number() });
 
+/** A forward pass whose cost is asked for. */
+export interface PlanForwardRequest {
+  model: string;
+  /** Pixels. Default: the model's usual size. */
+  size?: { width: number; height: number } | undefined;
+  /** 4n + 1. Default: the model's usual number. */
+  frames?: number | undefined;
+  /** What the weights and large products are in. Default bf16. */
+  dtype?: "bf16" | "f32" | undefined;
+}
+
+/** A training run whose cost is asked for. */
+export interface PlanRunRequest extends RunRequest {
+  /** Estimate time for a device of this many TFLOP/s instead of measuring this one. */
+  tflops?: number | undefined;
+}
+
 export const planForwardContract = contract({
   name: "plan-forward",
-  request: z.strictObject({
-    model: z.string(),
-    /** Pixels. Default: the model's usual size. */
-    size: sizeSchema.optional(),
-    /** 4n + 1. Default: the model's usual number. */
-    frames: z.int().positive().optional(),
-    /** What the weights and large products are in. Default bf16. */
-    dtype: z.enum(["bf16", "f32"]).optional(),
-  }),
+  request: requestOf<PlanForwardRequest>()(
+    z.strictObject({
+      model: z.string(),
+      size: sizeSchema.optional(),
+      frames: z.int().positive().optional(),
+      dtype: z.enum(["bf16", "f32"]).optional(),
+    }),
+  ),
   event: noteEvent,
   result: z.object({
     model: z.string(),
@@ -46,11 +62,7 @@ export const planForwardContract = contract({
 
 export const planRunContract = contract({
   name: "plan-run",
-  request: z.strictObject({
-    ...runRequest,
-    /** Estimate time for a device of this many TFLOP/s instead of measuring this one. */
-    tflops: z.number().positive().optional(),
-  }),
+  request: requestOf<PlanRunRequest>()(z.strictObject({ ...runRequest, tflops: z.number().positive().optional() })),
   event: z.discriminatedUnion("type", [
     noteEvent,
     datasetEvent,

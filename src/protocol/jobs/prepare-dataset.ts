@@ -1,8 +1,8 @@
 // The job that turns films, clips and pictures into a clean training set.
 import { z } from "zod";
-import { modelNameSchema } from "../model-media.ts";
+import { type ModelName, modelNameSchema } from "../model-media.ts";
 import type { PrepareConfigInput } from "../prepare-config.ts";
-import { contract } from "./contract.ts";
+import { contract, requestOf } from "./contract.ts";
 
 const path = z.string().min(1);
 
@@ -14,26 +14,39 @@ export const problemSchema = z.object({
   hint: z.string().optional(),
 });
 
+/** A set to prepare. */
+export interface PrepareDatasetRequest {
+  /** Films, pictures and folders of them. They are only read. */
+  sources: string[];
+  /** The set's folder; made where it is missing. */
+  out: string;
+  /** The model to train: it gives frame rate, size step and usual size. */
+  model?: ModelName | undefined;
+  /** A settings file, TOML or JSON. */
+  config?: string | undefined;
+  /** Settings as the file has them (docs/dataset.md); they go before the file's. */
+  settings?: PrepareConfigInput | undefined;
+  /** Measure, but drop nothing for its quality. */
+  keepAll?: boolean | undefined;
+  /** Sources worked on at a time. Default: half the cores, at least two. */
+  concurrency?: number | undefined;
+}
+
 export const prepareDatasetContract = contract({
   name: "prepare-dataset",
-  request: z.strictObject({
-    /** Films, pictures and folders of them. They are only read. */
-    sources: z.array(path).min(1),
-    /** The set's folder; made where it is missing. */
-    out: path,
-    /** The model to train: it gives frame rate, size step and usual size. */
-    model: modelNameSchema.optional(),
-    /** A settings file, TOML or JSON. */
-    config: path.optional(),
-    /** Settings as the file has them; they go before the file's. */
-    settings: z
-      .custom<PrepareConfigInput>((value) => value !== null && typeof value === "object" && !Array.isArray(value))
-      .optional(),
-    /** Measure, but drop nothing for its quality. */
-    keepAll: z.boolean().optional(),
-    /** Sources worked on at a time. Default: half the cores, at least two. */
-    concurrency: z.int().positive().optional(),
-  }),
+  request: requestOf<PrepareDatasetRequest>()(
+    z.strictObject({
+      sources: z.array(path).min(1),
+      out: path,
+      model: modelNameSchema.optional(),
+      config: path.optional(),
+      settings: z
+        .custom<PrepareConfigInput>((value) => value !== null && typeof value === "object" && !Array.isArray(value))
+        .optional(),
+      keepAll: z.boolean().optional(),
+      concurrency: z.int().positive().optional(),
+    }),
+  ),
   event: z.discriminatedUnion("type", [
     z.object({ type: z.literal("scanned"), films: z.int(), pictures: z.int(), others: z.int() }),
     problemSchema.extend({ type: z.literal("problem") }),

@@ -2,23 +2,30 @@
 import { z } from "zod";
 import type { TrainConfig } from "../train-config.ts";
 import { previewLineSchema, stepLineSchema, validationLineSchema } from "../train-log.ts";
-import { contract, noteEvent } from "./contract.ts";
+import { contract, noteEvent, requestOf } from "./contract.ts";
 import { datasetReadingSchema } from "./inspect-dataset.ts";
 
 const expert = z.enum(["high", "low"]);
 
 /** A training configuration, and what goes before it. */
+export interface RunRequest {
+  /** The TOML file's path, or what it would hold. */
+  config: string | TrainConfig;
+  /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
+  base?: string | undefined;
+  /** Settings that come before the file's, as a person types them: `optimizer.learning_rate`, `2e-4`. */
+  set?: { key: string; value: string }[] | undefined;
+}
+
 export const runRequest = {
-  /** The file's path, or what it would hold. */
   config: z.union([
     z.string().min(1),
     z.custom<TrainConfig>((value) => value !== null && typeof value === "object" && !Array.isArray(value)),
   ]),
-  /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
   base: z.string().optional(),
-  /** Settings that come before the configuration's, as a person types them: `optimizer.learning_rate`, `2e-4`. */
   set: z.array(z.strictObject({ key: z.string(), value: z.string() })).optional(),
 };
+const runRequestSchema = requestOf<RunRequest>()(z.strictObject(runRequest));
 
 const kind = z.enum(["latents", "texts"]);
 
@@ -109,7 +116,7 @@ export const trainContract = contract({
 
 export const explainRunContract = contract({
   name: "explain-run",
-  request: z.strictObject(runRequest),
+  request: runRequestSchema,
   event: z.discriminatedUnion("type", [noteEvent, datasetEvent]),
   result: z.object({
     settings: z.array(

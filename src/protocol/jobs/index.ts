@@ -1,0 +1,11 @@
+// The contract of every job: what is asked, what is told on the way, what comes of it. All of it survives JSON.
+export { acceptCaptionsContract, captionDatasetContract, planCaptionsContract } from "./caption-dataset.ts";
+export { contract, type JobContract } from "./contract.ts";
+export { doctorContract, readRecipeContract } from "./doctor.ts";
+export { type ErrorData, errorDataSchema } from "./error.ts";
+export { type GenerateRequest, generateContract, type Video, videoSchema } from "./generate.ts";
+export { datasetSizesContract, inspectDatasetContract } from "./inspect-dataset.ts";
+export { convertLoraContract, inspectLoraContract, inspectModelContract } from "./inspect-model.ts";
+export { planForwardContract, planRunContract } from "./plan.ts";
+export { prepareDatasetContract } from "./prepare-dataset.ts";
+export { explainRunContract, trainContract } from "./train.ts";
