@@ -8,14 +8,14 @@ import {
   retryAfterSeconds,
 } from "../../src/io/chat/client.ts";
 import { resolveEndpoint } from "../../src/io/chat/endpoint.ts";
+import { stopsEverything } from "../../src/io/chat/failures.ts";
 import { Pace } from "../../src/io/chat/pace.ts";
 import type { ChatPart, ChatProtocol } from "../../src/io/chat/wire.ts";
 import { type Behaviour, ChatServer, type Reply } from "./caption-server.ts";
 
 const bases: Record<ChatProtocol, string> = {
   openai: "/v1",
-  "dashscope-compatible": "/compatible-mode/v1",
-  dashscope: "/api/v1",
+  dashscope: "/compatible-mode/v1",
 };
 const protocols = Object.keys(bases) as ChatProtocol[];
 const key = "sk-very-secret-0123456789";
@@ -58,8 +58,7 @@ describe.each(protocols)("the %s protocol", (protocol) => {
     expect(received!.pictures.map(String)).toEqual(["picture"]);
     expect(received!.text).toBe("what is it?");
     expect(received!.authorization).toBe(`Bearer ${key}`);
-    const settings = (protocol === "dashscope" ? received!.body.parameters : received!.body) as Record<string, unknown>;
-    expect(settings).toMatchObject({ max_tokens: 50, temperature: 0.2, seed: 7 });
+    expect(received!.body).toMatchObject({ max_tokens: 50, temperature: 0.2, seed: 7 });
   });
 
   test("sends a clip as frames with their rate where the service knows clips, and three frames as pictures", async () => {
@@ -90,8 +89,7 @@ describe.each(protocols)("the %s protocol", (protocol) => {
     await using server = await ChatServer.start(() => ({ text: "a dog and a", finish: "length" }));
     const answer = await clientFor(server, protocol).complete({ ...request, extra: { enable_thinking: false } });
     expect(answer.finish).toBe("length");
-    const { body } = server.received[0]!;
-    expect(protocol === "dashscope" ? body.parameters : body).toMatchObject({ enable_thinking: false });
+    expect(server.received[0]!.body).toMatchObject({ enable_thinking: false });
   });
 
   test("an unknown model, a wrong key and a wrong address are told apart at once", async () => {
@@ -262,6 +260,17 @@ describe("what a refusal of the server means", () => {
     expect(client.requests).toBe(1);
   });
 
+  test("an answer without end is not read to its end, nor asked for again", async () => {
+    await using server = await ChatServer.start(() => "endless");
+    const client = clientFor(server, "openai");
+    const error = await codeOf(client.complete(request));
+    expect(error.code).toBe("chat.answer-too-large");
+    expect(stopsEverything(error)).toBe(true);
+    expect(client.requests).toBe(1);
+    await expect.poll(() => server.received[0]!.sent).toBeDefined();
+    expect(server.received[0]!.sent!).toBeLessThan(256 << 20);
+  });
+
   test("parameters a newer model does not take are left out from then on", async () => {
     await using server = await ChatServer.start(({ body }) => {
       if ("max_tokens" in body)
@@ -291,7 +300,7 @@ describe("keys", () => {
     expect(keyOf("openai")).toBe("sk-openai");
     expect(keyOf("dashscope")).toBe("sk-dash");
     expect(keyOf("https://dashscope-intl.aliyuncs.com/compatible-mode/v1")).toBe("sk-dash");
-    expect(keyOf("https://ws-1.cn-beijing.maas.aliyuncs.com/api/v1")).toBe("sk-dash");
+    expect(keyOf("https://ws-1.cn-beijing.maas.aliyuncs.com/compatible-mode/v1")).toBe("sk-dash");
     expect(keyOf("https://gpu.example.org/v1")).toBe("sk-openai");
     expect(keyOf("http://127.0.0.1:8000/v1")).toBe("sk-openai");
     expect(keyOf("ollama")).toBeUndefined();
@@ -309,14 +318,11 @@ describe("keys", () => {
       return `${protocol} ${url}`;
     };
     expect(of("http://127.0.0.1:1234/v1/chat/completions")).toBe("openai http://127.0.0.1:1234/v1");
-    expect(of("https://dashscope.aliyuncs.com/api/v1/services/aigc/multimodal-generation/generation")).toBe(
-      "dashscope https://dashscope.aliyuncs.com/api/v1",
-    );
     expect(of("https://dashscope.aliyuncs.com/compatible-mode/v1/")).toBe(
-      "dashscope-compatible https://dashscope.aliyuncs.com/compatible-mode/v1",
+      "dashscope https://dashscope.aliyuncs.com/compatible-mode/v1",
     );
     expect(of("dashscope", { DASH_API_URL: "https://dashscope-intl.aliyuncs.com/api/v1" })).toBe(
-      "dashscope https://dashscope-intl.aliyuncs.com/api/v1",
+      "dashscope https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
     );
   });
 
@@ -336,6 +342,31 @@ describe("keys", () => {
       expect(error).toMatchObject({ code });
       expect(String((error as KinoraError).message + (error as KinoraError).hint)).not.toMatch(/secret|sk-one/);
     }
+  });
+
+  test("DashScope's own protocol is told from its compatible mode", () => {
+    for (const [endpoint, hint] of [
+      ["https://dashscope-intl.aliyuncs.com/api/v1", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"],
+      [
+        "https://dashscope.aliyuncs.com/api/v1/services/aigc/multimodal-generation/generation",
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+      ],
+      ["http://127.0.0.1:9/api/v1/services/aigc/multimodal-generation/generation", "--endpoint dashscope"],
+    ] as const)
+      expect(() => resolveEndpoint({ endpoint, withoutKey: true }, {}), endpoint).toThrow(
+        expect.objectContaining({ code: "chat.bad-endpoint", hint: expect.stringContaining(hint) }),
+      );
+  });
+
+  test("do not follow a redirect, whose address is told without its query", async () => {
+    await using elsewhere = await ChatServer.start(() => "a dog", { key });
+    const location = `${elsewhere.origin}/v1/chat/completions?token=hidden`;
+    await using server = await ChatServer.start(() => ({ status: 307, headers: { location }, body: "" }));
+    const error = await codeOf(clientFor(server, "openai").complete(request));
+    expect(error.code).toBe("chat.wrong-endpoint");
+    expect(error.hint).toContain(`moved to ${elsewhere.origin}/v1:`);
+    expect(error.message + error.hint).not.toContain("hidden");
+    expect(elsewhere.received).toHaveLength(0);
   });
 
   test("a server that repeats the key in its errors is not repeated", async () => {

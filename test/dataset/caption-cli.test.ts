@@ -39,12 +39,12 @@ describe("kinora dataset caption", () => {
     expect(await readdir(folder.path)).toEqual(["a.mp4", "b.jpg", "b.txt"]);
   });
 
-  test("captions with the key of the environment, over DashScope's protocol too, and never shows it", async () => {
+  test("captions with the key of the environment, in DashScope's form too, and never shows it", async () => {
     await using folder = await temporaryFolder();
     await writeClip(folder.file("a.mp4"));
     await using server = await ChatServer.start(() => "grey", { key });
     vi.stubEnv("DASHSCOPE_API_KEY", key);
-    const url = `${server.origin}/api/v1`;
+    const url = `${server.origin}/compatible-mode/v1`;
     const done = await kinora(
       folder.path,
       "--endpoint",

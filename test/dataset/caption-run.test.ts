@@ -395,6 +395,19 @@ describe("what goes wrong", () => {
     expect((await readdir(folder.path)).filter((name) => name.endsWith(".txt"))).toEqual(["3.txt", "4.txt"]);
   });
 
+  test("answers without end and with lost letters are no captions", async () => {
+    await using folder = await temporaryFolder();
+    for (const name of ["1", "2", "3"]) await writePicture(folder.file(`${name}.jpg`), 32, 32);
+    const replies = ["a dog and ".repeat(10_000), "a caf\ufffd", "a caf\ufffd again", "a caf\ufffd", "a café"];
+    await using server = await ChatServer.start((_, number) => replies[number - 1] ?? "");
+    const events = await run(settingsFor(server, folder.path, { concurrency: 1, trigger: "" }));
+    expect(ofType(events, "failed").map(({ name, code }) => [name, code])).toEqual([
+      ["1.jpg", "caption.runaway"],
+      ["2.jpg", "caption.garbled"],
+    ]);
+    expect(await readFile(folder.file("3.txt"), "utf8")).toMatch(/^a café/i);
+  });
+
   test("a filter of the service and a cut answer", async () => {
     await using folder = await temporaryFolder();
     for (const name of ["1", "2", "3"]) await writePicture(folder.file(`${name}.jpg`), 32, 32);

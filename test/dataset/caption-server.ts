@@ -1,4 +1,4 @@
-// A chat server for the tests: real HTTP, both protocols, strict about what it is sent, with faults on demand.
+// A chat server for the tests: real HTTP, both forms of the protocol, strict about what it is sent, with faults on demand.
 import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -19,6 +19,8 @@ export interface Received {
   fps: number | undefined;
   /** Milliseconds. */
   at: number;
+  /** Bytes of an endless answer that went out before the caller left. */
+  sent?: number;
 }
 
 export type Reply =
@@ -26,7 +28,8 @@ export type Reply =
   | { text: string; finish?: string; refusal?: string }
   | { status: number; headers?: Record<string, string>; body: string }
   | "reset"
-  | "hang";
+  | "hang"
+  | "endless";
 
 export type Behaviour = (request: Received, number: number) => Reply | Promise<Reply>;
 
@@ -57,7 +60,7 @@ function take(received: Received, kind: "image" | "video", value: unknown): void
   (kind === "image" ? received.pictures : received.films).push(bytes);
 }
 
-function readOpenai(received: Received, dashscope: boolean): void {
+function readContent(received: Received, dashscope: boolean): void {
   for (const part of contentOf(received.body.messages)) {
     if (part.type === "text") received.text += String(part.text);
     else if (part.type === "image_url") take(received, "image", (part.image_url as Part).url);
@@ -71,19 +74,6 @@ function readOpenai(received: Received, dashscope: boolean): void {
   }
 }
 
-function readDashscope(received: Received): void {
-  for (const part of contentOf((received.body.input as Part).messages)) {
-    if (typeof part.text === "string") received.text += part.text;
-    else if (part.image !== undefined) take(received, "image", part.image);
-    else if (Array.isArray(part.video)) {
-      if (part.video.length < 4) throw new Error("a clip needs at least 4 frames");
-      for (const frame of part.video) take(received, "image", frame);
-    } else take(received, "video", part.video);
-    if (part.fps !== undefined) received.fps = part.fps as number;
-  }
-}
-
-const native = "/api/v1/services/aigc/multimodal-generation/generation";
 const compatible = "/compatible-mode/v1/chat/completions";
 const openai = "/v1/chat/completions";
 
@@ -127,19 +117,17 @@ export class ChatServer implements AsyncDisposable {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(typeof body === "string" ? body : JSON.stringify(body));
     };
-    const dashscope = path === native;
     const fail = (status: number, code: string, message: string) =>
-      send(status, dashscope ? { code, message, request_id: "r-1" } : { error: { code, message, type: "error" } });
+      send(status, { error: { code, message, type: "error" } });
 
     const { models = ["eyes"], key } = this.#options;
     const authorization = request.headers.authorization;
     // As OpenAI does, the key comes back in the message.
     if (key !== undefined && authorization !== `Bearer ${key}`)
-      return fail(401, dashscope ? "InvalidApiKey" : "invalid_api_key", `Incorrect API key provided: ${authorization}`);
+      return fail(401, "invalid_api_key", `Incorrect API key provided: ${authorization}`);
     if (request.method === "GET" && path === "/v1/models")
       return send(200, { object: "list", data: models.map((id) => ({ id, object: "model" })) });
-    if (request.method !== "POST" || ![native, compatible, openai].includes(path))
-      return send(404, "404 page not found");
+    if (request.method !== "POST" || ![compatible, openai].includes(path)) return send(404, "404 page not found");
 
     const received: Received = {
       path,
@@ -155,42 +143,46 @@ export class ChatServer implements AsyncDisposable {
     try {
       received.body = JSON.parse(Buffer.concat(chunks).toString()) as Record<string, unknown>;
       received.model = String(received.body.model);
-      if (dashscope) readDashscope(received);
-      else readOpenai(received, path === compatible);
+      readContent(received, path === compatible);
     } catch (error) {
-      return fail(400, dashscope ? "InvalidParameter" : "invalid_request_error", (error as Error).message);
+      return fail(400, "invalid_request_error", (error as Error).message);
     }
     if (!models.includes(received.model))
-      return dashscope
-        ? fail(400, "InvalidParameter", "Model not exist.")
-        : fail(404, "model_not_found", `The model \`${received.model}\` does not exist`);
+      return fail(404, "model_not_found", `The model \`${received.model}\` does not exist`);
     this.received.push(received);
     const reply = await this.behaviour(received, this.received.length);
     if (reply === "hang") return;
+    if (reply === "endless") {
+      response.writeHead(200, { "content-type": "application/json" });
+      response.write('{"choices":[{"message":{"content":"');
+      const piece = "a".repeat(1 << 20);
+      let sent = 0;
+      response.once("close", () => {
+        received.sent = sent;
+      });
+      while (!response.destroyed) {
+        sent += piece.length;
+        if (!response.write(piece)) await Promise.race([once(response, "drain"), once(response, "close")]);
+      }
+      return;
+    }
     if (reply === "reset") {
       request.socket.resetAndDestroy();
       return;
     }
     if (typeof reply === "object" && "status" in reply) return send(reply.status, reply.body, reply.headers);
     const { text, finish = "stop", refusal } = typeof reply === "string" ? { text: reply } : reply;
-    if (dashscope)
-      send(200, {
-        output: { choices: [{ finish_reason: finish, message: { role: "assistant", content: [{ text }] } }] },
-        usage: { input_tokens: 100, output_tokens: 20, image_tokens: 80 },
-        request_id: "r-1",
-      });
-    else
-      send(200, {
-        id: "c-1",
-        object: "chat.completion",
-        choices: [
-          {
-            index: 0,
-            finish_reason: finish,
-            message: { role: "assistant", content: text, ...(refusal ? { refusal } : {}) },
-          },
-        ],
-        usage: { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120 },
-      });
+    send(200, {
+      id: "c-1",
+      object: "chat.completion",
+      choices: [
+        {
+          index: 0,
+          finish_reason: finish,
+          message: { role: "assistant", content: text, ...(refusal ? { refusal } : {}) },
+        },
+      ],
+      usage: { prompt_tokens: 100, completion_tokens: 20, total_tokens: 120 },
+    });
   }
 }

@@ -101,6 +101,8 @@ describe("what models wrap around a caption", () => {
     ['Sure! Here is the description:\n\n"A girl **runs** fast.\n\nShe *laughs*."', "A girl runs fast. She laughs."],
     ["<think>Let me see.\nA dog?</think>\n\nA dog barks.", "A dog barks."],
     ["hidden thoughts</think>A dog barks.", "A dog barks."],
+    ["A dog <thinking>a cat?</thinking>barks <think>no</think>loudly.", "A dog barks loudly."],
+    ["lost</think> <think>a</think>A dog barks.", "A dog barks."],
     ["### Caption\n- A dog barks.\n- It snows.", "A dog barks. It snows."],
     ["Caption: 'A dog isn't here.'", "A dog isn't here."],
     ["```text\nA dog.\n```", "A dog."],

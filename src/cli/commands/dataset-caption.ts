@@ -70,8 +70,8 @@ const options = {
 const templateRows = promptTemplates.map(({ name, summary }) => `  ${name.padEnd(12)}  ${summary}`).join("\n");
 
 const details = `
-The endpoint is any server of the OpenAI chat protocol (Ollama, vLLM, LM Studio, OpenAI) or DashScope, its own protocol
-or its OpenAI-compatible one. Keys come from the environment: OPENAI_API_KEY, or DASHSCOPE_API_KEY (DASH_API_KEY), or
+The endpoint is any server of the OpenAI chat protocol (Ollama, vLLM, LM Studio, OpenAI), or DashScope in its
+OpenAI-compatible mode. Keys come from the environment: OPENAI_API_KEY, or DASHSCOPE_API_KEY (DASH_API_KEY), or
 the variable that --key-env names.
 
 Templates, each with a text for clips and one for pictures:

@@ -20,14 +20,30 @@ export function estimateTokens(text: string): number {
 /** What no caption needs, and a terminal or an editor that shows it would obey: controls, turned writing directions. */
 const controls = /(?!\s)[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu;
 
+/** What a model thought aloud is taken out. */
+export function withoutThoughts(answer: string): string {
+  const kept: string[] = [];
+  let from = 0;
+  let open = -1;
+  for (const { 0: tag, index } of answer.matchAll(/<\/?think(?:ing)?>/gi)) {
+    if (!tag.startsWith("</")) {
+      if (open < 0) open = index;
+      continue;
+    }
+    // Some servers cut the opening tag off: then all before is thought.
+    if (open < 0) kept.length = 0;
+    else kept.push(answer.slice(from, open));
+    from = index + tag.length;
+    open = -1;
+  }
+  return [...kept, answer.slice(from)].join("");
+}
+
 /** Takes off what models wrap around a caption: thoughts, preambles, markdown, quotes, line breaks, control characters. */
 export function cleanAnswer(answer: string): string {
-  let text = stripVTControlCharacters(answer)
+  let text = withoutThoughts(stripVTControlCharacters(answer))
     .replace(controls, "")
     .normalize("NFC")
-    .replace(/<think(ing)?>[\s\S]*?<\/think(ing)?>/gi, "")
-    // Some servers cut the opening tag off.
-    .replace(/^[\s\S]*<\/think(ing)?>/i, "")
     .replace(/```[a-z]*\n?|```/gi, "")
     .replace(/^[ \t]*#{1,6}[ \t]+.*$/gm, (heading) =>
       answer.trim() === heading.trim() ? heading.replace(/^[ \t]*#+[ \t]+/, "") : "",

@@ -6,7 +6,7 @@ import { ChatClient } from "../../io/chat/client.ts";
 import { mayRetry, stopsEverything } from "../../io/chat/failures.ts";
 import type { ChatAnswer, ChatPart } from "../../io/chat/wire.ts";
 import { probe } from "../../io/video/probe.ts";
-import { cleanAnswer, cutToSentence, estimateTokens, isRefusal, withTrigger } from "./caption-text.ts";
+import { cleanAnswer, cutToSentence, estimateTokens, isRefusal, withoutThoughts, withTrigger } from "./caption-text.ts";
 import { type CaptionItem, readCaptionFolder } from "./folder.ts";
 import { Journal, type JournalRecord, readJournal, textHash, unfinishedRewrite } from "./journal.ts";
 import { show } from "./media.ts";
@@ -150,9 +150,20 @@ interface Composed {
   warnings: CaptionWarning[];
 }
 
-/** From an answer to the caption. Undefined where it says nothing. Throws where the model declined. */
+/** Forty times what the text encoder reads. */
+const mostCharacters = 20_000;
+
+/** From an answer to the caption. Undefined where it says nothing, or letters are lost in it. Throws where the model declined. */
 function compose(answer: ChatAnswer, settings: CaptionSettings, textLength: number): Composed | undefined {
-  const cleaned = cleanAnswer(answer.text);
+  const said = withoutThoughts(answer.text);
+  if (said.length > mostCharacters)
+    throw new KinoraError("caption.runaway", "the model's answer is no caption", {
+      actual: `${said.length} characters, beginning ${JSON.stringify(said.slice(0, 60))}`,
+      hint: "lower --max-tokens; small models tend to repeat themselves, at low temperatures more so",
+    });
+  // A letter cut in two by the server.
+  if (said.includes("\ufffd")) return undefined;
+  const cleaned = cleanAnswer(said);
   if (answer.finish === "refused" || isRefusal(cleaned))
     throw new KinoraError("caption.refused", "the model declined to describe this item", {
       ...(answer.refusal || cleaned ? { actual: `"${(answer.refusal ?? cleaned).slice(0, 160)}"` } : {}),
@@ -172,6 +183,11 @@ function compose(answer: ChatAnswer, settings: CaptionSettings, textLength: numb
 }
 
 function emptyAnswer(answer: ChatAnswer): KinoraError {
+  if (answer.text.includes("\ufffd"))
+    return new KinoraError("caption.garbled", "letters are lost in the model's answer (U+FFFD)", {
+      actual: JSON.stringify(answer.text.slice(0, 160)),
+      hint: "write this caption by hand, or try another server: this one cuts letters of several bytes in two",
+    });
   return new KinoraError("caption.empty-answer", "the model's answer says nothing", {
     hint:
       answer.finish === "length"

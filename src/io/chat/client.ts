@@ -3,9 +3,9 @@
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
 import type { ChatEndpoint } from "./endpoint.ts";
-import { failureOf, failureOfException, mayRetry, redact } from "./failures.ts";
+import { type FailedResponse, failureOf, failureOfException, mayRetry, redact } from "./failures.ts";
 import { Pace, sleep } from "./pace.ts";
-import { type ChatAnswer, type ChatRequest, type Quirks, wireFormats } from "./wire.ts";
+import { CHAT_PATH, type ChatAnswer, type ChatRequest, type Quirks, readAnswer, requestBody } from "./wire.ts";
 
 export interface ChatClientOptions {
   endpoint: ChatEndpoint;
@@ -48,6 +48,22 @@ export function retryAfterSeconds(headers: Headers, now = Date.now()): number | 
 /** Full exponential growth, with up to half of it taken off at random so that parallel callers spread out. */
 export function backoff(attempt: number, first: number, most: number, random: number): number {
   return Math.min(most, first * 2 ** (attempt - 1)) * (1 - random / 2);
+}
+
+/** More than any answer has, thoughts and all. */
+const mostAnswerBytes = 8 << 20;
+
+/** The body as text; undefined, and no longer read, where it is too large. */
+async function boundedText(response: Response): Promise<string | undefined> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    // Leaving the loop ends the connection.
+    if (size > mostAnswerBytes) return undefined;
+    chunks.push(chunk);
+  }
+  return new TextDecoder().decode(Buffer.concat(chunks));
 }
 
 interface Failure {
@@ -99,34 +115,34 @@ export class ChatClient {
 
   async #once(request: ChatRequest, signal: AbortSignal | undefined): Promise<ChatAnswer | Failure> {
     const { endpoint } = this.#options;
-    const format = wireFormats[endpoint.protocol];
     for (;;) {
-      const response = await this.#send(format.path, JSON.stringify(format.body(request, this.#quirks)), signal);
+      const body = requestBody(request, this.#quirks, endpoint.protocol);
+      const response = await this.#send(CHAT_PATH, JSON.stringify(body), signal);
       if ("error" in response) return response;
-      const { status, headers, body } = response;
+      const { status, headers } = response;
       this.#answered = true;
-      if (status === 400 && this.#learn(body)) continue;
+      if (status === 400 && this.#learn(response.body)) continue;
       const waitSeconds = retryAfterSeconds(headers);
       const failure = (error: KinoraError): Failure => ({
         error,
         ...(waitSeconds === undefined ? {} : { waitSeconds }),
       });
-      if (status !== 200) return failure(failureOf(status, body, endpoint, request.model));
+      if (status !== 200) return failure(failureOf(response, endpoint, request.model));
       let json: unknown;
       try {
-        json = JSON.parse(body);
+        json = JSON.parse(response.body);
       } catch {
         json = undefined;
       }
-      const answer = format.answer(json);
+      const answer = readAnswer(json);
       if (answer) return answer;
       // Some gateways put an error into a 200.
       const fields = json !== null && typeof json === "object" ? (json as Record<string, unknown>) : {};
-      if (fields.error || fields.code) return failure(failureOf(status, body, endpoint, request.model));
+      if (fields.error || fields.code) return failure(failureOf(response, endpoint, request.model));
       return failure(
         new KinoraError("chat.malformed-answer", `${endpoint.url} answered something else than the protocol says`, {
-          actual: redact(body, endpoint.key, 120) || "an empty body",
-          hint: "is this address an OpenAI-compatible or a DashScope one? see --protocol",
+          actual: redact(response.body.slice(0, 1000), endpoint.key, 120) || "an empty body",
+          hint: "is this the address of a server of the OpenAI chat protocol? most end in /v1",
         }),
       );
     }
@@ -153,7 +169,7 @@ export class ChatClient {
     path: string,
     body: string | undefined,
     signal: AbortSignal | undefined,
-  ): Promise<{ status: number; headers: Headers; body: string } | Failure> {
+  ): Promise<FailedResponse | Failure> {
     const { endpoint, timeoutSeconds } = this.#options;
     const timeout = AbortSignal.timeout(timeoutSeconds * 1000);
     this.requests++;
@@ -170,7 +186,14 @@ export class ChatClient {
         redirect: "manual",
         signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
       });
-      return { status: response.status, headers: response.headers, body: await response.text() };
+      const text = await boundedText(response);
+      if (text !== undefined) return { status: response.status, headers: response.headers, body: text };
+      return {
+        error: new KinoraError("chat.answer-too-large", `${endpoint.url} sends an answer without end`, {
+          expected: `at most ${mostAnswerBytes >> 20} MB`,
+          hint: "is this the address of a server of the OpenAI chat protocol? most end in /v1",
+        }),
+      };
     } catch (error) {
       signal?.throwIfAborted();
       return { error: failureOfException(error, endpoint, timeoutSeconds) };
@@ -179,13 +202,12 @@ export class ChatClient {
 
   /** Names of the models the endpoint offers; empty where it does not tell. */
   async models(signal?: AbortSignal): Promise<string[]> {
-    if (this.#options.endpoint.protocol === "dashscope") return [];
     const response = await this.#send("/models", undefined, signal);
     if ("error" in response || response.status !== 200) return [];
     try {
       const { data } = JSON.parse(response.body) as { data?: unknown };
       return Array.isArray(data)
-        ? data.map((row: { id?: unknown }) => row.id).filter((id) => typeof id === "string")
+        ? data.slice(0, 1000).flatMap((row: { id?: unknown } | null) => (typeof row?.id === "string" ? row.id : []))
         : [];
     } catch {
       return [];

@@ -30,11 +30,10 @@ export const knownEndpoints: Readonly<Record<string, KnownEndpoint>> = {
   lmstudio: { url: "http://127.0.0.1:1234/v1", protocol: "openai", keys: [] },
   vllm: { url: "http://127.0.0.1:8000/v1", protocol: "openai", keys: openaiKeys },
   openai: { url: "https://api.openai.com/v1", protocol: "openai", keys: openaiKeys },
-  dashscope: { url: "https://dashscope.aliyuncs.com/api/v1", protocol: "dashscope", keys: dashscopeKeys },
-  "dashscope-intl": { url: "https://dashscope-intl.aliyuncs.com/api/v1", protocol: "dashscope", keys: dashscopeKeys },
-  "dashscope-compatible": {
-    url: "https://dashscope.aliyuncs.com/compatible-mode/v1",
-    protocol: "dashscope-compatible",
+  dashscope: { url: "https://dashscope.aliyuncs.com/compatible-mode/v1", protocol: "dashscope", keys: dashscopeKeys },
+  "dashscope-intl": {
+    url: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+    protocol: "dashscope",
     keys: dashscopeKeys,
   },
 };
@@ -43,18 +42,15 @@ function isLoopback(host: string): boolean {
   return host === "localhost" || host.endsWith(".localhost") || host === "[::1]" || /^127(\.\d+){3}$/.test(host);
 }
 
-function protocolOf(url: URL): ChatProtocol {
-  const alibaba = url.hostname.endsWith(".aliyuncs.com");
-  if (url.pathname.includes("/api/v1")) return alibaba ? "dashscope" : "openai";
-  return alibaba ? "dashscope-compatible" : "openai";
-}
+const isAlibaba = (url: URL): boolean => url.hostname.endsWith(".aliyuncs.com");
+
+/** Addresses of DashScope's own protocol, which is not spoken here. */
+const isNative = (url: URL): boolean =>
+  /\/services\/aigc\//.test(url.pathname) || (isAlibaba(url) && /^\/api\/v1(\/|$)/.test(url.pathname));
 
 /** The part of an address a person pastes too much of: the protocol's own path is cut off again. */
 function baseOf(url: URL): string {
-  const path = url.pathname
-    .replace(/\/+$/, "")
-    .replace(/\/(chat\/completions|services\/aigc\/multimodal-generation\/generation)$/, "");
-  return url.origin + path;
+  return url.origin + url.pathname.replace(/\/+$/, "").replace(/\/chat\/completions$/, "");
 }
 
 function readKey(name: string, environment: Readonly<Record<string, string | undefined>>): string | undefined {
@@ -89,8 +85,11 @@ export function resolveEndpoint(
   environment: Readonly<Record<string, string | undefined>>,
 ): ChatEndpoint {
   const known = knownEndpoints[choice.endpoint];
-  // The official Wan code lets DASH_API_URL move DashScope's native address.
-  const moved = choice.endpoint === "dashscope" ? environment.DASH_API_URL?.trim() : undefined;
+  // The official Wan code lets DASH_API_URL move DashScope's own address; the compatible mode is on the same host.
+  const moved =
+    choice.endpoint === "dashscope"
+      ? environment.DASH_API_URL?.trim().replace(/\/api\/v1\/?$/, "/compatible-mode/v1")
+      : undefined;
   const address = moved || known?.url || choice.endpoint;
   if (!/^https?:\/\//i.test(address)) {
     const near = nearestName(address, Object.keys(knownEndpoints));
@@ -105,7 +104,16 @@ export function resolveEndpoint(
     throw new KinoraError("chat.bad-endpoint", `the endpoint's address at ${url.host} carries credentials or a query`, {
       hint: "put the key in an environment variable and name it with --key-env",
     });
-  const protocol = choice.protocol ?? known?.protocol ?? protocolOf(url);
+  if (isNative(url))
+    throw new KinoraError(
+      "chat.bad-endpoint",
+      `${url.origin}${url.pathname} is an address of DashScope's own protocol`,
+      {
+        expected: "its OpenAI-compatible mode, which does the same",
+        hint: `--endpoint ${isAlibaba(url) ? `${url.origin}/compatible-mode/v1` : "dashscope"}, with the same key`,
+      },
+    );
+  const protocol = choice.protocol ?? known?.protocol ?? (isAlibaba(url) ? "dashscope" : "openai");
   const base = { url: baseOf(url), protocol };
   if (choice.withoutKey) return { ...base, keyVariables: [] };
 
@@ -115,8 +123,7 @@ export function resolveEndpoint(
       throw new KinoraError("chat.missing-key", `the environment variable ${choice.keyVariable} is empty or not set`);
     return { ...base, key, keyVariables: [choice.keyVariable] };
   }
-  const alibaba = url.hostname.endsWith(".aliyuncs.com") || protocol !== "openai";
-  const keyVariables = known?.keys ?? (alibaba ? dashscopeKeys : openaiKeys);
+  const keyVariables = known?.keys ?? (isAlibaba(url) || protocol === "dashscope" ? dashscopeKeys : openaiKeys);
   const key =
     url.protocol === "https:" || isLoopback(url.hostname)
       ? keyVariables.map((name) => readKey(name, environment)).find((value) => value !== undefined)

@@ -2,6 +2,7 @@
 // or stop altogether. Texts of the server are quoted short and with everything that looks like a key blotted out.
 import { KinoraError } from "../../base/errors.ts";
 import type { ChatEndpoint } from "./endpoint.ts";
+import { CHAT_PATH } from "./wire.ts";
 
 interface FailureRow {
   /** The same request may succeed later. */
@@ -17,6 +18,7 @@ const failureRows = {
   "chat.rate-limited": { retry: true, endpoint: false },
   "chat.server-error": { retry: true, endpoint: false },
   "chat.malformed-answer": { retry: true, endpoint: false },
+  "chat.answer-too-large": { retry: false, endpoint: true },
   "chat.unauthorized": { retry: false, endpoint: true },
   "chat.quota": { retry: false, endpoint: true },
   "chat.model-not-found": { retry: false, endpoint: true },
@@ -48,13 +50,16 @@ export function redact(text: string, key: string | undefined, most = 300): strin
   return hidden.length > most ? `${hidden.slice(0, most - 1)}…` : hidden;
 }
 
+/** So much of a server's words is looked at. */
+const WORDS = 4000;
+
 /** The server's own words and code: OpenAI's `error`, DashScope's flat form, FastAPI's `detail`, or the text. */
 export function serverWords(body: string): { code: string; message: string } {
   let json: unknown;
   try {
     json = JSON.parse(body);
   } catch {
-    return { code: "", message: body };
+    return { code: "", message: body.slice(0, WORDS) };
   }
   const record = (value: unknown) =>
     value !== null && typeof value === "object" ? (value as Record<string, unknown>) : {};
@@ -62,8 +67,11 @@ export function serverWords(body: string): { code: string; message: string } {
   const inner = typeof outer.error === "string" ? { message: outer.error } : record(outer.error ?? json);
   const text = (value: unknown) => (typeof value === "string" || typeof value === "number" ? String(value) : "");
   return {
-    code: text(inner.code) || text(inner.type),
-    message: text(inner.message) || text(inner.detail) || text(outer.message) || (outer === inner ? body : ""),
+    code: (text(inner.code) || text(inner.type)).slice(0, 200),
+    message: (text(inner.message) || text(inner.detail) || text(outer.message) || (outer === inner ? body : "")).slice(
+      0,
+      WORDS,
+    ),
   };
 }
 
@@ -95,8 +103,29 @@ function kindOf(status: number, code: string, message: string): ChatFailureCode 
   return "chat.bad-request";
 }
 
-/** The failure a response that is no answer stands for. */
-export function failureOf(status: number, body: string, endpoint: ChatEndpoint, model: string): KinoraError {
+/** Where a redirect leads, without what may be secret in it. Redirects are not followed: they would carry the key along. */
+function movedTo(location: string | null, endpoint: ChatEndpoint): string | undefined {
+  if (location === null || !URL.canParse(location, endpoint.url)) return undefined;
+  const { origin, pathname, protocol } = new URL(location, endpoint.url);
+  return /^https?:$/.test(protocol)
+    ? redact(`${origin}${pathname.replace(CHAT_PATH, "")}`, endpoint.key, 200)
+    : undefined;
+}
+
+/** A response that is no answer. */
+export interface FailedResponse {
+  status: number;
+  body: string;
+  headers: Headers;
+}
+
+/** The failure that such a response stands for. */
+export function failureOf(
+  { status, body, headers }: FailedResponse,
+  endpoint: ChatEndpoint,
+  model: string,
+): KinoraError {
+  const moved = status >= 300 && status < 400 ? movedTo(headers.get("location"), endpoint) : undefined;
   const { code, message } = serverWords(body);
   const kind = kindOf(status, code, message);
   const said = redact([code, message].filter(Boolean).join(": "), endpoint.key);
@@ -119,10 +148,9 @@ export function failureOf(status: number, body: string, endpoint: ChatEndpoint, 
     case "chat.wrong-endpoint":
       return new KinoraError(kind, `${where} does not answer this protocol`, {
         actual,
-        hint:
-          endpoint.protocol === "dashscope"
-            ? "DashScope's own address ends in /api/v1; its OpenAI-compatible one in /compatible-mode/v1"
-            : "most addresses end in /v1, e.g. http://127.0.0.1:11434/v1; see also --protocol",
+        hint: moved
+          ? `it says that it has moved to ${moved}: give that address, where you trust it`
+          : "most addresses end in /v1, e.g. http://127.0.0.1:11434/v1",
       });
     case "chat.no-vision":
       return new KinoraError(kind, `the model "${model}" at ${where} takes no pictures or video of this form`, {

@@ -1,9 +1,9 @@
-// How one question with pictures or a clip is put on the wire, and how the answer is read back: the OpenAI
-// chat protocol (Ollama, vLLM, LM Studio, OpenAI), DashScope's OpenAI-compatible mode and DashScope's own.
+// How one question with pictures or a clip is put on the wire, and how the answer is read back: the OpenAI chat protocol
+// (Ollama, vLLM, LM Studio, OpenAI), and DashScope's OpenAI-compatible mode, which takes frames as one clip.
 // Pure data in, pure data out: no network here.
 import { z } from "zod";
 
-export const chatProtocols = ["openai", "dashscope-compatible", "dashscope"] as const;
+export const chatProtocols = ["openai", "dashscope"] as const;
 export type ChatProtocol = (typeof chatProtocols)[number];
 
 export type ChatPart =
@@ -21,7 +21,7 @@ export interface ChatRequest {
   maxTokens?: number;
   temperature?: number;
   seed?: number;
-  /** Fields added to the request as they are: at the top, or among DashScope's `parameters`. */
+  /** Fields added to the request as they are. */
   extra?: Readonly<Record<string, unknown>>;
 }
 
@@ -42,14 +42,6 @@ export interface Quirks {
   fixedTemperature?: boolean;
 }
 
-interface WireFormat {
-  /** Appended to the endpoint's base address. */
-  path: string;
-  body(request: ChatRequest, quirks: Quirks): Record<string, unknown>;
-  /** Undefined where `json` is no answer of this protocol. */
-  answer(json: unknown): ChatAnswer | undefined;
-}
-
 /** DashScope takes a list of frames as a clip from four on; fewer go as single pictures. */
 const leastFramesOfClip = 4;
 
@@ -57,20 +49,20 @@ function dataUri(bytes: Uint8Array, mime: string): string {
   return `data:${mime};base64,${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64")}`;
 }
 
-function openaiImage(bytes: Uint8Array, mime: string) {
+function pictureOf(bytes: Uint8Array, mime: string) {
   return { type: "image_url", image_url: { url: dataUri(bytes, mime) } };
 }
 
-function openaiContent(part: ChatPart, dashscope: boolean): Record<string, unknown>[] {
+function contentOf(part: ChatPart, dashscope: boolean): Record<string, unknown>[] {
   switch (part.type) {
     case "text":
       return [{ type: "text", text: part.text }];
     case "picture":
-      return [openaiImage(part.bytes, part.mime)];
+      return [pictureOf(part.bytes, part.mime)];
     case "frames":
       if (dashscope && part.frames.length >= leastFramesOfClip)
         return [{ type: "video", video: part.frames.map((frame) => dataUri(frame, part.mime)), fps: part.fps }];
-      return part.frames.map((frame) => openaiImage(frame, part.mime));
+      return part.frames.map((frame) => pictureOf(frame, part.mime));
     case "video":
       return [
         {
@@ -82,26 +74,18 @@ function openaiContent(part: ChatPart, dashscope: boolean): Record<string, unkno
   }
 }
 
-function dashscopeContent(part: ChatPart): Record<string, unknown>[] {
-  switch (part.type) {
-    case "text":
-      return [{ text: part.text }];
-    case "picture":
-      return [{ image: dataUri(part.bytes, part.mime) }];
-    case "frames":
-      if (part.frames.length >= leastFramesOfClip)
-        return [{ video: part.frames.map((frame) => dataUri(frame, part.mime)), fps: part.fps }];
-      return part.frames.map((frame) => ({ image: dataUri(frame, part.mime) }));
-    case "video":
-      return [{ video: dataUri(part.bytes, part.mime), ...(part.fps !== undefined ? { fps: part.fps } : {}) }];
-  }
-}
+/** The path of the protocol, appended to an endpoint's base address. */
+export const CHAT_PATH = "/chat/completions";
 
-function openaiBody(request: ChatRequest, quirks: Quirks, dashscope: boolean): Record<string, unknown> {
+/**
+ * The body of a request. How DashScope takes clips (frames as `video` lists, `fps`, data URIs):
+ * https://www.alibabacloud.com/help/en/model-studio/vision
+ */
+export function requestBody(request: ChatRequest, quirks: Quirks, protocol: ChatProtocol): Record<string, unknown> {
   const { model, parts, maxTokens, temperature, seed, extra } = request;
   return {
     model,
-    messages: [{ role: "user", content: parts.flatMap((part) => openaiContent(part, dashscope)) }],
+    messages: [{ role: "user", content: parts.flatMap((part) => contentOf(part, protocol === "dashscope")) }],
     stream: false,
     ...(maxTokens !== undefined
       ? { [quirks.completionTokens ? "max_completion_tokens" : "max_tokens"]: maxTokens }
@@ -120,7 +104,7 @@ const contentSchema = z
     typeof content === "string" ? content : (content ?? []).map((part) => part.text ?? "").join(""),
   );
 
-const openaiAnswerSchema = z.looseObject({
+const answerSchema = z.looseObject({
   choices: z
     .array(
       z.looseObject({
@@ -132,15 +116,6 @@ const openaiAnswerSchema = z.looseObject({
   usage: z.looseObject({ prompt_tokens: z.number().nullish(), completion_tokens: z.number().nullish() }).nullish(),
 });
 
-const dashscopeAnswerSchema = z.looseObject({
-  output: z.looseObject({
-    choices: z
-      .array(z.looseObject({ finish_reason: z.string().nullish(), message: z.looseObject({ content: contentSchema }) }))
-      .min(1),
-  }),
-  usage: z.looseObject({ input_tokens: z.number().nullish(), output_tokens: z.number().nullish() }).nullish(),
-});
-
 function finishOf(reason: string | null | undefined, refusal: string | null | undefined): ChatAnswer["finish"] {
   if (refusal || reason === "content_filter") return "refused";
   return reason === "length" ? "length" : "stop";
@@ -150,8 +125,9 @@ function usageOf(input: number | null | undefined, output: number | null | undef
   return input == null && output == null ? {} : { usage: { input: input ?? 0, output: output ?? 0 } };
 }
 
-function openaiAnswer(json: unknown): ChatAnswer | undefined {
-  const parsed = openaiAnswerSchema.safeParse(json);
+/** Undefined where `json` is no answer of the protocol. */
+export function readAnswer(json: unknown): ChatAnswer | undefined {
+  const parsed = answerSchema.safeParse(json);
   if (!parsed.success) return undefined;
   const { finish_reason: reason, message } = parsed.data.choices[0]!;
   return {
@@ -161,43 +137,3 @@ function openaiAnswer(json: unknown): ChatAnswer | undefined {
     ...usageOf(parsed.data.usage?.prompt_tokens, parsed.data.usage?.completion_tokens),
   };
 }
-
-/**
- * The three protocols. DashScope's shapes are those of its HTTP reference:
- * https://www.alibabacloud.com/help/en/model-studio/vision (frames as `video` lists, `fps`, data URIs).
- */
-export const wireFormats: Readonly<Record<ChatProtocol, WireFormat>> = {
-  openai: {
-    path: "/chat/completions",
-    body: (request, quirks) => openaiBody(request, quirks, false),
-    answer: openaiAnswer,
-  },
-  "dashscope-compatible": {
-    path: "/chat/completions",
-    body: (request, quirks) => openaiBody(request, quirks, true),
-    answer: openaiAnswer,
-  },
-  dashscope: {
-    path: "/services/aigc/multimodal-generation/generation",
-    body: ({ model, parts, maxTokens, temperature, seed, extra }) => ({
-      model,
-      input: { messages: [{ role: "user", content: parts.flatMap(dashscopeContent) }] },
-      parameters: {
-        ...(maxTokens !== undefined ? { max_tokens: maxTokens } : {}),
-        ...(temperature !== undefined ? { temperature } : {}),
-        ...(seed !== undefined ? { seed } : {}),
-        ...extra,
-      },
-    }),
-    answer(json) {
-      const parsed = dashscopeAnswerSchema.safeParse(json);
-      if (!parsed.success) return undefined;
-      const { finish_reason: reason, message } = parsed.data.output.choices[0]!;
-      return {
-        text: message.content,
-        finish: finishOf(reason, undefined),
-        ...usageOf(parsed.data.usage?.input_tokens, parsed.data.usage?.output_tokens),
-      };
-    },
-  },
-};

@@ -8,7 +8,7 @@ const path = z.string().min(1);
 export interface CaptionRequest {
   /** Of clips and pictures. */
   folder: string;
-  /** Address of a server of the OpenAI or DashScope protocol, or the name of a known one, e.g. `ollama`. */
+  /** Address of a server of the OpenAI chat protocol, or the name of a known one, e.g. `ollama`. */
   endpoint?: string | undefined;
   /** The vision-language model, as the endpoint calls it. */
   model?: string | undefined;
