@@ -121,7 +121,7 @@ class Sampler implements Disposable {
   }
 
   async push(frame: Frame, slot: number, corrupt: boolean): Promise<Sample[]> {
-    const seen = slot % this.#every === 0 ? await this.#look.at(frame) : undefined;
+    const seen = slot % this.#every === 0 ? await this.#look.at(frame, slot % (2 * this.#every) === 0) : undefined;
     const beside = { slot, corrupt, ...(seen ? { seen } : {}) };
     const samples: Sample[] = [];
     for (const out of await this.#scale.push(frame, beside)) {

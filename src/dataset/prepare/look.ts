@@ -18,7 +18,8 @@ const eightBitLuma = /^(yuvj?4(20|22|44|11|10|40)p|yuva4(20|22|44)p|nv12|nv21|nv
 export interface Seen {
   /** Undefined for a frame that is black all over. Pixels as shown. */
   content: Content | undefined;
-  marks: SourceMarks;
+  /** Where they were asked for. */
+  marks?: SourceMarks;
 }
 
 /** The marks of compression, scanning and quantising in a picture at its source's own size. */
@@ -40,22 +41,23 @@ export class SourceLook implements Disposable {
     this.#geometry = geometry;
   }
 
-  async at(frame: Frame): Promise<Seen> {
-    const quantizer = quantizerOf(frame);
-    if (eightBitLuma.test(avGetPixFmtName(frame.format as never) ?? "")) return this.#judge(frame, quantizer);
+  /** `marks`: whether to look for the marks of the source too, which takes most of the time. */
+  async at(frame: Frame, marks = false): Promise<Seen> {
+    const quantizer = marks ? quantizerOf(frame) : undefined;
+    if (eightBitLuma.test(avGetPixFmtName(frame.format as never) ?? "")) return this.#judge(frame, marks, quantizer);
     const [out] = await this.#toGray.push(frame, true);
     using gray = out!.frame;
-    return this.#judge(gray, quantizer);
+    return this.#judge(gray, marks, quantizer);
   }
 
-  #judge(frame: Frame, quantizer: number | undefined): Seen {
+  #judge(frame: Frame, marks: boolean, quantizer: number | undefined): Seen {
     const luma = lumaOf(frame);
     const stored = contentOf(luma);
     const turned = stored && {
       outer: shownRect(stored.outer, luma.width, luma.height, this.#geometry),
       sure: shownRect(stored.sure, luma.width, luma.height, this.#geometry),
     };
-    return { content: turned, marks: marksOf(luma, quantizer) };
+    return { content: turned, ...(marks ? { marks: marksOf(luma, quantizer) } : {}) };
   }
 
   [Symbol.dispose](): void {

@@ -7,7 +7,8 @@ const grid = 8;
 const mostStep = 10;
 /** Differences that a stretch of 16 pixels may add up to: texture and edges hide the grid. */
 const mostBusy = 40;
-const lines = 120;
+/** Rows and columns looked at. */
+const lines = 72;
 
 /** Sums of small differences by position in the grid, along rows or columns; undefined where there are few. */
 function changeByPhase({ data, width, height, stride }: LumaPlane, rows: boolean): Float64Array | undefined {
@@ -28,6 +29,7 @@ function changeByPhase({ data, width, height, stride }: LumaPlane, rows: boolean
         const d = here > before ? here - before : before - here;
         differences[i] = d;
         busy += d > mostStep ? mostBusy : d;
+        if (busy >= mostBusy) break;
         before = here;
       }
       if (busy === 0 || busy >= mostBusy) continue;
@@ -35,7 +37,7 @@ function changeByPhase({ data, width, height, stride }: LumaPlane, rows: boolean
       for (let i = 0; i < 2 * grid; i++) sums[i % grid]! += differences[i]!;
     }
   }
-  return taken < 200 ? undefined : sums;
+  return taken < 120 ? undefined : sums;
 }
 
 /** How unevenly change is spread over the grid, %: 0 for not at all, 100 for all of it on the grid's lines. */

@@ -24,7 +24,7 @@ function blended(before: SmallPicture, here: SmallPicture, after: SmallPicture):
   const [a, b, c] = [before.y, here.y, after.y];
   const { width } = here;
   const shares: number[] = [];
-  for (let i = width; i < b.length - width; i += 2) {
+  for (let i = width; i < b.length - width; i += 3) {
     const far = c[i]! - a[i]!;
     if (far > -least && far < least) continue;
     // A smooth shade that moves is the mean of its neighbours too, and so is an edge that moves by less than a pixel.
@@ -32,7 +32,7 @@ function blended(before: SmallPicture, here: SmallPicture, after: SmallPicture):
     if (slopeAt(a, i, width) < leastEdge && slopeAt(c, i, width) < leastEdge) continue;
     shares.push((b[i]! - a[i]!) / far);
   }
-  if (shares.length < b.length / 400) return undefined;
+  if (shares.length < b.length / 600) return undefined;
   const share = median(shares)!;
   if (share < leastShare || share > 1 - leastShare) return 0;
   return 1 - 2 * median(shares.map((value) => Math.abs(value - share)))!;

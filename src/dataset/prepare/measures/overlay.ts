@@ -68,13 +68,17 @@ function shrunk({ data, width, height, stride }: LumaPlane): LumaPlane {
   const side = (pixels: number) => cell * Math.floor(pixels / box / cell);
   const small = { width: side(width), height: side(height), stride: side(width) };
   const means = new Uint8Array(small.width * small.height);
-  for (let y = 0, into = 0; y < small.height; y++)
-    for (let x = 0; x < small.width; x++) {
-      let sum = 0;
-      for (let row = 0, line = y * box * stride + x * box; row < box; row++, line += stride)
-        for (let at = line; at < line + box; at++) sum += data[at]!;
-      means[into++] = sum / (box * box) + 0.5;
+  const sums = new Uint16Array(small.width);
+  const share = 1 / (box * box);
+  for (let y = 0; y < small.height; y++) {
+    sums.fill(0);
+    for (let row = 0; row < box; row++) {
+      let at = (y * box + row) * stride;
+      if (box === 2) for (let x = 0; x < small.width; x++, at += 2) sums[x]! += data[at]! + data[at + 1]!;
+      else for (let x = 0; x < small.width; x++) for (const end = at + box; at < end; at++) sums[x]! += data[at]!;
     }
+    for (let x = 0, into = y * small.width; x < small.width; x++) means[into++] = sums[x]! * share + 0.5;
+  }
   return { data: means, ...small };
 }
 
