@@ -1,6 +1,6 @@
 // Do the measures of dataset preparation meet real faults? Clean clips are spoiled in each way at three strengths; printed
 // are the share that verdicts name and drop, what happens to clean clips, and what FFmpeg's own measures tell.
-//   npm run bench:quality [-- --quick] [--media FOLDER] [--only FAULT,…] [--keep FOLDER] [--no-peers]
+//   npm run bench:quality [-- --quick] [--media FOLDER] [--only FAULT,…] [--keep FOLDER] [--no-clean] [--no-peers]
 // --quick: a few clips and faults, about two minutes. --keep: films stay in FOLDER and are made only once.
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
@@ -23,6 +23,7 @@ const { values: options } = parseArgs({
     only: { type: "string" },
     keep: { type: "string" },
     quick: { type: "boolean", default: false },
+    clean: { type: "boolean", default: true },
     peers: { type: "boolean", default: true },
   },
   allowNegative: true,
@@ -117,6 +118,19 @@ function reportClean(films: readonly Film[], said: ReadonlyMap<string, Outcome>)
   }
 }
 
+/** What was said of clean clips. */
+async function judgeClean(clean: readonly Film[], folder: string): Promise<void> {
+  const said = new Map<string, Outcome>();
+  // Each look by itself: looks of one clip beside each other are no set that anyone has.
+  for (const style of styleNames) {
+    const films = clean.filter(({ clip }) => clip.style === style);
+    if (films.length === 0) continue;
+    for (const outcome of outcomes(await prepare(films, join(folder, `set-${process.pid}`))))
+      said.set(outcome.film, outcome);
+  }
+  reportClean(clean, said);
+}
+
 async function main(folder: string): Promise<void> {
   const version = await ffmpegVersion();
   if (!version) return console.log("no ffmpeg on this machine: the bench spoils clips with it");
@@ -127,15 +141,8 @@ async function main(folder: string): Promise<void> {
   if (clips.length === 0) return console.log(`no clips in ${options.media}: name a folder with --media`);
 
   const clean = await makeClean(clips, join(folder, "clean"));
-  const said = new Map<string, Outcome>();
-  // Each look by itself: looks of one clip beside each other are no set that anyone has.
-  for (const style of styleNames) {
-    const films = clean.filter(({ clip }) => clip.style === style);
-    if (films.length === 0) continue;
-    for (const outcome of outcomes(await prepare(films, join(folder, "set")))) said.set(outcome.film, outcome);
-  }
   console.log(`ffmpeg ${version}, ${clean.length} clean clips`);
-  reportClean(clean, said);
+  if (options.clean) await judgeClean(clean, folder);
   const cleanPeers = await askAll(clean);
   const limits = peerNames.flatMap((name) => {
     const { low, high } = peerLimits(cleanPeers, name);
@@ -156,7 +163,7 @@ async function main(folder: string): Promise<void> {
     const missed: string[] = [];
     for (const [i, strength] of strengths.entries()) {
       const films = await spoil(spoilable, fault, i, join(folder, fault.name, strength));
-      const found = outcomes(await prepare(films, join(folder, "set")), fault, i);
+      const found = outcomes(await prepare(films, join(folder, `set-${process.pid}`)), fault, i);
       const byName = new Map(found.map((outcome) => [outcome.film, outcome]));
       const parts = halves.map((half) => {
         const list = films.flatMap(({ clip }) => (clip.half === half ? (byName.get(clip.name) ?? []) : []));
