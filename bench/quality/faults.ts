@@ -81,7 +81,7 @@ export const faults: readonly Fault[] = [
   }),
   encoded("x264", smeared, ["-crf 36", "-crf 42", "-crf 48"]),
   {
-    name: "x264, then recoded",
+    name: "recoded x264",
     named: smeared,
     recipe: (strength) => ({ before: ["-crf", ["36", "42", "48"][strength]!], filters: "scale=trunc(iw*0.46)*2:-2" }),
   },
