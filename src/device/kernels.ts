@@ -45,8 +45,8 @@ export interface LinearWeight {
   readonly shape: readonly [outputs: number, inputs: number];
   readonly plain?: Operand | undefined;
   /** Quantised weights: float32 [1] per tensor, [N, 1] per channel, [N, K/b, 1] per block of b inputs; weight = data·scale. */
-  readonly scale?: Operand;
-  readonly packed?: PackedWeight;
+  readonly scale?: Operand | undefined;
+  readonly packed?: PackedWeight | undefined;
 }
 
 export interface AttentionOptions {
