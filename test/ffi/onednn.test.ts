@@ -104,7 +104,7 @@ describe("without a library", () => {
 
   /** What a process with this library path reports. */
   function report(path: string): { code: string; hint: string; actual: string } {
-    const script = join(folder, "open.ts");
+    const script = join(folder, "open.mts");
     const source = fileURLToPath(new URL("../../src/device/open-device.ts", import.meta.url));
     writeFileSync(
       script,

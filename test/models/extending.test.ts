@@ -47,6 +47,7 @@ it("its clips, sizes and plan follow from the row", () => {
     defaultSize: [64, 64],
     defaultFrames: 13,
     needsImage: false,
+    textLength: model.dit.textLength,
   });
   expect(latentSize(model, model.defaults)).toEqual({ shape: [48, 4, 4, 6], tokens: 24 });
   expect(() => latentSize(model, { width: 80, height: 64, frames: 5 })).toThrowError(/pair-48 cannot make 80×64/);

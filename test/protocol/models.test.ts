@@ -23,6 +23,7 @@ describe("the table of models", () => {
       defaultSize: size,
       defaultFrames: frames,
       needsImage,
+      textLength: wanModels[name].dit.textLength,
     });
   });
 
