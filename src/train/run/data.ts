@@ -183,8 +183,9 @@ export const hashing = (
   hashes: HashCache,
   path: string,
   signal?: AbortSignal,
+  how?: "anew",
 ): AsyncGenerator<DataEvent, ContentHash> =>
-  mapped(hashes.hash(path), (progress): DataEvent => {
+  mapped(hashes.hash(path, how), (progress): DataEvent => {
     signal?.throwIfAborted();
     return { type: "hashing", ...progress };
   });

@@ -94,7 +94,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
       return { end: "finished", step: steps, steps, output: settings.output, files: written, peakBytes: 0 };
     }
   }
-  if (before) yield* checkState(settings.output, before, hashes);
+  if (before) yield* checkState(settings.output, before, hashes, signal);
   const abort = signal ? { signal } : {};
   fix(fixedExperts(files, yield* hashExperts(settings, { hashes, files, ...abort })));
   const texts = prompts.length > 0 ? previewTexts(settings) : [];

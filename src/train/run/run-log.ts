@@ -3,15 +3,15 @@ import { appendFileSync, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { makeFolder, writeError, writeFileAtomic } from "../../io/atomic.ts";
-import { fileOrFolder } from "../../io/files.ts";
+import { fileError, fileOrFolder } from "../../io/files.ts";
 import { insideFolder } from "../../io/inside.ts";
 import { EventWriter } from "../../io/tensorboard.ts";
 import { type LogLine, logLineSchema } from "../../protocol/train-log.ts";
 
 export const logName = "log.jsonl";
 
-/** The largest log that is read: more than a million steps. */
-const MOST_BYTES = 2 ** 29;
+/** The largest log that is read: nearly a million steps. */
+const MOST_BYTES = 2 ** 28;
 
 /**
  * The lines of a log; the last one is passed over where a kill cut it off.
@@ -25,7 +25,12 @@ export function readLog(output: string): LogLine[] {
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder" || size > MOST_BYTES)
     throw bad(kind === "folder" ? "is a folder" : "is far too large", "move it away: no number of a run depends on it");
-  const lines = readFileSync(path, "utf8").split("\n");
+  let lines: string[];
+  try {
+    lines = readFileSync(path, "utf8").split("\n");
+  } catch (error) {
+    throw fileError(error, path);
+  }
   const last = lines.findLastIndex((line) => line !== "");
   return lines.flatMap((text, i) => {
     if (text === "") return [];

@@ -8,12 +8,12 @@ import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { z } from "zod";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
-import { finished, mapped } from "../../base/generators.ts";
+import { finished } from "../../base/generators.ts";
 import { makeFolder, replaceFile, writeError, writeFileAtomic } from "../../io/atomic.ts";
 import type { HashCache } from "../../io/content-hash.ts";
 import { insideFolder } from "../../io/inside.ts";
 import { readBack } from "../../io/read-back.ts";
-import type { DataEvent } from "./data.ts";
+import { type DataEvent, hashing } from "./data.ts";
 import { expertFile, type SavedExpert, savedExpertSchema, stateFolder, stepName } from "./saved-expert.ts";
 
 const expertName = z.enum(["high", "low"]);
@@ -112,14 +112,12 @@ async function* fileFault(
   output: string,
   { file, sha256 }: SavedExpert,
   hashes: HashCache,
+  signal?: AbortSignal,
 ): AsyncGenerator<DataEvent, string | undefined> {
   const place = join(output, file);
   const kept = join(output, keptFolder, basename(file));
   try {
-    const hash = yield* mapped(
-      hashes.hash(existsSync(place) ? place : kept, "anew"),
-      (progress): DataEvent => ({ type: "hashing", ...progress }),
-    );
+    const hash = yield* hashing(hashes, existsSync(place) ? place : kept, signal, "anew");
     return hash === sha256 ? undefined : `${file} is not as it was written: its SHA-256 is another`;
   } catch (error) {
     if (!isKinoraError(error)) throw error;
@@ -172,9 +170,14 @@ export async function readState(output: string, hashes: HashCache, from?: number
  * Reads every file of a state and holds it to its hash; all are where the record says then. Throws `train.bad-state` as
  * {@link readState} does.
  */
-export async function* checkState(output: string, state: RunState, hashes: HashCache): AsyncGenerator<DataEvent> {
+export async function* checkState(
+  output: string,
+  state: RunState,
+  hashes: HashCache,
+  signal?: AbortSignal,
+): AsyncGenerator<DataEvent> {
   for (const saved of Object.values(state.experts)) {
-    const fault = yield* fileFault(output, saved, hashes);
+    const fault = yield* fileFault(output, saved, hashes, signal);
     if (fault !== undefined) throw await badState(output, fault, hashes, state.step);
     // A kept state, or a run that was killed while it went back to one.
     const place = join(output, saved.file);
@@ -206,7 +209,7 @@ async function arrange(output: string, state: RunState, keep: number): Promise<v
     for (const name of fileNames(record)) earlier.add(name);
   }
   for (const name of await ownNames(before)) {
-    if (current.has(name)) await replaceFile(join(before, name), join(now, name));
+    if (current.has(name) && !existsSync(join(now, name))) await replaceFile(join(before, name), join(now, name));
     else if (!records.has(name) && !earlier.has(name)) await rm(join(before, name), { force: true });
   }
   for (const name of await ownNames(now)) {
