@@ -106,18 +106,23 @@ export async function replaceFile(
   await move(from, to);
 }
 
+/** Writes a file where there is none, down to the disk: it is to take another name. Throws as the file system does. */
+export async function writeNewFile(path: string, data: Uint8Array | string): Promise<void> {
+  const file = await open(path, "wx");
+  try {
+    await file.writeFile(data);
+    // Some file systems rename before they write: a power cut would leave an empty file under the name.
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
 /** Writes a whole file: a reader, or a run after a kill or a power cut, sees the old content or the new, never a part. */
 export async function writeFileAtomic(path: string, data: Uint8Array | string): Promise<void> {
   const partial = partialPath(path);
   try {
-    const file = await open(partial, "wx");
-    try {
-      await file.writeFile(data);
-      // Some file systems rename before they write: a power cut would leave an empty file under the name.
-      await file.sync();
-    } finally {
-      await file.close();
-    }
+    await writeNewFile(partial, data);
     await replaceFile(partial, path);
   } catch (error) {
     await rm(partial, { force: true }).catch(() => {});

@@ -4,7 +4,15 @@ import { chmod, copyFile, link, open, readdir, readFile, rm, stat } from "node:f
 import { dirname, join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
 import { refusesLinks } from "../../base/platform.ts";
-import { isPartial, makeFolder, partialPath, syncFolder, writeError, writeFileAtomic } from "../../io/atomic.ts";
+import {
+  isPartial,
+  makeFolder,
+  partialPath,
+  syncFolder,
+  writeError,
+  writeFileAtomic,
+  writeNewFile,
+} from "../../io/atomic.ts";
 import { fileError } from "../../io/files.ts";
 import type { Storage, StoredKey } from "./storage.ts";
 
@@ -36,13 +44,7 @@ export class FolderStorage implements Storage {
     await makeFolder(dirname(path));
     const partial = partialPath(path);
     try {
-      const file = await open(partial, "wx");
-      try {
-        await file.writeFile(data);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
+      await writeNewFile(partial, data);
       return await this.#claim(partial, path);
     } catch (error) {
       throw error instanceof KinoraError ? error : writeError(error, path);
