@@ -166,6 +166,8 @@ describe("kinora dataset caption", () => {
       await expect.poll(() => server.received.length, { timeout: 60_000, interval: 1 }).toBeGreaterThan(most);
       child.kill("SIGKILL");
       await gone;
+      // The job's own process ends with it, a moment later.
+      await expect.poll(() => server.connections(), { timeout: 30_000 }).toBe(0);
     }
     most = Number.POSITIVE_INFINITY;
     const written = (await readdir(folder.file("set"))).filter((name) => name.endsWith(".txt"));
