@@ -19,9 +19,9 @@ template <int D> DEVICE void load_tile(unsigned char* tile, const bf16* from, in
 template <int D>
 DEVICE void flash_forward(const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse, const int* key_lengths,
                           int heads, int Lq, int Lk, float scale) {
-  DYNAMIC_SHARED(shared);
+  DYNAMIC_SHARED(tiles_of_block);
   constexpr int tile = 64 * D * 2;
-  unsigned char *sq = shared, *sk = shared + tile, *sv = shared + 3 * tile;
+  unsigned char *sq = tiles_of_block, *sk = sq + tile, *sv = sq + 3 * tile;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int batch = blockIdx.z, head = blockIdx.y, q0 = blockIdx.x * 64;
   const int64_t stride = (int64_t)heads * D;

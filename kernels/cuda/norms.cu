@@ -7,19 +7,25 @@ DEVICE float silu_slope(float x) { float s = 1.f / (1.f + expf(-x)); return s + 
 struct Affine { const void* gain; const void* shift; int gain_type, shift_type, modulated; };
 DEVICE float gain_at(const Affine& a, int64_t at) { return (a.gain ? load_any(a.gain, at, a.gain_type) : 1.f) + (a.modulated ? 1.f : 0.f); }
 
-KERNEL(256, 1) layer_norm(const void* x, int x_type, void* out, int out_type, Affine a, const int* runs, int run_count, int C, float eps) {
-  SHARED float scratch[32];
-  const int64_t row = blockIdx.x, at = row * C;
-  const int64_t table = a.modulated ? (int64_t)table_row(runs, run_count, row) * C : 0;
+/** Mean and inverse deviation of a row, in all threads of its block. */
+struct Statistics { float mean, inverse; };
+DEVICE Statistics row_statistics(const void* x, int x_type, int64_t at, int C, float eps, float* scratch) {
   float sum = 0.f;
   for (int c = threadIdx.x; c < C; c += 256) sum += load_any(x, at + c, x_type);
   const float mean = block_sum(sum, scratch) / C;
   float squares = 0.f;
   for (int c = threadIdx.x; c < C; c += 256) { float d = load_any(x, at + c, x_type) - mean; squares += d * d; }
-  const float inverse = rsqrtf(block_sum(squares, scratch) / C + eps);
+  return {mean, rsqrtf(block_sum(squares, scratch) / C + eps)};
+}
+
+KERNEL(256, 1) layer_norm(const void* x, int x_type, void* out, int out_type, Affine a, const int* runs, int run_count, int C, float eps) {
+  SHARED float scratch[32];
+  const int64_t row = blockIdx.x, at = row * C;
+  const int64_t table = a.modulated ? (int64_t)table_row(runs, run_count, row) * C : 0;
+  const Statistics t = row_statistics(x, x_type, at, C, eps, scratch);
   for (int c = threadIdx.x; c < C; c += 256) {
     float shift = a.shift ? load_any(a.shift, table + c, a.shift_type) : 0.f;
-    store_any(out, at + c, out_type, (load_any(x, at + c, x_type) - mean) * inverse * gain_at(a, table + c) + shift);
+    store_any(out, at + c, out_type, (load_any(x, at + c, x_type) - t.mean) * t.inverse * gain_at(a, table + c) + shift);
   }
 }
 EXPORT(layer_norm)
@@ -37,18 +43,13 @@ KERNEL(256, 1) layer_norm_backward(const void* x, int x_type, const void* dy, in
   SHARED float scratch[32];
   const int64_t row = blockIdx.x, at = row * C;
   const int64_t table = a.modulated ? (int64_t)table_row(runs, run_count, row) * C : 0;
-  float sum = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) sum += load_any(x, at + c, x_type);
-  const float mean = block_sum(sum, scratch) / C;
-  float squares = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) { float d = load_any(x, at + c, x_type) - mean; squares += d * d; }
-  const float inverse = rsqrtf(block_sum(squares, scratch) / C + eps);
-  if (threadIdx.x == 0) { statistics[2 * row] = mean; statistics[2 * row + 1] = inverse; }
+  const Statistics t = row_statistics(x, x_type, at, C, eps, scratch);
+  if (threadIdx.x == 0) { statistics[2 * row] = t.mean; statistics[2 * row + 1] = t.inverse; }
   if (!dx) return;
   // What is left of short rows is the small difference of nearly equal numbers: statistics again in double, for them alone.
   const bool short_row = C < 32;
-  const double center = short_row ? wide_sum(x, x_type, at, C, 0.0, false) / C : (double)mean;
-  const double factor = short_row ? 1.0 / sqrt(wide_sum(x, x_type, at, C, center, true) / C + (double)eps) : (double)inverse;
+  const double center = short_row ? wide_sum(x, x_type, at, C, 0.0, false) / C : (double)t.mean;
+  const double factor = short_row ? 1.0 / sqrt(wide_sum(x, x_type, at, C, center, true) / C + (double)eps) : (double)t.inverse;
   double slopes = 0.0, products = 0.0;
   if (short_row) {
     for (int c = 0; c < C; c++) {
@@ -61,7 +62,7 @@ KERNEL(256, 1) layer_norm_backward(const void* x, int x_type, const void* dy, in
     for (int c = threadIdx.x; c < C; c += 256) {
       float slope = load_any(dy, at + c, dy_type) * gain_at(a, table + c);
       part += slope;
-      product += slope * (load_any(x, at + c, x_type) - mean) * inverse;
+      product += slope * (load_any(x, at + c, x_type) - t.mean) * t.inverse;
     }
     slopes = block_sum(part, scratch);
     products = block_sum(product, scratch);
@@ -94,19 +95,27 @@ KERNEL(256, 1) layer_norm_parts(const void* x, int x_type, const void* dy, int d
 }
 EXPORT(layer_norm_parts)
 
-/** The factor of a row and how it changes: kind 0 mean of squares, 1 norm bounded from below. */
-DEVICE void rms_factor(float squares, int kind, int C, float eps, float& factor, float& pull) {
-  if (kind == 0) { factor = 1.f / sqrtf(squares / C + eps); pull = factor * factor / C; return; }
-  float norm = sqrtf(squares);
-  factor = norm <= eps ? sqrtf((float)C) / eps : sqrtf((float)C) / norm;
+DEVICE float row_squares(const void* x, int x_type, int64_t at, int C, float* scratch) {
+  float squares = 0.f;
+  for (int c = threadIdx.x; c < C; c += 256) { float v = load_any(x, at + c, x_type); squares += v * v; }
+  return block_sum(squares, scratch);
+}
+/** The factor of a row and how it changes (`pull`): kind 0 mean of squares, 1 norm bounded from below. */
+DEVICE float rms_factor(float squares, int kind, int C, float eps, float& pull) {
+  if (kind == 0) {
+    const float factor = 1.f / sqrtf(squares / C + eps);
+    pull = factor * factor / C;
+    return factor;
+  }
+  const float norm = sqrtf(squares);
   pull = norm <= eps ? 0.f : 1.f / squares;
+  return sqrtf((float)C) / (norm <= eps ? eps : norm);
 }
 KERNEL(256, 1) rms_norm(const void* x, int x_type, const void* weight, int weight_type, void* out, int out_type, int kind, int silu, int C, float eps) {
   SHARED float scratch[32];
   const int64_t at = (int64_t)blockIdx.x * C;
-  float squares = 0.f, factor, pull;
-  for (int c = threadIdx.x; c < C; c += 256) { float v = load_any(x, at + c, x_type); squares += v * v; }
-  rms_factor(block_sum(squares, scratch), kind, C, eps, factor, pull);
+  float pull;
+  const float factor = rms_factor(row_squares(x, x_type, at, C, scratch), kind, C, eps, pull);
   for (int c = threadIdx.x; c < C; c += 256) {
     float z = load_any(x, at + c, x_type) * factor * load_any(weight, c, weight_type);
     store_any(out, at + c, out_type, silu ? silu_value(z) : z);
@@ -117,9 +126,8 @@ KERNEL(256, 1) rms_norm_backward(const void* x, int x_type, const void* weight, 
                                  void* dx, int dx_type, float* factors, int kind, int silu, int C, float eps) {
   SHARED float scratch[32];
   const int64_t at = (int64_t)blockIdx.x * C;
-  float squares = 0.f, factor, pull;
-  for (int c = threadIdx.x; c < C; c += 256) { float v = load_any(x, at + c, x_type); squares += v * v; }
-  rms_factor(block_sum(squares, scratch), kind, C, eps, factor, pull);
+  float pull;
+  const float factor = rms_factor(row_squares(x, x_type, at, C, scratch), kind, C, eps, pull);
   if (threadIdx.x == 0) factors[blockIdx.x] = factor;
   if (!dx) return;
   float product = 0.f;

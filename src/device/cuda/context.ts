@@ -5,7 +5,7 @@ import { elementCount, type Shape } from "../../base/shape.ts";
 import type { CublasLt } from "../../ffi/cublaslt.ts";
 import type { CudaDriver, CudaHandle, DeviceAddress } from "../../ffi/cuda-driver.ts";
 import type { Operand, RowRuns } from "../kernels.ts";
-import type { Launcher } from "./launch.ts";
+import { type Launcher, THREADS } from "./launch.ts";
 import { type CudaMemory, cudaBlock } from "./memory.ts";
 
 /** Numbers that kernels know dtypes by (kernels/cuda/device.cuh). */
@@ -59,6 +59,11 @@ export class CudaContext {
     this.multiprocessors = parts.multiprocessors;
     this.capability = parts.capability;
     this.#upload = parts.uploadSmall;
+  }
+
+  /** Blocks for a loop over `count` elements that all threads share: as many as keep the card busy. */
+  blocksFor(count: number): number {
+    return Math.min(Math.ceil(count / THREADS), this.multiprocessors * 16);
   }
 
   /** Where an operand's first element lies. */

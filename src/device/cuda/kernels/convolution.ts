@@ -3,7 +3,6 @@ import { bytesOf } from "../../../base/dtype.ts";
 import { elementCount } from "../../../base/shape.ts";
 import type { ConvolutionOptions, Kernels, Operand } from "../../kernels.ts";
 import { type CudaContext, reshaped } from "../context.ts";
-import { THREADS } from "../launch.ts";
 import { int32s } from "../structs.ts";
 import { typed } from "./elementwise.ts";
 import type { movementKernels } from "./movement.ts";
@@ -40,7 +39,6 @@ export function convolutionKernels(
   movement: ReturnType<typeof movementKernels>,
 ) {
   const { launcher } = ctx;
-  const blocksFor = (count: number): number => Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
   return {
     conv3d(x, weight, bias, out, options) {
       const [outputs, channels, ...sides] = weight.shape as [number, number, number, number, number];
@@ -65,7 +63,15 @@ export function convolutionKernels(
       for (let first = 0; first < rows; first += perPart) {
         const count = Math.min(perPart, rows - first);
         const elements = count * inner;
-        launcher.launch(kernel, blocksFor(elements), ...typed(ctx, x), ...typed(ctx, columns), shape, first, elements);
+        launcher.launch(
+          kernel,
+          ctx.blocksFor(elements),
+          ...typed(ctx, x),
+          ...typed(ctx, columns),
+          shape,
+          first,
+          elements,
+        );
         const part = { ...out, offset: out.offset + first * outputs * bytesOf(out.dtype), shape: [count, outputs] };
         products.matmul(reshaped(columns, [count, inner]), matrix, part, {
           transposeB: true,
@@ -77,7 +83,7 @@ export function convolutionKernels(
       const count = elementCount(dx.shape);
       const kernel = launcher.kernel(FILE, "convolution_backward_data", "pipipisl");
       const operands = [dy, weight, dx].flatMap((operand) => typed(ctx, operand));
-      launcher.launch(kernel, blocksFor(count), ...operands, shapeOf(dx, weight, dy, options), count);
+      launcher.launch(kernel, ctx.blocksFor(count), ...operands, shapeOf(dx, weight, dy, options), count);
     },
     conv3dBackwardWeights(x, dy, dweight, dbias, options) {
       const positions = elementCount(dy.shape.slice(0, -1));

@@ -6,7 +6,7 @@ import { lastOf } from "../../check-operands.ts";
 import type { Activation, BinaryOp, Kernels, Operand } from "../../kernels.ts";
 import { broadcastStrides } from "../../reference/walk.ts";
 import { type CudaContext, dtypeCodes } from "../context.ts";
-import { type Argument, THREADS } from "../launch.ts";
+import type { Argument } from "../launch.ts";
 import { int32Struct } from "../structs.ts";
 
 const FILE = "elementwise";
@@ -28,8 +28,7 @@ export const typed = (ctx: CudaContext, operand: Operand | undefined): [Argument
 export function elementwiseKernels(ctx: CudaContext) {
   /** Launches over `count` elements; as many blocks as keep the card busy. */
   const each = (name: string, signature: string, count: number, ...values: Argument[]): void => {
-    const blocks = Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
-    ctx.launcher.launch(ctx.launcher.kernel(FILE, name, signature), blocks, ...values, count);
+    ctx.launcher.launch(ctx.launcher.kernel(FILE, name, signature), ctx.blocksFor(count), ...values, count);
   };
   const kernels = {
     activation(kind, x, out) {
@@ -55,9 +54,8 @@ export function elementwiseKernels(ctx: CudaContext) {
       const [left, right] = [a, b].map(({ shape }) => broadcastStrides(shape, out.shape));
       const struct = int32Struct(count, [...pad(out.shape, 1), ...pad(left!, 0), ...pad(right!, 0)]);
       const kernel = ctx.launcher.kernel(FILE, "binary", "pipipiis");
-      const blocks = Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
       const operands = [a, b, out].flatMap((operand) => typed(ctx, operand));
-      ctx.launcher.launch(kernel, blocks, ...operands, binaryOps[op], struct);
+      ctx.launcher.launch(kernel, ctx.blocksFor(count), ...operands, binaryOps[op], struct);
     },
     affine(a, alpha, b, beta, out, constant = 0) {
       const values = [...typed(ctx, a), alpha, ...typed(ctx, b), beta, constant, ...typed(ctx, out)];
@@ -89,7 +87,8 @@ export function elementwiseKernels(ctx: CudaContext) {
       const { low, high } = seedWords(seed);
       const count = elementCount(out.shape);
       const kernel = ctx.launcher.kernel(FILE, "normal", "plliiii");
-      const blocks = Math.min(Math.ceil(count / 4 / THREADS) + 1, ctx.multiprocessors * 16);
+      // Four numbers a thread; the first and the last four may be cut.
+      const blocks = ctx.blocksFor(Math.ceil(count / 4) + 1);
       const words = [low | 0, high | 0, stream | 0, Math.floor(stream / 2 ** 32) | 0];
       if (count > 0) ctx.launcher.launch(kernel, blocks, ctx.address(out), count, offset, ...words);
     },

@@ -5,7 +5,6 @@ import { elementCount } from "../../../base/shape.ts";
 import { lastOf } from "../../check-operands.ts";
 import type { Kernels } from "../../kernels.ts";
 import type { CudaContext } from "../context.ts";
-import { THREADS } from "../launch.ts";
 import { writeInt64 } from "../structs.ts";
 import { typed } from "./elementwise.ts";
 import { chunksOf, columnGrid, gatherParts } from "./rows.ts";
@@ -34,7 +33,6 @@ function window(extent: readonly number[], from: readonly number[], to: readonly
 }
 
 export function movementKernels(ctx: CudaContext) {
-  const blocksFor = (count: number): number => Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
   return {
     stridedCopy(source, target, extent, options = {}) {
       const count = elementCount(extent);
@@ -45,7 +43,7 @@ export function movementKernels(ctx: CudaContext) {
       if (!options.accumulate) {
         const [shape, strides] = window(extent, source.strides, target.strides);
         const kernel = ctx.launcher.kernel(FILE, `strided_copy_${bytes}`, "ppss");
-        ctx.launcher.launch(kernel, blocksFor(count), from, to, shape, strides);
+        ctx.launcher.launch(kernel, ctx.blocksFor(count), from, to, shape, strides);
         return;
       }
       // Axes along which the target stands still come last: one thread adds all of them.
@@ -58,7 +56,7 @@ export function movementKernels(ctx: CudaContext) {
       const [shape, strides] = window(pick(extent), pick(source.strides), pick(target.strides));
       const kernel = ctx.launcher.kernel(FILE, "strided_add", "ppissl");
       const [, code] = typed(ctx, target.operand);
-      ctx.launcher.launch(kernel, blocksFor(targets), from, to, code, shape, strides, targets);
+      ctx.launcher.launch(kernel, ctx.blocksFor(targets), from, to, code, shape, strides, targets);
     },
     sum(x, axes, out) {
       // One run of neighbouring axes at a time, the last first.
@@ -72,7 +70,7 @@ export function movementKernels(ctx: CudaContext) {
       if (runs.length === 0) {
         const kernel = ctx.launcher.kernel("elementwise", "cast", "pipil");
         const count = elementCount(x.shape);
-        ctx.launcher.launch(kernel, blocksFor(count), ...typed(ctx, x), ...typed(ctx, out), count);
+        ctx.launcher.launch(kernel, ctx.blocksFor(count), ...typed(ctx, x), ...typed(ctx, out), count);
         return;
       }
       let current = x;
@@ -99,7 +97,7 @@ export function movementKernels(ctx: CudaContext) {
     },
     sumSquares(x, out) {
       const count = elementCount(x.shape);
-      const blocks = Math.max(1, blocksFor(count));
+      const blocks = Math.max(1, ctx.blocksFor(count));
       using parts = ctx.temporary("f64", [blocks]);
       const kernel = ctx.launcher.kernel(FILE, "square_parts", "pipl");
       ctx.launcher.launch(kernel, blocks, ...typed(ctx, x), ctx.address(parts), count);
@@ -120,7 +118,7 @@ export function movementKernels(ctx: CudaContext) {
       const count = elementCount(out.shape);
       const kernel = ctx.launcher.kernel(FILE, "embedding", "pippiiil");
       const values = [...typed(ctx, table), ctx.address(ids), ...typed(ctx, out), table.shape[0]!, lastOf(table)];
-      ctx.launcher.launch(kernel, blocksFor(count), ...values, count);
+      ctx.launcher.launch(kernel, ctx.blocksFor(count), ...values, count);
     },
     embeddingBackward(ids, dy, dtable) {
       const count = elementCount(dtable.shape);
@@ -132,7 +130,7 @@ export function movementKernels(ctx: CudaContext) {
         ...typed(ctx, dtable),
         lastOf(dtable),
       ];
-      ctx.launcher.launch(kernel, blocksFor(count), ...values, count);
+      ctx.launcher.launch(kernel, ctx.blocksFor(count), ...values, count);
     },
   } satisfies Partial<Kernels>;
 }

@@ -4,7 +4,6 @@ import { DYNAMIC_BLOCK, signedCode, unsignedCode } from "../../dynamic-code.ts";
 import type { AdamWOptions, Kernels, Operand } from "../../kernels.ts";
 import { largest } from "../../reference/quantization.ts";
 import type { CudaContext } from "../context.ts";
-import { THREADS } from "../launch.ts";
 import { float32s } from "../structs.ts";
 import { typed } from "./elementwise.ts";
 
@@ -19,14 +18,13 @@ function adamw({ learningRate, beta1, beta2, eps, weightDecay, step, gradientSca
 
 export function optimizerKernels(ctx: CudaContext) {
   const { launcher } = ctx;
-  const blocksFor = (count: number): number => Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
   let codes: Operand | undefined;
   return {
     adamw(parameter, gradient, m, v, options) {
       const count = elementCount(parameter.shape);
       const kernel = launcher.kernel(FILE, "adamw", "ppippsl");
       const values = [ctx.address(parameter), ...typed(ctx, gradient), ctx.address(m), ctx.address(v), adamw(options)];
-      launcher.launch(kernel, blocksFor(count), ...values, count);
+      launcher.launch(kernel, ctx.blocksFor(count), ...values, count);
     },
     adamw8bit(parameter, gradient, { m, mScale, v, vScale }, options) {
       const count = elementCount(parameter.shape);
@@ -48,7 +46,7 @@ export function optimizerKernels(ctx: CudaContext) {
       const kernel = launcher.kernel(FILE, "dequantize", "pippill");
       const span = scale ? count / elementCount(scale.shape) : Math.max(1, count);
       const values = [...typed(ctx, data), ctx.optional(scale), ...typed(ctx, out), span];
-      launcher.launch(kernel, blocksFor(count), ...values, count);
+      launcher.launch(kernel, ctx.blocksFor(count), ...values, count);
     },
   } satisfies Partial<Kernels>;
 }

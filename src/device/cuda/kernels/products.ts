@@ -8,7 +8,6 @@ import type { DeviceAddress } from "../../../ffi/cuda-driver.ts";
 import { lastOf, rowsOf } from "../../check-operands.ts";
 import type { Epilogue, Kernels, LinearWeight, Operand } from "../../kernels.ts";
 import { type CudaContext, reshaped, type Temporary } from "../context.ts";
-import { THREADS } from "../launch.ts";
 import { activationCodes, typed } from "./elementwise.ts";
 import { movementKernels } from "./movement.ts";
 
@@ -35,7 +34,6 @@ interface Matrices {
 export function productKernels(ctx: CudaContext) {
   const products = new Map<string, Product | undefined>();
   const copies = movementKernels(ctx);
-  const blocksFor = (count: number): number => Math.min(Math.ceil(count / THREADS), ctx.multiprocessors * 16);
   let workspace: Operand | undefined;
 
   const prepared = (shape: ProductShape): Product => {
@@ -119,7 +117,7 @@ export function productKernels(ctx: CudaContext) {
   function copyCast(from: Operand, to: Operand): void {
     const count = elementCount(from.shape);
     const kernel = ctx.launcher.kernel("elementwise", "cast", "pipil");
-    ctx.launcher.launch(kernel, blocksFor(count), ...typed(ctx, from), ...typed(ctx, to), count);
+    ctx.launcher.launch(kernel, ctx.blocksFor(count), ...typed(ctx, from), ...typed(ctx, to), count);
   }
 
   /** The product with everything that comes before it is stored. */
@@ -146,14 +144,14 @@ export function productKernels(ctx: CudaContext) {
     const table = [ctx.optional(gate?.table), ctx.address(runs), gate?.runs.length ?? 0];
     const ends = [...typed(ctx, residual), ...typed(ctx, out), n, count];
     const left = k > 0 ? undefined : bias;
-    ctx.launcher.launch(kernel, blocksFor(count), ...typed(ctx, z), ...typed(ctx, left), kind, ...table, ...ends);
+    ctx.launcher.launch(kernel, ctx.blocksFor(count), ...typed(ctx, z), ...typed(ctx, left), kind, ...table, ...ends);
   }
 
   function fillZero(z: Operand): void {
     const count = elementCount(z.shape);
     ctx.launcher.launch(
       ctx.launcher.kernel("elementwise", "fill", "pifl"),
-      blocksFor(count),
+      ctx.blocksFor(count),
       ...typed(ctx, z),
       0,
       count,
@@ -192,7 +190,7 @@ export function productKernels(ctx: CudaContext) {
       const total = count * inputs;
       const span = weight.scale && !perTensor ? inputs / perRow : Math.max(1, total);
       const values = [...typed(ctx, { ...plain, offset }), ctx.optional(scale), ...typed(ctx, wide), span, total];
-      ctx.launcher.launch(kernel, blocksFor(total), ...values);
+      ctx.launcher.launch(kernel, ctx.blocksFor(total), ...values);
       use(wide, start, count);
     }
   }
