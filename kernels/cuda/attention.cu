@@ -1,134 +1,6 @@
-// Attention. The flash forward on tensor cores for bf16 and head sizes 64 and 128; exact kernels in float32 for every other
-// format and size, for biases, and for gradients. q, k, v, out [B, L, H, D].
+// Attention in float32, exact: for every format and head size, for biases, and for gradients that the kernels on tensor cores
+// (flash.cu) do not take. q, k, v, out [B, L, H, D].
 #include "device.cuh"
-
-/** Tiles of 64 rows are stored with their 16-byte chunks swapped by row, so that matrix loads meet no bank twice. */
-template <int D> DEVICE bf16* cell(unsigned char* tile, int row, int chunk) {
-  return (bf16*)(tile + row * D * 2 + ((chunk ^ (row & 7)) << 4));
-}
-template <int D> DEVICE void load_tile(unsigned char* tile, const bf16* from, int64_t stride, int first, int rows) {
-  constexpr int chunks = D / 8;
-  for (int i = threadIdx.x; i < 64 * chunks; i += 128) {
-    int row = i / chunks, chunk = i % chunks;
-    bool valid = first + row < rows;
-    copy_async(cell<D>(tile, row, chunk), from + (valid ? (first + row) * stride + chunk * 8 : 0), valid);
-  }
-}
-
-/** 4 warps, 64 queries a block; keys in tiles of 64, two stages (Dao, arXiv 2307.08691). */
-template <int D>
-DEVICE void flash_forward(const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse, const int* key_lengths,
-                          int heads, int Lq, int Lk, float scale) {
-  DYNAMIC_SHARED(tiles_of_block);
-  constexpr int tile = 64 * D * 2;
-  unsigned char *sq = tiles_of_block, *sk = sq + tile, *sv = sq + 3 * tile;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int batch = blockIdx.z, head = blockIdx.y, q0 = blockIdx.x * 64;
-  const int64_t stride = (int64_t)heads * D;
-  q += ((int64_t)batch * Lq * heads + head) * D;
-  out += ((int64_t)batch * Lq * heads + head) * D;
-  k += ((int64_t)batch * Lk * heads + head) * D;
-  v += ((int64_t)batch * Lk * heads + head) * D;
-  const int keys = key_lengths ? key_lengths[batch] : Lk;
-  const int tiles = (keys + 63) / 64;
-
-  load_tile<D>(sq, q, stride, q0, Lq);
-  load_tile<D>(sk, k, stride, 0, keys);
-  copy_commit();
-  load_tile<D>(sv, v, stride, 0, keys);
-  copy_commit();
-  copy_wait<1>();
-  __syncthreads();
-  uint32_t qa[D / 16][4];
-#pragma unroll
-  for (int c = 0; c < D / 16; c++) load_matrices(qa[c], cell<D>(sq, warp * 16 + (lane & 15), c * 2 + (lane >> 4)));
-
-  float o[D / 8][4] = {}, high[2] = {-1e30f, -1e30f}, total[2] = {0.f, 0.f};
-  const float factor = scale * LOG2E;
-  for (int t = 0; t < tiles; t++) {
-    const int now = t & 1;
-    unsigned char *kt = sk + now * tile, *vt = sv + now * tile;
-    if (t + 1 < tiles) load_tile<D>(sk + (now ^ 1) * tile, k, stride, (t + 1) * 64, keys);
-    copy_commit();
-    if (t > 0) { copy_wait<2>(); __syncthreads(); }
-    float s[8][4] = {};
-#pragma unroll
-    for (int c = 0; c < D / 16; c++)
-#pragma unroll
-      for (int n = 0; n < 4; n++) {
-        uint32_t b[4];
-        load_matrices(b, cell<D>(kt, n * 16 + (lane & 7) + ((lane >> 4) << 3), c * 2 + ((lane >> 3) & 1)));
-        mma_16x8x16(s[n * 2], qa[c], b[0], b[1]);
-        mma_16x8x16(s[n * 2 + 1], qa[c], b[2], b[3]);
-      }
-    if (t + 1 < tiles) load_tile<D>(sv + (now ^ 1) * tile, v, stride, (t + 1) * 64, keys);
-    copy_commit();
-    const int left = keys - t * 64;
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-      float top = high[r];
-#pragma unroll
-      for (int n = 0; n < 8; n++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          float& x = s[n][r * 2 + i];
-          x = n * 8 + (lane & 3) * 2 + i < left ? x * factor : -1e30f;
-          top = fmaxf(top, x);
-        }
-      top = fmaxf(top, shuffle_xor(top, 1));
-      top = fmaxf(top, shuffle_xor(top, 2));
-      const float shrink = exp2_fast(high[r] - top);
-      high[r] = top;
-      float sum = 0.f;
-#pragma unroll
-      for (int n = 0; n < 8; n++)
-#pragma unroll
-        for (int i = 0; i < 2; i++) { float& x = s[n][r * 2 + i]; x = exp2_fast(x - top); sum += x; }
-      total[r] = total[r] * shrink + sum;
-#pragma unroll
-      for (int n = 0; n < D / 8; n++) { o[n][r * 2] *= shrink; o[n][r * 2 + 1] *= shrink; }
-    }
-    copy_wait<2>();
-    __syncthreads();
-#pragma unroll
-    for (int c = 0; c < 4; c++) {
-      uint32_t p[4] = {pack_bf16(s[2 * c][0], s[2 * c][1]), pack_bf16(s[2 * c][2], s[2 * c][3]),
-                       pack_bf16(s[2 * c + 1][0], s[2 * c + 1][1]), pack_bf16(s[2 * c + 1][2], s[2 * c + 1][3])};
-#pragma unroll
-      for (int n = 0; n < D / 16; n++) {
-        uint32_t b[4];
-        load_matrices_transposed(b, cell<D>(vt, c * 16 + (lane & 15), n * 2 + (lane >> 4)));
-        mma_16x8x16(o[n * 2], p, b[0], b[1]);
-        mma_16x8x16(o[n * 2 + 1], p, b[2], b[3]);
-      }
-    }
-    __syncthreads();
-  }
-  copy_wait<0>();
-#pragma unroll
-  for (int r = 0; r < 2; r++) {
-    float sum = total[r] + shuffle_xor(total[r], 1);
-    sum += shuffle_xor(sum, 2);
-    const int row = q0 + warp * 16 + lane / 4 + r * 8;
-    // Without keys: zeros, and minus infinity.
-    const float inverse = keys > 0 ? 1.f / sum : 0.f;
-    if (row < Lq) {
-#pragma unroll
-      for (int n = 0; n < D / 8; n++)
-        *(uint32_t*)(out + row * stride + n * 8 + (lane & 3) * 2) = pack_bf16(o[n][r * 2] * inverse, o[n][r * 2 + 1] * inverse);
-      if (lse && (lane & 3) == 0)
-        lse[((int64_t)batch * heads + head) * Lq + row] = keys > 0 ? (high[r] + log2f(sum)) * LN2 : -bits_float(0x7f800000u);
-    }
-  }
-}
-KERNEL(128, 2) flash_forward_128(const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse, const int* key_lengths, int heads, int Lq, int Lk, float scale) {
-  flash_forward<128>(q, k, v, out, lse, key_lengths, heads, Lq, Lk, scale);
-}
-EXPORT(flash_forward_128)
-KERNEL(128, 2) flash_forward_64(const bf16* q, const bf16* k, const bf16* v, bf16* out, float* lse, const int* key_lengths, int heads, int Lq, int Lk, float scale) {
-  flash_forward<64>(q, k, v, out, lse, key_lengths, heads, Lq, Lk, scale);
-}
-EXPORT(flash_forward_64)
 
 struct Sizes { int heads, Lq, Lk, D, type; float scale; };
 /** The score of query i and key j of a head; `row` holds the query. */
@@ -149,10 +21,10 @@ KERNEL(128, 1) attention_exact(const void* q, const void* k, const void* v, void
   const int64_t at = place(batch, s.Lq, i, head, s);
   for (int d = threadIdx.x; d < s.D; d += 128) { row[d] = load_any(q, at + d, s.type); sum[d] = 0.f; }
   __syncthreads();
-  float high = -bits_float(0x7f800000u), total = 0.f;
+  float high = -INFINITE, total = 0.f;
   for (int first = 0; first < keys; first += 128) {
     const int j = first + threadIdx.x;
-    float x = j < keys ? score(row, k, place(batch, s.Lk, j, head, s), bias, i, j, head, s) : -bits_float(0x7f800000u);
+    float x = j < keys ? score(row, k, place(batch, s.Lk, j, head, s), bias, i, j, head, s) : -INFINITE;
     const float top = fmaxf(high, block_max(x, scratch));
     const float shrink = high == top ? 1.f : expf(high - top);
     const float e = j < keys ? expf(x - top) : 0.f;
@@ -168,11 +40,11 @@ KERNEL(128, 1) attention_exact(const void* q, const void* k, const void* v, void
     __syncthreads();
   }
   for (int d = threadIdx.x; d < s.D; d += 128) store_any(out, at + d, s.type, keys > 0 ? sum[d] / total : 0.f);
-  if (lse && threadIdx.x == 0) lse[((int64_t)batch * s.heads + head) * s.Lq + i] = keys > 0 ? high + logf(total) : -bits_float(0x7f800000u);
+  if (lse && threadIdx.x == 0) lse[((int64_t)batch * s.heads + head) * s.Lq + i] = keys > 0 ? high + logf(total) : -INFINITE;
 }
 EXPORT(attention_exact)
 
-/** Σ out·dout of each query and head: what all its keys share. One warp a row. */
+/** Σ out·dout of each query and head: what all its keys share. One warp a row; rows are [B, Lq, H], delta is [B, H, Lq]. */
 KERNEL(128, 1) attention_delta(const void* out, const void* dout, float* delta, Sizes s, int64_t rows) {
   const int64_t row = (int64_t)blockIdx.x * 4 + threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
@@ -182,7 +54,6 @@ KERNEL(128, 1) attention_delta(const void* out, const void* dout, float* delta, 
 #pragma unroll
   for (int mask = 16; mask > 0; mask >>= 1) sum += shuffle_xor(sum, mask);
   if (row < rows && lane == 0) {
-    // Rows are [B, Lq, H]; delta is [B, H, Lq] as log-sum-exp is.
     int64_t head = row % s.heads, token = row / s.heads;
     delta[((token / s.Lq) * s.heads + head) * s.Lq + token % s.Lq] = sum;
   }

@@ -32,7 +32,7 @@ enum DType { F32 = 0, BF16 = 1, F16 = 2, F8E4M3 = 3, F8E5M2 = 4, I8 = 5, U8 = 6,
 
 DEVICE uint32_t float_bits(float x) { return __float_as_uint(x); }
 DEVICE float bits_float(uint32_t b) { return __uint_as_float(b); }
-DEVICE bool is_nan(float x) { return (float_bits(x) & 0x7fffffffu) > 0x7f800000u; }
+#define INFINITE bits_float(0x7f800000u)
 
 DEVICE float to_float(float x) { return x; }
 DEVICE float to_float(bf16 x) { return bits_float((uint32_t)x.bits << 16); }

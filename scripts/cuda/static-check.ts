@@ -86,12 +86,12 @@ export interface StaticCheck {
   faults: readonly string[];
 }
 
-/** Compiles every kernel for every architecture; without a disassembler, instructions stay unchecked. */
-export function staticCheck(nvrtc: Nvrtc, disassembler: string | undefined): StaticCheck {
+/** Compiles files of kernels for every architecture; without a disassembler, instructions stay unchecked. */
+export function staticCheck(nvrtc: Nvrtc, disassembler: string | undefined, files = kernelFiles()): StaticCheck {
   const reports: KernelReport[] = [];
   const faults: string[] = [];
   const headers = kernelHeaders();
-  for (const file of kernelFiles()) {
+  for (const file of files) {
     const source = kernelSource(file);
     const bounds = launchBounds(source);
     for (const architecture of architectures) {

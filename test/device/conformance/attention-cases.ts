@@ -30,6 +30,9 @@ const variants: readonly Variant[] = [
   { name: "a batch item without keys", sizes: size(2, 4, 5, 2, 8), keyLengths: [0, 5] },
   { name: "bias, unscaled", sizes: size(2, 11, 13, 2, 8), scale: 1, bias: true },
   { name: "bias and key lengths", sizes: size(2, 6, 6, 2, 8), keyLengths: [6, 2], bias: true },
+  { name: "bias, head size 64", sizes: size(2, 67, 70, 2, 64), scale: 1, keyLengths: [70, 5], bias: true },
+  { name: "bias, head size 128", sizes: size(1, 3, 65, 1, 128), bias: true },
+  { name: "an item without keys, head size 64", sizes: size(2, 65, 66, 1, 64), keyLengths: [0, 65] },
   { name: "no queries", sizes: size(1, 0, 5, 2, 8) },
   { name: "no keys", sizes: size(1, 3, 0, 2, 8) },
   { name: "empty batch", sizes: size(0, 3, 4, 2, 8) },
@@ -127,53 +130,84 @@ const gradientCases: Case[] = gradientVariants.flatMap((variant) =>
 );
 
 /** Sizes that finite differences cannot reach: the textbook formulas with the whole score matrix. */
-const blockedGradientCase: Case = {
-  name: "attentionBackward beyond blocks of 64",
-  async run(bench) {
-    const variant: Variant = { name: "", sizes: size(1, 75, 140, 2, 32), keyLengths: [133] };
-    const { q, k, v, options } = inputs(bench, variant, "f32");
-    const { queries, heads, depth } = variant.sizes;
-    const out = bench.blank(q.shape);
-    const logSumExp = bench.blank([1, heads, queries]);
-    bench.kernels.attention(q, k, v, out, options, logSumExp);
-    const dout = bench.random(q.shape);
-    const gradients = { dq: bench.blank(q.shape), dk: bench.blank(k.shape), dv: bench.blank(v.shape) };
-    bench.kernels.attentionBackward({ q, k, v, out, logSumExp, dout }, options, gradients);
-    const reference = () => {
-      const result = {
-        dq: new Float64Array(q.values.length),
-        dk: new Float64Array(k.values.length),
-        dv: new Float64Array(v.values.length),
-      };
-      const at = (row: number, head: number) => (row * heads + head) * depth;
-      const dot = (a: Float64Array, i: number, b: Float64Array, j: number) =>
-        a.subarray(i, i + depth).reduce((sum, value, d) => sum + value * b[j + d]!, 0);
-      for (let head = 0; head < heads; head++) {
-        for (let i = 0; i < queries; i++) {
-          const scores = Array.from(
-            { length: 133 },
-            (_, j) => options.scale * dot(q.values, at(i, head), k.values, at(j, head)),
-          );
-          const total = scores.reduce((sum, score) => sum + Math.exp(score), 0);
-          const weights = scores.map((score) => Math.exp(score) / total);
-          const dweights = scores.map((_, j) => dot(dout.values, at(i, head), v.values, at(j, head)));
-          const mean = weights.reduce((sum, weight, j) => sum + weight * dweights[j]!, 0);
-          for (const [j, weight] of weights.entries()) {
-            const dscore = weight * (dweights[j]! - mean) * options.scale;
-            for (let d = 0; d < depth; d++) {
-              result.dq[at(i, head) + d]! += dscore * k.values[at(j, head) + d]!;
-              result.dk[at(j, head) + d]! += dscore * q.values[at(i, head) + d]!;
-              result.dv[at(j, head) + d]! += weight * dout.values[at(i, head) + d]!;
-            }
+const blockedVariants: readonly Variant[] = [
+  { name: "blocks of 64", sizes: size(1, 75, 140, 2, 32), keyLengths: [133] },
+  { name: "head size 64", sizes: size(2, 70, 97, 2, 64), keyLengths: [97, 33] },
+  { name: "head size 128", sizes: size(1, 33, 130, 2, 128) },
+  { name: "more queries than keys, an item without keys", sizes: size(2, 129, 5, 1, 64), keyLengths: [0, 5] },
+  { name: "a query of head size 128", sizes: size(1, 1, 65, 1, 128), scale: 0.3 },
+];
+
+function textbookGradients(
+  { q, k, v, options }: Inputs,
+  dout: Float64Array,
+  { batch, queries, keys, heads, depth }: AttentionSizes,
+) {
+  const result = {
+    dq: new Float64Array(q.values.length),
+    dk: new Float64Array(k.values.length),
+    dv: new Float64Array(v.values.length),
+  };
+  const dot = (a: Float64Array, i: number, b: Float64Array, j: number) =>
+    a.subarray(i, i + depth).reduce((sum, value, d) => sum + value * b[j + d]!, 0);
+  for (let item = 0; item < batch; item++) {
+    const count = options.keyLengths?.[item] ?? keys;
+    for (let head = 0; head < heads; head++) {
+      const query = (row: number) => ((item * queries + row) * heads + head) * depth;
+      const key = (row: number) => ((item * keys + row) * heads + head) * depth;
+      for (let i = 0; i < queries; i++) {
+        const scores = Array.from(
+          { length: count },
+          (_, j) => options.scale * dot(q.values, query(i), k.values, key(j)),
+        );
+        const top = Math.max(...scores);
+        const total = scores.reduce((sum, score) => sum + Math.exp(score - top), 0);
+        const weights = scores.map((score) => Math.exp(score - top) / total);
+        const dweights = scores.map((_, j) => dot(dout, query(i), v.values, key(j)));
+        const mean = weights.reduce((sum, weight, j) => sum + weight * dweights[j]!, 0);
+        for (const [j, weight] of weights.entries()) {
+          const dscore = weight * (dweights[j]! - mean) * options.scale;
+          for (let d = 0; d < depth; d++) {
+            result.dq[query(i) + d]! += dscore * k.values[key(j) + d]!;
+            result.dk[key(j) + d]! += dscore * q.values[query(i) + d]!;
+            result.dv[key(j) + d]! += weight * dout[query(i) + d]!;
           }
         }
       }
-      return result;
-    };
-    const expected = bench.computes ? reference() : undefined;
-    for (const name of ["dq", "dk", "dv"] as const) await bench.expectClose(gradients[name], () => expected![name]);
-  },
-};
+    }
+  }
+  return result;
+}
+
+const blockedGradientCases: Case[] = blockedVariants.flatMap((variant) =>
+  (["f32", "bf16"] as const).map((dtype) => ({
+    name: `attentionBackward beyond finite differences: ${variant.name} ${dtype}`,
+    async run(bench: Bench) {
+      const given = inputs(bench, variant, dtype);
+      const { q, k, v, options } = given;
+      const { batch, queries, heads } = variant.sizes;
+      const out = bench.blank(q.shape, dtype);
+      const logSumExp = bench.blank([batch, heads, queries]);
+      bench.kernels.attention(q, k, v, out, options, logSumExp);
+      const dout = bench.random(q.shape, dtype);
+      const gradients = {
+        dq: bench.blank(q.shape, dtype),
+        dk: bench.blank(k.shape, dtype),
+        dv: bench.blank(v.shape, dtype),
+      };
+      const saved = { q, k, v, out, logSumExp, dout };
+      bench.kernels.attentionBackward(saved, options, gradients);
+      const expected = bench.computes ? textbookGradients(given, dout.values, variant.sizes) : undefined;
+      for (const name of ["dq", "dk", "dv"] as const) {
+        await bench.expectClose(gradients[name], () => expected![name], [dtype]);
+        // The same bits each time, also when it is asked for alone.
+        const alone = bench.blank(gradients[name].shape, dtype);
+        bench.kernels.attentionBackward(saved, options, { [name]: alone });
+        if (bench.computes) expect(await bench.read(alone)).toEqual(await bench.read(gradients[name]));
+      }
+    },
+  })),
+);
 
 const longCase: Case = {
   name: "attention over 1500 tokens: equal scores give the mean, without a score matrix in memory",
@@ -210,7 +244,7 @@ const largeScoresCase: Case = {
 export const attentionCases: readonly Case[] = [
   ...forwardCases,
   ...gradientCases,
-  blockedGradientCase,
+  ...blockedGradientCases,
   longCase,
   largeScoresCase,
 ];

@@ -1,14 +1,24 @@
-// Compiles the emulator and every kernel file for it, once for each state of the sources. Needs g++ or clang++.
+// Compiles the emulator and every kernel file for it, each once for each state of its sources. Needs g++ or clang++.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const emulator = fileURLToPath(new URL(".", import.meta.url));
 const kernels = fileURLToPath(new URL("../../../../kernels/cuda", import.meta.url));
+const kept = join(tmpdir(), "kinora-cuda-emulator");
 
 export interface Emulator {
   driver: string;
@@ -25,57 +35,86 @@ export function compiler(): { command: string } | { missing: string } {
   return command ? { command } : { missing: `no C++ compiler (${wanted.join(", ")}) for the CUDA emulator` };
 }
 
-/** Builds what is missing; several processes may do so at once. */
-export function buildEmulator(command: string, architectures: readonly string[] = ["sm_80"]): Emulator {
-  const read = (folder: string): string[] =>
-    readdirSync(folder, { withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map(({ name }) => name)
-      .sort();
-  const sources = [emulator, kernels].flatMap((folder) =>
-    read(folder).map((name) => [name, readFileSync(join(folder, name), "utf8")]),
-  );
+const filesOf = (folder: string, ending: RegExp): string[] =>
+  readdirSync(folder)
+    .filter((name) => ending.test(name))
+    .sort();
+
+const hashOf = (...parts: readonly unknown[]): string =>
+  createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 16);
+
+/** Makes a file or folder of this name unless it is there; several processes may do so at once. */
+function once(name: string, make: (target: string) => void): string {
+  const path = join(kept, name);
+  if (existsSync(path)) return path;
+  mkdirSync(kept, { recursive: true });
+  const work = mkdtempSync(join(kept, "making-"));
+  try {
+    make(join(work, "made"));
+    renameSync(join(work, "made"), path);
+  } catch (error) {
+    if (!existsSync(path)) throw error;
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+  return path;
+}
+
+/** Each kernel file's text; `changed` ones instead of those in kernels/cuda. */
+export function kernelTexts(changed: Readonly<Record<string, string>> = {}): Record<string, string> {
+  const read = (name: string) => changed[name] ?? readFileSync(join(kernels, name), "utf8");
+  return Object.fromEntries(filesOf(kernels, /\.cuh?$/).map((name) => [name, read(name)]));
+}
+
+/** Builds what is missing. `texts`: the kernel files, by name. */
+export function buildEmulator(
+  command: string,
+  {
+    architectures = ["sm_80"],
+    texts = kernelTexts(),
+  }: { architectures?: readonly string[]; texts?: Record<string, string> } = {},
+): Emulator {
   const version = execFileSync(command, ["--version"], { encoding: "utf8" });
-  const hash = createHash("sha256")
-    .update(JSON.stringify([version, sources]))
-    .digest("hex")
-    .slice(0, 16);
-  const folder = join(tmpdir(), `kinora-cuda-emulator-${hash}`);
-  const result = {
-    driver: join(folder, "libcuda-emulated.so"),
-    cublasLt: join(folder, "libcublasLt-emulated.so"),
-    images: join(folder, "images"),
-  };
-  if (existsSync(folder)) return result;
-  const work = `${folder}.${process.pid}`;
-  mkdirSync(join(work, "images"), { recursive: true });
-  const compile = (output: string, inputs: string[], optimization: string): void => {
-    const flags = ["-std=c++20", optimization, "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off"];
-    const includes = [`-I${emulator}`, `-I${kernels}`];
-    const links = process.platform === "linux" ? ["-lpthread", "-ldl"] : [];
-    execFileSync(command, [...flags, ...includes, "-o", output, ...inputs, ...links], {
+  const flags = ["-std=c++20", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off", `-I${emulator}`];
+  const links = process.platform === "linux" ? ["-lpthread", "-ldl"] : [];
+  const own = Object.fromEntries(
+    filesOf(emulator, /\.(h|cc)$/).map((name) => [name, readFileSync(join(emulator, name), "utf8")]),
+  );
+  const compile = (output: string, optimization: string, ...inputs: string[]): void => {
+    execFileSync(command, [...flags, optimization, "-o", output, ...inputs, ...links], {
       stdio: ["ignore", "inherit", "inherit"],
     });
   };
-  compile(join(work, "libcuda-emulated.so"), [join(emulator, "driver.cc"), join(emulator, "scheduler.cc")], "-O2");
-  compile(join(work, "libcublasLt-emulated.so"), [join(emulator, "cublaslt.cc")], "-O3");
-  for (const name of read(kernels).filter((file) => file.endsWith(".cu"))) {
-    const file = name.slice(0, -3);
-    const source = join(work, `${file}.cc`);
-    writeFileSync(
-      source,
-      `#define KINORA_EMULATED\n#include "${name}"\nextern "C" __attribute__((visibility("default"))) emulator::Export* emulator_exports() { return emulator::Export::first(); }\n`,
+  const library = (name: string, optimization: string, ...sources: string[]): string =>
+    once(`${name}-${hashOf(version, flags, optimization, own)}.so`, (target) =>
+      compile(target, optimization, ...sources.map((source) => join(emulator, source))),
     );
-    compile(join(work, `${file}.so`), [source, join(emulator, "scheduler.cc")], "-O3");
-    for (const architecture of architectures) {
-      writeFileSync(join(work, "images", `${file}.${architecture}.cubin`), `${join(folder, `${file}.so`)}\0`);
-    }
-  }
-  try {
-    renameSync(work, folder);
-  } catch (error) {
-    rmSync(work, { recursive: true });
-    if (!existsSync(folder)) throw error;
-  }
-  return result;
+  const headers = Object.fromEntries(Object.entries(texts).filter(([name]) => name.endsWith(".cuh")));
+  const kernel = (file: string): string =>
+    once(`${file}-${hashOf(version, flags, own, headers, texts[file])}.so`, (target) => {
+      const folder = `${target}.sources`;
+      mkdirSync(folder);
+      for (const [name, text] of Object.entries({ ...headers, [file]: texts[file]! }))
+        writeFileSync(join(folder, name), text);
+      const source = join(folder, "whole.cc");
+      writeFileSync(
+        source,
+        `#define KINORA_EMULATED\n#include "${file}"\nextern "C" __attribute__((visibility("default"))) emulator::Export* emulator_exports() { return emulator::Export::first(); }\n`,
+      );
+      compile(target, "-O2", source, join(emulator, "scheduler.cc"));
+    });
+  const libraries = Object.keys(texts)
+    .filter((name) => name.endsWith(".cu"))
+    .map((name) => [name.slice(0, -3), kernel(name)] as const);
+  return {
+    driver: library("libcuda", "-O2", "driver.cc", "scheduler.cc"),
+    cublasLt: library("libcublasLt", "-O3", "cublaslt.cc"),
+    images: once(`images-${hashOf(libraries, architectures)}`, (target) => {
+      mkdirSync(target);
+      for (const [file, path] of libraries) {
+        for (const architecture of architectures)
+          writeFileSync(join(target, `${file}.${architecture}.cubin`), `${path}\0`);
+      }
+    }),
+  };
 }

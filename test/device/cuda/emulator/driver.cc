@@ -164,6 +164,7 @@ API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
   if ((bx * by * bz) % 32) emulator::fail("a block that is not made of whole warps");
   static unsigned seed = getenv("EMULATOR_SEED") ? atoi(getenv("EMULATOR_SEED")) : 1;
   auto e = (Export*)f;
+  if (bx * by * bz > (unsigned)e->threads) return INVALID;
   running = e->name;
   std::atomic<long long> next{0};
   long long blocks = (long long)gx * gy * gz;

@@ -13,7 +13,9 @@
 #include <vector>
 #define DEVICE inline
 #define SHARED static thread_local
-#define KERNEL(threads, blocks) extern "C" void
+#define EMULATOR_JOIN(a, b) a##b
+#define EMULATOR_UNIQUE(line) EMULATOR_JOIN(emulator_bound_, line)
+#define KERNEL(threads, blocks) static emulator::Bound EMULATOR_UNIQUE(__LINE__){threads}; extern "C" void
 #define DYNAMIC_SHARED(name) unsigned char* name = emulator::now->block->shared
 #define EXPORT(name) static emulator::Export export_##name{#name, emulator::Invoke<&name>::run};
 
@@ -62,10 +64,15 @@ template <class... A, void (*F)(A...)> struct Invoke<F> {
     run_block(b, &Entry<A...>::body, &e, seed);
   }
 };
+/** The launch bound of the kernel that is exported next. */
+struct Bound {
+  static int& last() { static int threads = 0; return threads; }
+  Bound(int threads) { last() = threads; }
+};
 struct Export {
-  const char* name; Run run; Export* next;
+  const char* name; Run run; int threads; Export* next;
   static Export*& first() { static Export* head = nullptr; return head; }
-  Export(const char* n, Run r) : name(n), run(r), next(first()) { first() = this; }
+  Export(const char* n, Run r) : name(n), run(r), threads(Bound::last()), next(first()) { first() = this; }
 };
 }  // namespace emulator
 #define threadIdx (emulator::now->thread)
