@@ -46,7 +46,8 @@ class Tiles {
   }
 }
 
-async function writeNetwork(path: string, shapes: Shapes, dtype: DType): Promise<void> {
+/** What is there already is kept. */
+export async function writeNetwork(path: string, shapes: Shapes, dtype: DType): Promise<void> {
   if (existsSync(path)) return;
   const specs = [...shapes].map(([name, shape]) => ({ name, dtype, shape }));
   await using writer = await SafetensorsWriter.create(path, specs);

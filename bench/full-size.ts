@@ -20,6 +20,7 @@ import { PROCESS, type RunPlan } from "../src/train/plan/run-plan.ts";
 import type { TrainResult } from "../src/train/run/events.ts";
 import { writeFullSizeCheckpoint } from "./full-size-checkpoint.ts";
 import { peerFolder } from "./peer.ts";
+import { load } from "./rounds.ts";
 import { kinoraBinary, type WatchedStage, watchKinora } from "./watched-process.ts";
 
 const { values } = parseArgs({
@@ -186,7 +187,7 @@ rank = 32
   );
 }
 
-console.log(`${cpus()[0]?.model}, ${formatBytes(totalmem())}, Node ${process.version}`);
+console.log(`${cpus()[0]?.model}, ${formatBytes(totalmem())}, Node ${process.version}, ${load()}`);
 try {
   console.log(`writing the checkpoint to ${checkpoint} (what is there is kept)`);
   await writeFullSizeCheckpoint(checkpoint, model, "bf16");

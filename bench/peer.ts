@@ -1,8 +1,10 @@
-// Runs the Python peer (bench/peers) on the same inputs and threads, and hands over what it recorded.
-import { spawn } from "node:child_process";
+// The Python peer (bench/peers) on the same inputs and threads: a process that makes its model, warms up, and then runs
+// when it is told to; and what it recorded.
+import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { toFloat32 } from "../src/base/float-formats.ts";
 import { SafetensorsFile } from "../src/io/safetensors.ts";
@@ -11,14 +13,6 @@ const root = fileURLToPath(new URL("./peers/", import.meta.url));
 const python = join(root, ".venv", process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
 
 export type PeerCase = "forward" | "lora" | "umt5" | "vae";
-
-export interface PeerRun {
-  seconds: number[];
-  peakResident: number;
-  torch: string;
-  losses?: number[];
-  gradientNorms?: number[];
-}
 
 /** Where a case keeps its weights (made once) and its record. */
 export function peerFolder(name: string): string {
@@ -32,25 +26,70 @@ export const peerInstalled = (): boolean => existsSync(python);
 export const peerHint =
   "python3 -m venv bench/peers/.venv && bench/peers/.venv/bin/pip install -r bench/peers/requirements.txt";
 
-export async function runPeer(
-  kind: PeerCase,
-  folder: string,
-  flags: Record<string, number | string>,
-): Promise<PeerRun> {
-  const options = Object.entries({ threads: availableParallelism(), ...flags }).flatMap(([k, v]) => [
-    `--${k}`,
-    String(v),
-  ]);
-  const child = spawn(python, [join(root, "wan.py"), kind, folder, ...options], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  let output = "";
-  child.stdout.on("data", (chunk: Buffer) => {
-    output += chunk.toString();
-  });
-  const code = await new Promise<number | null>((resolve) => child.on("close", resolve));
-  if (code !== 0) throw new Error(`the peer ended with ${code}`);
-  return JSON.parse(output.trim().split("\n").at(-1)!) as PeerRun;
+/** A line of the peer's: how long a run of the turn took, and what its training steps came to. */
+interface PeerTurn {
+  seconds: number;
+  losses?: number[];
+  gradientNorms?: number[];
+}
+
+/** A peer that has taken its first turn, so that its inputs and outputs are in FOLDER/record.safetensors. */
+export class Peer implements AsyncDisposable {
+  /** Of all its training steps. */
+  readonly losses: number[] = [];
+  readonly gradientNorms: number[] = [];
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #ended: Promise<number | null>;
+  #first: PeerTurn | undefined;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+    this.#ended = new Promise((resolve, reject) => {
+      child.on("close", resolve);
+      child.on("error", reject);
+    });
+    this.#ended.catch(() => {});
+    // A peer that died is told of by the turn that waits for it.
+    child.stdin!.on("error", () => {});
+  }
+
+  /** `flags` are those of bench/peers/wan.py. */
+  static async start(kind: PeerCase, folder: string, flags: Record<string, number | string>): Promise<Peer> {
+    const options = Object.entries({ threads: availableParallelism(), ...flags });
+    const child = spawn(
+      python,
+      [join(root, "wan.py"), kind, folder, ...options.flatMap(([name, value]) => [`--${name}`, `${value}`])],
+      { stdio: ["pipe", "pipe", "inherit"] },
+    );
+    const peer = new Peer(child);
+    peer.#first = await peer.#next();
+    return peer;
+  }
+
+  /** Seconds of one run in its next turn; at first of the turn that it took when it started. */
+  async turn(): Promise<number> {
+    const first = this.#first;
+    this.#first = undefined;
+    if (first) return first.seconds;
+    this.#child.stdin!.write("\n");
+    return (await this.#next()).seconds;
+  }
+
+  async #next(): Promise<PeerTurn> {
+    const line = await this.#lines.next();
+    if (line.done) throw new Error(`the peer ended with ${await this.#ended}`);
+    const turn = JSON.parse(line.value) as PeerTurn;
+    this.losses.push(...(turn.losses ?? []));
+    this.gradientNorms.push(...(turn.gradientNorms ?? []));
+    return turn;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin!.end();
+    await this.#ended.catch(() => {});
+  }
 }
 
 /** What the peer recorded: inputs and its own outputs. */

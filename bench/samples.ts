@@ -15,9 +15,10 @@ import { empty, fromValues } from "../src/tensor/tensor.ts";
 import { drawNoise } from "../src/train/step/draws.ts";
 import { velocityTarget } from "../src/train/step/flow-matching.ts";
 import { trainingInput } from "../src/train/step/model-input.ts";
+import { interleaved, load, parseRounds } from "./rounds.ts";
 
-const { values } = parseArgs({ options: { rounds: { type: "string", default: "7" } } });
-const rounds = Number(values.rounds);
+const { values } = parseArgs({ options: { rounds: { type: "string" } } });
+const rounds = parseRounds(values.rounds);
 
 type LatentShape = readonly [channels: number, frames: number, height: number, width: number];
 
@@ -53,20 +54,9 @@ function byKernels(device: Device, shape: LatentShape, conditioned: boolean): vo
   velocityTarget(clean, noise);
 }
 
-/** Milliseconds, the middle of all rounds but an untimed first one. */
-function median(run: () => void): number {
-  run();
-  const times = Array.from({ length: rounds }, () => {
-    const started = performance.now();
-    run();
-    return performance.now() - started;
-  }).sort((a, b) => a - b);
-  return times[Math.floor(rounds / 2)]!;
-}
-
 const { device } = await openDevice("auto");
 const nothing = createNullDevice();
-console.log(`milliseconds a sample, median of ${rounds} rounds\n`);
+console.log(`milliseconds a sample, median of ${rounds} rounds, ${load()}\n`);
 console.log("| sample | loops on the host | kernels, cpu device | of them normal | host beside another device |");
 console.log("|---|---:|---:|---:|---:|");
 for (const [name, width, height, frames] of [
@@ -80,14 +70,20 @@ for (const [name, width, height, frames] of [
   const count = elementCount(shape);
   const conditioned = model.image === "channels";
   const clean = new Float32Array(count).fill(0.5);
-  const loops = median(() => byLoops(device, clean, conditioned ? clean : undefined, shape));
-  const kernels = median(() => byKernels(device, shape, conditioned));
-  const normal = median(() => {
-    using _scope = openScope(device);
-    drawNoise(device, 5n, "noise", shape, { index: 0 });
-  });
-  const host = median(() => byKernels(nothing, shape, conditioned));
-  const cells = [loops, kernels, normal].map((time) => time.toFixed(0));
-  console.log(`| ${name} ${width}×${height}×${frames} | ${cells.join(" | ")} | ${host.toFixed(2)} |`);
+  const times = await interleaved(
+    {
+      loops: () => byLoops(device, clean, conditioned ? clean : undefined, shape),
+      kernels: () => byKernels(device, shape, conditioned),
+      normal: () => {
+        using _scope = openScope(device);
+        drawNoise(device, 5n, "noise", shape, { index: 0 });
+      },
+      host: () => byKernels(nothing, shape, conditioned),
+    },
+    rounds,
+  );
+  const cells = [times.loops, times.kernels, times.normal].map(({ median }) => (1000 * median).toFixed(0));
+  const host = (1000 * times.host.median).toFixed(2);
+  console.log(`| ${name} ${width}×${height}×${frames} | ${cells.join(" | ")} | ${host} |`);
 }
 device[Symbol.dispose]();

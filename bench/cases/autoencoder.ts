@@ -5,20 +5,28 @@ import type { Device } from "../../src/device/device.ts";
 import { loadVae } from "../../src/models/wan/load.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
-import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
-import { type Row, row, timed } from "./row.ts";
+import { Peer, PeerRecord, peerFolder } from "../peer.ts";
+import { compare, type Pace, type Row } from "./row.ts";
 
-export async function vaeDecode(device: Device, { frames, repeat }: { frames: number; repeat: number }): Promise<Row> {
+export async function vaeDecode(device: Device, { frames, ...pace }: { frames: number } & Pace): Promise<Row> {
   const folder = peerFolder("vae21");
-  const peer = await runPeer("vae", folder, { frames, repeat });
+  await using peer = await Peer.start("vae", folder, { frames });
   using record = new PeerRecord(folder);
   using vae = loadVae(device, join(folder, "model"), { dtype: "f32", half: "decoder" });
   let output = new Float32Array();
-  const seconds = await timed(repeat, async () => {
+  const ours = async () => {
     using _run = openScope(device);
     // diffusers decodes unnormalised latents and clamps.
     const latents = fromValues(device, record.values("z"), record.shape("z"));
     output = (await vae.decode(latents, { normalized: false }).read()) as typeof output;
-  });
-  return row(`VAE 2.1 decode, 416×240×${frames}, float32`, seconds, peer, relativeError(output, record.values("out")));
+  };
+  return await compare(
+    `VAE 2.1 decode, 416×240×${frames}, float32`,
+    pace,
+    () => peer.turn(),
+    ours,
+    () => ({
+      difference: relativeError(output, record.values("out")),
+    }),
+  );
 }

@@ -4,27 +4,27 @@ import { relativeError } from "../../scripts/golden/fixture.ts";
 import type { Device } from "../../src/device/device.ts";
 import { loadTextEncoder } from "../../src/models/wan/load.ts";
 import { openScope } from "../../src/tensor/scope.ts";
-import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
-import { type Row, row, timed } from "./row.ts";
+import { Peer, PeerRecord, peerFolder } from "../peer.ts";
+import { compare, type Pace, type Row } from "./row.ts";
 
-export async function textEncoder(
-  device: Device,
-  { layers, repeat }: { layers: number; repeat: number },
-): Promise<Row> {
+export async function textEncoder(device: Device, { layers, ...pace }: { layers: number } & Pace): Promise<Row> {
   const folder = peerFolder(`umt5-${layers}`);
-  const peer = await runPeer("umt5", folder, { layers, repeat });
+  await using peer = await Peer.start("umt5", folder, { layers });
   using record = new PeerRecord(folder);
   using encoder = loadTextEncoder(device, join(folder, "model"), { dtype: "bf16", pack: true });
   const ids = Int32Array.from(record.values("ids"));
   let output = new Float32Array();
-  const seconds = await timed(repeat, async () => {
+  const ours = async () => {
     using _run = openScope(device);
     output = (await encoder.encode(ids).read()) as typeof output;
-  });
-  return row(
+  };
+  return await compare(
     `UMT5, ${layers} layers of XXL, 512 tokens, bf16`,
-    seconds,
-    peer,
-    relativeError(output, record.values("out")),
+    pace,
+    () => peer.turn(),
+    ours,
+    () => ({
+      difference: relativeError(output, record.values("out")),
+    }),
   );
 }

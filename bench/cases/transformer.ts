@@ -13,25 +13,25 @@ import { createAdamW } from "../../src/train/optimizers/adamw.ts";
 import { globalNorm } from "../../src/train/optimizers/optimizer.ts";
 import { planLoraStep } from "../../src/train/plan/lora-step.ts";
 import { gatherGradients } from "../../src/train/step/gradients.ts";
-import { PeerRecord, peerFolder, runPeer } from "../peer.ts";
-import { type Row, row, timed } from "./row.ts";
+import { Peer, PeerRecord, peerFolder } from "../peer.ts";
+import { compare, type Pace, type Row } from "./row.ts";
 
-export interface TransformerBench {
+export interface TransformerBench extends Pace {
   model: "t2v-1.3B" | "tiny-t2v";
   layers: number;
   frames: number;
-  repeat: number;
 }
 
 /** The sizes each model is run at: bench/peers/wan.py has the same. */
 const frameSizes = { "t2v-1.3B": { width: 832, height: 480 }, "tiny-t2v": { width: 64, height: 64 } } as const;
 
-/** A case's folder and its row of the models' table, with so many layers; what the table calls it. */
-function setting({ model, layers, frames }: TransformerBench) {
+/** A case's folder and its row of the models' table, with so many layers; what the table calls it; the peer's flags. */
+function setting({ model, layers, frames, passes = 1 }: TransformerBench) {
   const row: WanModel = wanModels[model];
   const { width, height } = frameSizes[model];
   return {
     folder: peerFolder(`transformer-${model}-${layers}`),
+    flags: { model, layers, frames, passes },
     model: { ...row, dit: { ...row.dit, layers } },
     clip: { width, height, frames },
     title: (what: string) => `${model} ${what}, ${width}×${height}×${frames}, bf16`,
@@ -39,28 +39,34 @@ function setting({ model, layers, frames }: TransformerBench) {
 }
 
 export async function forward(device: Device, bench: TransformerBench): Promise<Row> {
-  const { layers, frames, repeat } = bench;
-  const { folder, clip, title, model: planned } = setting(bench);
-  const peer = await runPeer("forward", folder, { model: bench.model, layers, frames, repeat });
+  const { folder, flags, clip, title, model: planned } = setting(bench);
+  await using peer = await Peer.start("forward", folder, flags);
   using record = new PeerRecord(folder);
   using model = loadDit(device, join(folder, "model"), { dtype: "bf16", pack: true });
   using _scope = openScope(device);
   const latents = fromValues(device, record.values("x"), [1, ...record.shape("x")]);
   const text = fromValues(device, record.values("context"), record.shape("context"), "bf16");
   let output = new Float32Array();
-  const seconds = await timed(repeat, async () => {
+  const ours = async () => {
     using _run = openScope(device);
     output = (await model.forward({ latents, timesteps: [500], texts: [text] }).read()) as typeof output;
-  });
+  };
   const { flops } = planForward(planned, clip, { dtype: "bf16" });
-  const difference = relativeError(output, record.values("out"));
-  return row(title(`forward, ${layers} layers`), seconds, peer, difference, { flops: flops.forward });
+  return await compare(
+    title(`forward, ${bench.layers} layers`),
+    bench,
+    () => peer.turn(),
+    ours,
+    () => ({
+      difference: relativeError(output, record.values("out")),
+      flops: flops.forward,
+    }),
+  );
 }
 
 export async function loraStep(device: Device, bench: TransformerBench): Promise<Row> {
-  const { layers, frames, repeat } = bench;
-  const { folder, clip, title, model: planned } = setting(bench);
-  const peer = await runPeer("lora", folder, { model: bench.model, layers, frames, repeat });
+  const { folder, flags, clip, title, model: planned } = setting(bench);
+  await using peer = await Peer.start("lora", folder, flags);
   using record = new PeerRecord(folder);
   using model = loadDit(device, join(folder, "model"), { dtype: "bf16" });
   const prefix = "adapter.";
@@ -82,18 +88,28 @@ export async function loraStep(device: Device, bench: TransformerBench): Promise
   };
   const losses: number[] = [];
   const norms: number[] = [];
-  const seconds = await timed(repeat, async () => {
+  const ours = async () => {
     losses.push(await gatherGradients(model, sample, { recompute: true }));
     norms.push(await globalNorm(device, parameters));
     await optimizer.update(1e-4);
-  });
+  };
   const plan = await planLoraStep(planned, clip, { dtype: "bf16", rank: 32, recompute: true });
-  const numbers = (values: readonly number[]) => values.map((value) => value.toPrecision(5)).join(", ");
-  return row(title(`LoRA step, ${layers} layers, rank 32`), seconds, peer, relativeError(losses, peer.losses!), {
-    flops: plan.flops.step,
-    notes: [
-      `losses ${numbers(losses)}; peer ${numbers(peer.losses!)}`,
-      `gradient norms ${numbers(norms)}; peer ${numbers(peer.gradientNorms!)}`,
-    ],
-  });
+  const firstAndLast = (values: readonly number[]) => {
+    const [first, last] = [values[0]!, values.at(-1)!].map((value) => value.toPrecision(5));
+    return `${first} … ${last}`;
+  };
+  return await compare(
+    title(`LoRA step, ${bench.layers} layers, rank 32`),
+    bench,
+    () => peer.turn(),
+    ours,
+    () => ({
+      difference: relativeError(losses, peer.losses),
+      flops: plan.flops.step,
+      notes: [
+        `losses of ${losses.length} steps ${firstAndLast(losses)}; peer ${firstAndLast(peer.losses)}`,
+        `gradient norms ${firstAndLast(norms)}; peer ${firstAndLast(peer.gradientNorms)}`,
+      ],
+    }),
+  );
 }

@@ -1,12 +1,14 @@
 """The peer: diffusers, transformers and peft in PyTorch, timed on the same threads and inputs as Kinora.
 
-python wan.py CASE FOLDER [--model NAME] [--repeat N] [--layers N] [--threads N] with CASE one of forward, lora, umt5, vae.
-Makes random weights once (FOLDER/model, seeded), records inputs and the peer's outputs in FOLDER/record.safetensors, and
-prints one line of JSON: {"seconds": [...], ...}.
+python wan.py CASE FOLDER [--model NAME] [--layers N] [--frames N] [--threads N] [--passes N] with CASE one of forward,
+lora, umt5, vae. Makes random weights once (FOLDER/model, seeded), takes a turn of `passes` runs, records inputs and its
+outputs in FOLDER/record.safetensors, and prints a line of JSON: {"seconds": of one run, ...}; a training case also the
+losses and gradient norms of the turn's steps. Then it takes a turn and prints a line for each line that it reads.
 """
 import argparse
 import json
 import os
+import sys
 import time
 
 import torch
@@ -18,15 +20,6 @@ MODELS = {
     "t2v-1.3B": dict(heads=12, text_dim=4096, freq_dim=256, ffn_dim=8960, text_length=512, height=480, width=832),
     "tiny-t2v": dict(heads=2, text_dim=128, freq_dim=64, ffn_dim=768, text_length=32, height=64, width=64),
 }
-
-
-def timed(repeat, body):
-    seconds, result = [], None
-    for _ in range(repeat):
-        started = time.perf_counter()
-        result = body()
-        seconds.append(time.perf_counter() - started)
-    return seconds, result
 
 
 def transformer(folder, layers, name):
@@ -58,10 +51,8 @@ def inputs_for(frames, name):
 def forward(args):
     model = transformer(args.folder, args.layers, args.model)
     x, text = inputs_for(args.frames, args.model)
-    with torch.no_grad():
-        run = lambda: model(x.to(DTYPE), torch.tensor([500]), text.to(DTYPE), return_dict=False)[0]
-        seconds, out = timed(args.repeat, run)
-    return seconds, {"x": x[0], "context": text[0], "out": out[0].float()}, {}
+    run = lambda: model(x.to(DTYPE), torch.tensor([500]), text.to(DTYPE), return_dict=False)[0]
+    return run, lambda out: {"x": x[0], "context": text[0], "out": out[0].float()}, {}
 
 
 def lora(args):
@@ -86,6 +77,7 @@ def lora(args):
     adapters = {f"adapter.{k}": v.clone().contiguous() for k, v in get_peft_model_state_dict(model).items()}
     losses, norms = [], []
 
+    @torch.enable_grad()
     def step():
         noisy = (1 - sigma) * clean + sigma * noise
         with torch.autocast("cpu", dtype=DTYPE):
@@ -97,9 +89,8 @@ def lora(args):
         optimizer.zero_grad()
         losses.append(loss.item())
 
-    seconds, _ = timed(args.repeat, step)
     record = {"clean": clean[0], "noise": noise[0], "context": text[0], **adapters}
-    return seconds, record, {"losses": losses, "gradientNorms": norms}
+    return step, lambda _: record, {"losses": losses, "gradientNorms": norms}
 
 
 def umt5(args):
@@ -120,9 +111,8 @@ def umt5(args):
     model = UMT5EncoderModel.from_pretrained(path, torch_dtype=DTYPE).eval()
     torch.manual_seed(5)
     ids = torch.randint(5, 31000, (1, 512))
-    with torch.no_grad():
-        seconds, out = timed(args.repeat, lambda: model(ids).last_hidden_state)
-    return seconds, {"ids": ids[0].to(torch.int32), "out": out[0].float()}, {}
+    run = lambda: model(ids).last_hidden_state
+    return run, lambda out: {"ids": ids[0].to(torch.int32), "out": out[0].float()}, {}
 
 
 def vae(args):
@@ -135,9 +125,19 @@ def vae(args):
     model = AutoencoderKLWan.from_pretrained(path).eval()
     torch.manual_seed(7)
     z = torch.randn(1, 16, (args.frames - 1) // 4 + 1, 30, 52)
-    with torch.no_grad():
-        seconds, out = timed(args.repeat, lambda: model.decode(z, return_dict=False)[0])
-    return seconds, {"z": z[0], "out": out[0]}, {}
+    run = lambda: model.decode(z, return_dict=False)[0]
+    return run, lambda out: {"z": z[0], "out": out[0]}, {}
+
+
+def take_turn(run, passes, lists):
+    """`passes` runs: the last one's result, and what a line says of the turn."""
+    for values in lists.values():
+        values.clear()
+    started = time.perf_counter()
+    for _ in range(passes):
+        result = run()
+    seconds = (time.perf_counter() - started) / passes
+    return result, {"seconds": seconds, **lists}
 
 
 def main():
@@ -145,19 +145,22 @@ def main():
     parser.add_argument("case", choices=["forward", "lora", "umt5", "vae"])
     parser.add_argument("folder")
     parser.add_argument("--model", choices=list(MODELS), default="t2v-1.3B")
-    parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--frames", type=int, default=17)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--passes", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     os.makedirs(args.folder, exist_ok=True)
-    seconds, record, more = globals()[args.case](args)
-    save_file({name: value.contiguous() for name, value in record.items()}, os.path.join(args.folder, "record.safetensors"))
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"seconds": seconds, "peakResident": peak, "torch": torch.__version__, **more}))
+    run, record, lists = globals()[args.case](args)
+    with torch.no_grad():
+        result, line = take_turn(run, args.passes, lists)
+        tensors = {name: value.detach().contiguous() for name, value in record(result).items()}
+        save_file(tensors, os.path.join(args.folder, "record.safetensors"))
+        print(json.dumps({"torch": torch.__version__, **line}), flush=True)
+        for _ in sys.stdin:
+            _, line = take_turn(run, args.passes, lists)
+            print(json.dumps(line), flush=True)
 
 
 main()
