@@ -19,6 +19,7 @@ export {
   searchCheckpoint,
 } from "./models/wan/checkpoint-files.ts";
 export { type DitInput, type DitOptions, WanDit } from "./models/wan/dit/dit.ts";
+export { type LatentSize, latentSize, type VideoSize } from "./models/wan/geometry.ts";
 export { type DitLoadOptions, loadDit, loadTextEncoder, loadVae } from "./models/wan/load.ts";
 export { type DitConfig, type WanModel, type WanModelName, wanModels } from "./models/wan/params.ts";
 export { embedPrompt, openTokenizer, promptTokens, tokenizerFile } from "./models/wan/prompt.ts";

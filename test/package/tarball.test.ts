@@ -1,9 +1,13 @@
 // The package as others have it: packed, unpacked into an empty folder, and used from JavaScript and TypeScript.
-import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { text } from "node:stream/consumers";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
+import { ChatServer } from "../dataset/caption-server.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -49,17 +53,41 @@ function run(program: string): { status: number | null; stdout: string; stderr: 
   });
 }
 
-/** What the compiler says of a program, in its strictest form. */
-function compile(name: string, program: string, ...more: string[]): string {
-  writeFileSync(join(app, name), program);
+/** What the compiler says of files, in its strictest form. */
+function check(names: readonly string[], ...more: string[]): string {
   const flags =
     "--strict --noEmit --exactOptionalPropertyTypes --target es2023 --lib es2023,esnext.disposable,dom".split(" ");
   const modules = ["--module", "nodenext", "--types", "node", ...more];
-  const { status, stdout } = spawnSync(process.execPath, [compiler, ...flags, ...modules, name], {
+  const { status, stdout } = spawnSync(process.execPath, [compiler, ...flags, ...modules, ...names], {
     cwd: app,
     encoding: "utf8",
   });
   return status === 0 ? "" : stdout;
+}
+
+function compile(name: string, program: string): string {
+  writeFileSync(join(app, name), program);
+  return check([name]);
+}
+
+/** The examples of the package, where a newcomer puts them: into a folder of his own. */
+const examples = readdirSync(join(root, "examples"));
+
+/** Runs an example in `folder`; gives what it printed. Not in step with this process, which may serve it. */
+async function example(name: string, folder: string, ...argv: string[]): Promise<string> {
+  const cwd = join(app, folder);
+  mkdirSync(cwd, { recursive: true });
+  cpSync(join(app, "node_modules/kinora/examples", name), join(cwd, name));
+  const loader = pathToFileURL(createRequire(import.meta.url).resolve("tsx/esm")).href;
+  const node = name.endsWith(".ts") ? ["--import", loader] : [];
+  const child = spawn(process.execPath, [...node, name, ...argv], {
+    cwd,
+    env: { ...process.env, KINORA_CACHE: join(app, "cache") },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, "close")]);
+  expect(code, err).toBe(0);
+  return out;
 }
 
 describe("the packed package", () => {
@@ -169,5 +197,66 @@ generate({ prompt: "x" }).then((result) => result.film);
     });
     expect(status).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({ kind: "kinora.recipe", seed: "7" });
+  });
+});
+
+/** Each example, and what is to come of it in its folder. */
+const examined: Record<string, (folder: string) => Promise<void>> = {
+  "first-film.js": async (folder) => {
+    const printed = await example("first-film.js", folder);
+    expect(printed.match(/^step \d+ of 12$/gm)).toHaveLength(12);
+    expect(printed).toContain("first-film.mp4: 9 frames; seed 7 makes it again");
+    expect(readFileSync(join(app, folder, "first-film.mp4")).length).toBeGreaterThan(1000);
+  },
+  "dataset.js": async (folder) => {
+    expect(await example("dataset.js", folder)).toMatch(
+      /^3 clips in .*, 1 without a caption(.*\n){3}.*"a yellow triangle moves to the left on a black background"\n(.*\n)*an epoch: 3 items/,
+    );
+    rmSync(join(app, folder, "set"), { recursive: true });
+    await using server = await ChatServer.start(() => "a caption by a model with eyes");
+    const asked = await example("dataset.js", folder, `${server.origin}/v1`, "eyes");
+    expect(server.received).toHaveLength(1);
+    expect(asked).toMatch(/triangle.*, "a caption by a model with eyes"/);
+    expect(asked).toMatch(/circle.*, "a red circle moves to the right on a blue background"/);
+  },
+  "train-lora.js": async (folder) => {
+    const printed = await example("train-lora.js", folder);
+    expect(printed).toMatch(
+      /^LoRA of rank 4: \d+ MB at most, about \d+ s\n(step \d of 6: loss [\d.]+\n){6}neon\.mp4 with /,
+    );
+    const loras = readdirSync(join(app, folder, "lora-run")).filter((name) => name.endsWith(".safetensors"));
+    expect(loras.length).toBeGreaterThanOrEqual(2);
+    for (const name of printed.match(/neon\.mp4 with (\S+) and (\S+)/)!.slice(1)) expect(loras).toContain(name);
+    expect(existsSync(join(app, folder, "neon.mp4"))).toBe(true);
+  },
+  "stop-and-resume.js": async (folder) => {
+    const printed = await example("stop-and-resume.js", folder);
+    const stopped = Number(/^stopped after step (\d+);/.exec(printed)?.[1]);
+    expect(stopped).toBeGreaterThanOrEqual(3);
+    expect(printed).toContain(`went on with step ${stopped + 1}; long.mp4 has 9 frames`);
+  },
+  "engine.ts": async (folder) => {
+    const printed = await example("engine.ts", folder);
+    expect(Number(/the loss after 60 steps: (\S+)/.exec(printed)?.[1])).toBeLessThan(1e-9);
+    // The prompt's background is blue, and most of the film is background.
+    const [red, green, blue] = /red (.*), green (.*), blue (.*)/.exec(printed)!.slice(1).map(Number) as [
+      number,
+      number,
+      number,
+    ];
+    expect(blue).toBeGreaterThan(Math.max(red, green) + 0.2);
+    expect(printed).toContain("bytes that are left on the device: 0");
+  },
+};
+
+describe("the examples in the package", () => {
+  it("are all tried here, and compile strictly", () => {
+    expect(Object.keys(examined).sort()).toEqual([...examples].sort());
+    for (const name of examples) cpSync(join(app, "node_modules/kinora/examples", name), join(app, name));
+    expect(check(examples, "--allowJs", "--checkJs")).toBe("");
+  });
+
+  it.each(Object.entries(examined))("%s does what it says", async (name, examine) => {
+    await examine(`example-${name}`);
   });
 });
