@@ -34,37 +34,51 @@ export interface RunOptions {
   cacheFolder?: string | undefined;
 }
 
+/** What {@link generate} takes. All but the prompt has a default. */
 export interface GenerateOptions extends Omit<GenerateRequest, "seed">, RunOptions {
   /** Up to 64 bits; negative or absent: one is drawn and told. */
   seed?: number | bigint | string | undefined;
 }
+/** What {@link train} takes beside the configuration. */
 export interface TrainOptions extends RunOptions {
   /** Settings that come before the configuration file's, e.g. `{ "optimizer.learning_rate": 2e-4 }`. */
   set?: Record<string, string | number | boolean> | undefined;
   /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
   base?: string | undefined;
 }
+/** What {@link planRun} takes beside the configuration. */
 export interface PlanRunOptions extends TrainOptions {
   /** Estimate time for a device of this many TFLOP/s instead of measuring this one. */
   tflops?: number | undefined;
 }
+/** What {@link prepareDataset} takes. */
 export interface PrepareDatasetOptions extends PrepareDatasetRequest, RunOptions {}
+/** What {@link captionDataset} and {@link planCaptions} take. */
 export interface CaptionDatasetOptions extends CaptionRequest, RunOptions {}
+/** What {@link acceptCaptions} takes. */
 export interface AcceptCaptionsOptions extends AcceptCaptionsRequest, RunOptions {}
+/** What {@link inspectDataset} takes beside the configuration. */
 export interface InspectDatasetOptions extends Omit<InspectDatasetRequest, "config">, RunOptions {}
+/** What {@link datasetSizes} takes. */
 export interface DatasetSizesOptions extends DatasetSizesRequest, RunOptions {}
+/** What {@link planForward} takes. */
 export interface PlanForwardOptions extends PlanForwardRequest, RunOptions {}
+/** What {@link inspectModel} takes beside the path. */
 export interface InspectModelOptions extends Omit<InspectModelRequest, "path">, RunOptions {}
+/** What {@link convertLora} takes beside the file. */
 export interface ConvertLoraOptions extends Omit<ConvertLoraRequest, "path">, RunOptions {}
 
 /** What a generation tells on its way; `step`, `preview` and `finished` are what most programs want. */
 export type GenerateEvent = EventOf<"generate">;
+/** What {@link generate} gives: the films that were written. */
 export type GenerateResult = ResultOf<"generate">;
 /** What a training tells on its way; `step`, `validation` and `preview` are what most programs want. */
 export type TrainEvent = EventOf<"train">;
+/** What {@link train} gives: the run's folder and the files in it. */
 export type TrainResult = ResultOf<"train">;
 
-type Run<N extends JobName> = JobRun<EventOf<N>, ResultOf<N>>;
+/** A job of the front door under way. */
+export type Run<N extends JobName> = JobRun<EventOf<N>, ResultOf<N>>;
 
 function start<N extends JobName>(name: N, options: RequestOf<N> & RunOptions): Run<N> {
   const { signal, abortSignal, child, cacheFolder, ...request } = options;
@@ -123,6 +137,7 @@ export function generate(options: GenerateOptions): Run<"generate"> {
  * Trains a LoRA or a whole model by a configuration: the path of a TOML file, or what it would hold. Where a run was
  * stopped or killed, the same call goes on from its last state, with the numbers of an unbroken run.
  *
+ * @throws KinoraError by the handle: `train-config.*`, `train.*`, `dataset.*`, `checkpoint.*`, `weights.*`, `io.*`, `device.*`, `job.*`.
  * @example
  * ```ts
  * const run = train("style.toml", { set: { "optimizer.learning_rate": 2e-4 }, child: true });
@@ -148,6 +163,8 @@ export function train(config: string | TrainConfig, options: TrainOptions = {}):
  * Turns films, clips and pictures into a clean training set: scenes cut, measured, cropped, resampled; every decision in
  * a report. A second run over the same sources does nothing.
  *
+ * @throws KinoraError by the handle: `prepare.*`, `prepare-config.*`, `io.*`, `job.*`. A source that cannot be read is a
+ *   `problem` event instead.
  * @example
  * ```ts
  * const { videos, dropped, report } = await prepareDataset({ sources: ["films"], out: "set", model: "t2v-A14B" });
@@ -161,6 +178,7 @@ export function prepareDataset(options: PrepareDatasetOptions): Run<"prepare-dat
  * Captions the clips and pictures of a folder with a vision-language model. Each caption is written as it comes: a stopped
  * run loses none. The endpoint's key comes from the environment.
  *
+ * @throws KinoraError by the handle: `caption.*`, `chat.*`, `job.*`. An item that fails is a `failed` event instead.
  * @example
  * ```ts
  * const { captioned, failed } = await captionDataset({ folder: "set", endpoint: "ollama", model: "qwen2.5vl" });
@@ -184,6 +202,7 @@ export function acceptCaptions(options: AcceptCaptionsOptions): Run<"accept-capt
  * Exactly what an epoch trains on: every item, the batches, and each file that gives none and why.
  *
  * @param config a dataset configuration, musubi-tuner's or Kinora's, or a folder
+ * @throws KinoraError by the handle: `dataset.*`, `dataset-config.*`, `model.unknown`, `io.*`.
  * @example
  * ```ts
  * const { totals, warnings } = await inspectDataset("set");
@@ -208,6 +227,7 @@ export function datasetSizes(options: DatasetSizesOptions): Run<"dataset-sizes">
 /**
  * What a training run will take in bytes, arithmetic and time, before anything loads.
  *
+ * @throws KinoraError by the handle: those of {@link train}.
  * @example
  * ```ts
  * const { peak, seconds } = await planRun("style.toml", { tflops: 150 });

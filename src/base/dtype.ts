@@ -9,6 +9,7 @@ interface DTypeRow {
   floating: boolean;
 }
 
+/** Every element type: bytes of an element, its name in safetensors files, whether it is a float. */
 export const dtypes = {
   f64: { bytes: 8, safetensors: "F64", floating: true },
   f32: { bytes: 4, safetensors: "F32", floating: true },

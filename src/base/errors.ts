@@ -55,6 +55,7 @@ export interface ComposedError {
   hint?: string | undefined;
 }
 
+/** Whether a caught value is a {@link KinoraError}, and, where a code is given, that one. */
 export function isKinoraError(error: unknown, code?: string): error is KinoraError {
   return error instanceof KinoraError && (code === undefined || error.code === code);
 }

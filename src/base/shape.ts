@@ -1,6 +1,7 @@
 // Arithmetic of shapes: element counts, row-major strides, broadcasting, comparison. No memory and no dtypes.
 import { KinoraError } from "./errors.ts";
 
+/** Sizes along the axes, the outermost first; a scalar's is empty. */
 export type Shape = readonly number[];
 
 /** Product of the dimensions; 1 for a scalar's empty shape. */

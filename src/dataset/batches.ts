@@ -25,6 +25,7 @@ export function epochBits(seed: bigint, epoch: number): RandomBits {
   };
 }
 
+/** Items of one bucket that train together. */
 export interface Batch {
   dataset: number;
   bucket: Bucket;

@@ -80,6 +80,7 @@ export function isSliver({ scaled }: Pick<CropGeometry, "scaled">): boolean {
   return scaled.width * scaled.height > mostScaled;
 }
 
+/** How a picture is scaled and cropped to a bucket; pixels. */
 export interface CropGeometry {
   /** The picture's size after scaling, before the crop. Both sides cover the bucket. */
   scaled: Size;

@@ -69,6 +69,7 @@ export interface ConfigNote {
   dataset?: number;
 }
 
+/** A dataset configuration, read and checked. */
 export interface DatasetConfig {
   /** The file read; undefined where the configuration was made by code. */
   file: string | undefined;

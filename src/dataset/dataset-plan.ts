@@ -32,6 +32,7 @@ export interface PlannedDataset {
   notices: SourceListing["notices"];
 }
 
+/** An epoch laid out: items, what gave none, sums. */
 export interface DatasetPlan {
   config: DatasetConfig;
   model: ModelName;
@@ -43,10 +44,12 @@ export interface DatasetPlan {
   totals: { files: number; onPaper: number | undefined; items: number; batches: number };
 }
 
+/** How far the files are read. */
 export type PlanEvent =
   | { type: "listed"; files: number }
   | { type: "probed"; done: number; files: number; file: string };
 
+/** For what an epoch is planned, and how. */
 export interface PlanOptions {
   /** Instead of the configuration's `model`, and of what a folder was prepared for. */
   model?: string;

@@ -49,6 +49,7 @@ export function inspection(plan: DatasetPlan, warnings: readonly DatasetWarning[
   };
 }
 
+/** A plan as plain data, which survives JSON. */
 export type Inspection = ReturnType<typeof inspection>;
 export type InspectedItem = Inspection["items"][number];
 

@@ -54,6 +54,7 @@ export interface DatasetItem {
   repeats: number;
 }
 
+/** Why a file, or a part of it, gives no item. */
 export type DropCode =
   | "too-short"
   | "same-frames"

@@ -26,7 +26,7 @@ export type FoundManifest =
   /** None, or one of another tool. */
   { state: "missing" } | { state: "damaged"; why: string } | { state: "read"; value: DatasetManifest };
 
-/** @throws KinoraError `io.no-permission`. */
+/** The manifest of a folder, checked, or why there is none to use. @throws KinoraError `io.no-permission`. */
 export async function findManifest(folder: string): Promise<FoundManifest> {
   const path = join(folder, manifestName);
   let text: string;

@@ -6,6 +6,7 @@ import { ImageReader } from "../io/image/read.ts";
 import { VideoReader } from "../io/video/reader.ts";
 import { listFolder, mediaKind } from "./media-files.ts";
 
+/** What a file holds, as it is shown. */
 export interface MediaFacts {
   /** Size as shown, pixels: turned upright, with square pixels. */
   width: number;
@@ -28,6 +29,7 @@ export interface MediaFacts {
  */
 export type Probe = (path: string) => Promise<MediaFacts>;
 
+/** Size, length and frame rate of a film, a picture or a folder of frames. @throws KinoraError `media.*`. */
 export const probeMedia: Probe = async (path) => {
   if (mediaKind(path) === "image") return imageFacts(path);
   const isFolder = await stat(path).then(

@@ -2,6 +2,7 @@
 // What they cost is the planner's to say (train/step-costs.ts).
 import { type CropGeometry, cropFor, type Size } from "./buckets.ts";
 
+/** Which sizes count as near. */
 export interface SizeRules {
   /** Sides are multiples of this: 16, or 32 for the 5B. */
   step: number;
@@ -13,6 +14,7 @@ export interface SizeRules {
   mostArea: number;
 }
 
+/** A size that a source can be trained at. */
 export interface NearSize extends Size {
   /** How the source becomes it: never enlarged. */
   crop: CropGeometry;

@@ -12,6 +12,7 @@ import type { DatasetPlan } from "./dataset-plan.ts";
 import { sameRate } from "./frames.ts";
 import { type DatasetItem, frameCount } from "./items.ts";
 
+/** Something doubtful about a dataset. */
 export interface DatasetWarning {
   /** Stable, e.g. `caption.missing`. */
   code: string;
@@ -41,6 +42,7 @@ const LARGE_CROP = 0.25;
 /** Enlarging by less than this is not seen. */
 const LARGE_SCALE = 1.05;
 
+/** What is doubtful about an epoch: nothing of it stops a run. */
 export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): DatasetWarning[] {
   const warnings: DatasetWarning[] = plan.config.notes.map((note) => ({ ...note, files: [] }));
   for (const { section, orphanCaptions, notices } of plan.datasets) {

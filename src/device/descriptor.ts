@@ -8,6 +8,7 @@ export type DeviceFinding =
   | { usable: true /** e.g. `oneDNN 3.8.1, /usr/lib/libdnnl.so.3`. */; what: string }
   | { usable: false; why: string /** What to do about it. */; hint?: string };
 
+/** A device as a row of the table: how to find it, open it, and what it is good for. */
 export interface DeviceDescriptor {
   readonly name: string;
   /** What it is, in one line, for help texts. */

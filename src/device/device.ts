@@ -5,6 +5,7 @@ import type { Kernels } from "./kernels.ts";
 
 /** What memory is for; the planner and out-of-memory errors report by it. */
 export const memoryCategories = ["weights", "gradients", "optimizer", "activations", "workspace"] as const;
+/** What memory is used for; reports count each apart. */
 export type MemoryCategory = (typeof memoryCategories)[number];
 
 /** A piece of a device's memory, opaque to everyone but the device. Whoever allocated it frees it, once. */
@@ -13,6 +14,7 @@ export interface Block {
   readonly category: MemoryCategory;
 }
 
+/** What a device holds. */
 export interface MemoryReport {
   /** Bytes in use now and the most at once since `resetPeak`. Mapped host memory is not counted. */
   live: number;
@@ -49,6 +51,7 @@ export interface UploadStream extends Disposable {
   wait(event: DeviceEvent): void;
 }
 
+/** A machine that owns memory and computes: its memory, its kernels, and how far its work is. */
 export interface Device {
   /** The name of its descriptor (devices.ts). */
   readonly name: string;

@@ -3,6 +3,7 @@
 import type { DType } from "../base/dtype.ts";
 import type { Block } from "./device.ts";
 
+/** A tensor to a kernel: where it lies, its dtype and its shape, dense and row-major. */
 export interface Operand {
   readonly block: Block;
   /** Bytes from the start of the block; a multiple of the element size. */
@@ -101,6 +102,7 @@ export interface AdamWOptions {
 
 export type BinaryOp = "add" | "subtract" | "multiply" | "divide";
 
+/** Every operation a device computes. The caller allocates the results; each kernel writes into what it is given. */
 export interface Kernels {
   // Products. Leading dimensions are batch; [.., M, K]·[.., K, N]. float32 and bf16, any mix, float32 accumulation.
   matmul(

@@ -5,6 +5,7 @@ import type { DeviceDescriptor } from "./descriptor.ts";
 import type { Device } from "./device.ts";
 import { devices } from "./devices.ts";
 
+/** An open device, which its opener disposes, and its row of the table. */
 export interface OpenedDevice {
   readonly device: Device;
   readonly descriptor: DeviceDescriptor;

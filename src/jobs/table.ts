@@ -22,12 +22,15 @@ export const jobs = {
   train: async () => (await import("./train.ts")).trainJob,
 };
 
+/** The name of a job, e.g. `generate`. */
 export type JobName = keyof typeof jobs;
 
 type ContractOf<N extends JobName> = Awaited<ReturnType<(typeof jobs)[N]>>["contract"];
 /** As it is given: everything that has a default may be left out. */
 export type RequestOf<N extends JobName> = z.input<ContractOf<N>["request"]>;
+/** What a job tells on its way. */
 export type EventOf<N extends JobName> = z.output<ContractOf<N>["event"]>;
+/** What a job gives at its end. */
 export type ResultOf<N extends JobName> = z.output<ContractOf<N>["result"]>;
 
 export async function loadJob(name: JobName): Promise<JobDefinition> {

@@ -82,6 +82,7 @@ export function attachLora(host: AdapterHost, values: readonly AdapterValues[], 
   return attached;
 }
 
+/** A LoRA to begin training with. */
 export interface FreshLora {
   /** Default: `lora`. */
   kind?: TrainableKindName;

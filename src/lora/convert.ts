@@ -10,6 +10,7 @@ import { checkExcluded, openLora, readLoraFile, sourceOf } from "./read.ts";
 import { type RecognizedLora, recognizeLora } from "./recognize.ts";
 import { EXPERT_METADATA, type LoraDType, writeLora } from "./write.ts";
 
+/** How a LoRA is written anew. */
 export interface ConvertOptions {
   format: LoraFormat;
   /** Default: the file's own, where it is a float format of 16 or 32 bits. */
@@ -22,6 +23,7 @@ export interface ConvertOptions {
   expert?: Expert;
 }
 
+/** What a conversion came to. */
 export interface Converted {
   modules: number;
   /** How many of the file's were left out. */

@@ -7,6 +7,7 @@ import { parseLora } from "./parse.ts";
 import { openLora, refuseWhatIsNotRead, sourceOf } from "./read.ts";
 import { type RecognizedLora, recognizeLora, scaleOf } from "./recognize.ts";
 
+/** Modules of a LoRA that stand on the same kind of layer. */
 export interface LoraGroup {
   /** What its modules stand on, e.g. `self_attn`. */
   name: string;
@@ -20,6 +21,7 @@ export interface LoraGroup {
   strength: number;
 }
 
+/** What a LoRA is for, how it was trained and how strong it is. */
 export interface LoraDescription {
   path: string;
   recognized: RecognizedLora;

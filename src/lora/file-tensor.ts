@@ -2,6 +2,7 @@
 import { fromFloat32, toFloat32 } from "../base/float-formats.ts";
 import type { TensorSpec } from "../io/safetensors-header.ts";
 
+/** What a LoRA file holds its numbers in. */
 export type LoraDType = "f32" | "bf16" | "f16";
 
 export interface FileTensor extends TensorSpec {

@@ -17,6 +17,7 @@ import {
 import { type OwnFile, ownFile } from "./own-files.ts";
 import { looksLikeLora, type RecognizedLora, recognizeLora } from "./recognize.ts";
 
+/** A network in a weight file. */
 export interface NetworkReport {
   readonly layout: WeightLayout;
   readonly prefix: string;
@@ -31,6 +32,7 @@ export interface NetworkReport {
   readonly ignored: ReadonlyMap<string, number>;
 }
 
+/** What a weight file is. */
 export interface WeightReport {
   readonly path: string;
   readonly format: TensorFormat;

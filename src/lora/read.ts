@@ -12,6 +12,7 @@ import { loraFileOf, peftConfigBeside } from "./peft-config.ts";
 /** An adapter's values, with the expert that its file says it is for where that file holds both. */
 export type ReadAdapter = AdapterValues & { readonly expert?: Expert };
 
+/** A LoRA file, read: its adapters under official names. */
 export interface LoraFile {
   formats: readonly LoraFormat[];
   adapters: ReadAdapter[];

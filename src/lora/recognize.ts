@@ -12,6 +12,7 @@ import { isAdapterName, type ParsedAdapter, type ParsedLora, parseLora } from ".
 import { sourceOf } from "./read.ts";
 import { EXPERT_METADATA } from "./write.ts";
 
+/** A LoRA recognised by its tensors' names and shapes. */
 export interface RecognizedLora {
   readonly kind: "lora";
   readonly label: string;

@@ -12,6 +12,7 @@ export type { LoraDType } from "./file-tensor.ts";
 /** Metadata that says which expert a LoRA is for, which no tool's names do. */
 export const EXPERT_METADATA = "kinora.expert";
 
+/** How a LoRA file is written. */
 export interface LoraWriteOptions {
   format: LoraFormat;
   dtype: LoraDType;

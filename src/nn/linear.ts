@@ -21,6 +21,7 @@ export interface LinearForward {
   dtype?: DType;
 }
 
+/** y = x·Wᵀ + b over a frozen or trainable weight, with the adapters that stand on it. */
 export class Linear implements Seam {
   readonly device: Device;
   readonly name: string;

@@ -14,6 +14,7 @@ const resolution = z.union([side.transform((n): [number, number] => [n, n]), z.t
 
 /** What a set is for; how many items it should have follows from it. */
 export const datasetGoals = ["character", "style", "motion", "domain"] as const;
+/** One of {@link datasetGoals}. */
 export type DatasetGoal = (typeof datasetGoals)[number];
 
 /** Keys that [general] may hold for every dataset. */
@@ -95,6 +96,7 @@ export const foreignDatasetKeys: Readonly<Record<string, string>> = {
   model_arguments: training,
 };
 
+/** `[general]` of a dataset configuration. */
 export const generalTable = z.strictObject({
   ...shared,
   ...clipBuckets,
@@ -105,6 +107,7 @@ export const generalTable = z.strictObject({
   goal: z.enum(datasetGoals).optional(),
 });
 
+/** A `[[datasets]]` table of pictures, in musubi-tuner's form. */
 export const imageTable = z.strictObject({
   ...shared,
   ...trigger,
@@ -113,6 +116,7 @@ export const imageTable = z.strictObject({
   image_jsonl_file: place.optional(),
 });
 
+/** A `[[datasets]]` table of clips, in musubi-tuner's form. */
 export const videoTable = z.strictObject({
   ...shared,
   ...clipBuckets,

@@ -21,6 +21,7 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 /** Relative to the manifest's folder with forward slashes, or absolute where there is no relative way. */
 const path = z.string().min(1);
 
+/** One measure of an item. */
 export const measurementSchema = z.strictObject({
   /** Null where the material cannot be judged (e.g. sharpness of an empty sky). */
   value: z.number().nullable(),
@@ -31,6 +32,7 @@ export const measurementSchema = z.strictObject({
 });
 export type Measurement = z.infer<typeof measurementSchema>;
 
+/** Why an item was dropped. */
 export const reasonSchema = z.strictObject({
   /** A measure's name with `-low` or `-high`, or `too-short`, `too-small`, `near-duplicate`, `unreadable-again`. */
   code: z.string(),
@@ -38,6 +40,7 @@ export const reasonSchema = z.strictObject({
 });
 export type Reason = z.infer<typeof reasonSchema>;
 
+/** A film or picture that a set was made from. */
 export const sourceSchema = z.strictObject({
   path,
   kind: z.enum(["video", "image"]),
@@ -62,6 +65,7 @@ export const sourceSchema = z.strictObject({
 });
 export type ManifestSource = z.infer<typeof sourceSchema>;
 
+/** A clip or picture of a prepared set. */
 export const itemSchema = z.strictObject({
   /** Stable name: the file's name without ending. */
   id: z.string().min(1),
@@ -99,6 +103,7 @@ export const itemSchema = z.strictObject({
 });
 export type ManifestItem = z.infer<typeof itemSchema>;
 
+/** manifest.json of a prepared set. */
 export const datasetManifestSchema = z.strictObject({
   kind: z.literal("kinora.dataset"),
   version: z.literal(manifestVersion),

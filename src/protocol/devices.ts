@@ -5,8 +5,10 @@ export const computingDevices = ["cpu", "reference"] as const;
 
 /** With the device that only counts, for plans. */
 export const deviceNames = [...computingDevices, "null"] as const;
+/** The name of a device. */
 export type DeviceName = (typeof deviceNames)[number];
 
 /** What a run can ask for. */
 export const deviceChoices = ["auto", ...computingDevices] as const;
+/** A device by its name, or `auto`. */
 export type DeviceChoice = (typeof deviceChoices)[number];

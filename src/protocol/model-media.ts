@@ -15,6 +15,7 @@ export const runnableModels = modelNames.filter((name) => (wanModels[name] as Wa
 /** Of these, those that take a picture. */
 export const pictureModels = runnableModels.filter((name) => wanModels[name].image !== "none");
 
+/** The name of a model. */
 export const modelNameSchema = z.enum(modelNames);
 
 /** A model by its name. @throws KinoraError `model.unknown`, naming the nearest. */
@@ -27,6 +28,7 @@ export function findModel(name: string): ModelName {
   });
 }
 
+/** What a model asks of the media that it trains on and makes. */
 export interface ModelMedia {
   /** Frames a second that the model was trained at. */
   fps: number;
@@ -42,6 +44,7 @@ export interface ModelMedia {
   needsImage: boolean;
 }
 
+/** What a model asks of media, from its row of the table. */
 export function mediaOf({ vae, dit, image, defaults, clipSize }: WanModel): ModelMedia {
   return {
     fps: defaults.fps,

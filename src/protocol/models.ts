@@ -38,6 +38,7 @@ export const vae22: VaeReference = { kind: "vae22", stride: [4, 16, 16], channel
 /** How a picture enters: not at all, beside the latents as channels, with CLIP too, both ends, or as latent frame 0. */
 export type ImageInput = "none" | "channels" | "channels+clip" | "first-last+clip" | "first-frame";
 
+/** A row of the table of models. */
 export interface WanModel {
   name: string;
   family: "2.1" | "2.2";
@@ -80,6 +81,7 @@ const tiny = {
 const common = { patchSize: [1, 2, 2], textLength: 512, frequencyDim: 256, textDim: 4096, eps: 1e-6 } as const;
 const dit14b = { ...common, dim: 5120, ffnDim: 13824, heads: 40, layers: 40, outputChannels: 16 } as const;
 
+/** Every model by its name: architecture, autoencoder, defaults of a generation. */
 export const wanModels = {
   "t2v-A14B": {
     name: "t2v-A14B",
@@ -169,4 +171,5 @@ export const wanModels = {
   },
 } as const satisfies Record<string, WanModel>;
 
+/** The name of a model, e.g. `t2v-A14B`. */
 export type ModelName = keyof typeof wanModels;

@@ -29,6 +29,7 @@ export const measureNames = [
   "overlay",
   "resolution",
 ] as const;
+/** The name of a measure. */
 export type MeasureName = (typeof measureNames)[number];
 
 /** `false` only measures; a number below `min` or above `max` drops the item. */
@@ -45,6 +46,7 @@ const qualitySchema = z.strictObject(
   >,
 );
 
+/** The settings of a preparation (docs/dataset.md). */
 export const prepareConfigSchema = z.strictObject({
   /** The model the set is for: it gives frame rate, size step and usual size. */
   model: modelNameSchema.optional(),

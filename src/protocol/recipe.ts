@@ -8,6 +8,7 @@ import { DEFAULT_SAMPLER, type SamplerName, samplerNames } from "../sample/sched
 import { MAX_STEPS } from "../sample/schedulers/noise-levels.ts";
 import { modelNameSchema } from "./model-media.ts";
 
+/** Of the recipe's form; others are refused. */
 export const recipeVersion = 1;
 
 // Recipes come from files that others may have made: every number and every list has a bound.
@@ -17,6 +18,7 @@ const content = z.strictObject({ name: z.string().max(1000), sha256 });
 const side = z.int().positive().max(1_000_000);
 const size = z.strictObject({ width: side, height: side });
 
+/** The name of a sampler. */
 export const samplerSchema = z.enum(samplerNames);
 export { DEFAULT_SAMPLER, guidanceSchema, type SamplerName };
 
@@ -40,11 +42,14 @@ function isSeed(text: string): boolean {
   }
 }
 
+/** Frames a second. */
 export const fpsSchema = z.number().positive().max(1000);
 
+/** The expert that a LoRA is for. */
 export const loraExpertSchema = z.enum(["high", "low", "both"]);
 export type LoraExpert = z.infer<typeof loraExpertSchema>;
 
+/** All that repeats a generation. */
 export const recipeSchema = z.strictObject({
   kind: z.literal("kinora.recipe"),
   version: z.literal(recipeVersion),

@@ -11,9 +11,12 @@ const steps = z.int().min(1).max(1e7);
 
 /** How LoRA files name their tensors: kohya's and musubi's names, ComfyUI's (PEFT), diffusers', DiffSynth's. */
 export const loraKeys = ["musubi", "comfy", "diffusers", "diffsynth"] as const;
+/** One of {@link loraKeys}. */
 export type LoraKeys = (typeof loraKeys)[number];
 
+/** What the frozen weights can be held in. */
 export const basePrecisions = ["f32", "bf16", "fp8"] as const;
+/** One of {@link basePrecisions}. */
 export type BasePrecision = (typeof basePrecisions)[number];
 
 const floats = z.enum(["f32", "bf16"]);
@@ -21,6 +24,7 @@ const floats = z.enum(["f32", "bf16"]);
 /** The keys of `[dataset]` beside `path`: those of a `[[datasets]]` table with `source`, for a plain or prepared folder. */
 const folderKeys = sourceTable.omit({ source: true }).shape;
 
+/** The tables of a training configuration, each by its key. */
 export const trainTables = {
   model: z.strictObject({
     /** Checked against the list of models, with the nearest name. */
@@ -123,6 +127,7 @@ export const trainTables = {
   }),
 } as const;
 
+/** A training configuration as it is written (docs/training.md). */
 export const trainConfigSchema = z.strictObject({
   /** Of the files that training writes. Default: the configuration's own name. */
   name: z

@@ -3,6 +3,7 @@ import { z } from "zod";
 
 const expert = z.enum(["high", "low"]);
 
+/** A training step. */
 export const stepLineSchema = z.object({
   kind: z.literal("step"),
   /** From 1. */
@@ -24,6 +25,7 @@ export const stepLineSchema = z.object({
 });
 export type StepLine = z.infer<typeof stepLineSchema>;
 
+/** A validation. */
 export const validationLineSchema = z.object({
   kind: z.literal("validation"),
   /** Steps done before it; 0 is the untrained model. */
@@ -37,6 +39,7 @@ export const validationLineSchema = z.object({
 });
 export type ValidationLine = z.infer<typeof validationLineSchema>;
 
+/** A preview was made. */
 export const previewLineSchema = z.object({
   kind: z.literal("preview"),
   step: z.int(),
@@ -49,6 +52,7 @@ export const previewLineSchema = z.object({
 });
 export type PreviewLine = z.infer<typeof previewLineSchema>;
 
+/** Weights were saved. */
 export const savedLineSchema = z.object({
   kind: z.literal("saved"),
   step: z.int(),
@@ -57,6 +61,7 @@ export const savedLineSchema = z.object({
 });
 export type SavedLine = z.infer<typeof savedLineSchema>;
 
+/** A line of a run's log. */
 export const logLineSchema = z.discriminatedUnion("kind", [
   stepLineSchema,
   validationLineSchema,

@@ -6,6 +6,7 @@ import type { Tensor } from "./tensor.ts";
 
 const stacks = new WeakMap<Device, Scope[]>();
 
+/** Owns the temporaries made while it is the device's innermost scope, and frees them at its end. */
 export class Scope implements Disposable {
   readonly #device: Device;
   readonly #stack: Scope[];
@@ -46,6 +47,10 @@ export class Scope implements Disposable {
   }
 }
 
+/**
+ * A new innermost scope of the device: `using scope = openScope(device)`.
+ * @throws KinoraError `scope.order` at its end, where scopes are closed out of order.
+ */
 export function openScope(device: Device): Scope {
   let stack = stacks.get(device);
   if (!stack) {

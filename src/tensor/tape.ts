@@ -26,6 +26,7 @@ function innermost(device: Device): Tape | undefined {
   return tapes.get(device)?.at(-1);
 }
 
+/** Records what is computed from tensors that require a gradient, while it is open: `using tape = new Tape(device)`. */
 export class Tape implements Disposable {
   readonly #device: Device;
   readonly #stack: Tape[];

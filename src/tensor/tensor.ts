@@ -43,6 +43,7 @@ export interface GradientSlot {
   gradient?: Tensor | undefined;
 }
 
+/** A shape and a dtype over counted device memory. The scope it was made in frees it, unless it is kept there. */
 export class Tensor implements Operand, Disposable {
   readonly offset: number;
   readonly dtype: DType;
@@ -205,6 +206,10 @@ export function mapped(device: Device, address: Address, shape: Shape, dtype: DT
   return block && new Tensor(new Storage(device, block), 0, dtype, shape);
 }
 
+/**
+ * Float32 values of the host as a tensor in the current scope, rounded to `dtype`.
+ * @throws KinoraError `tensor.write` where their number is not the shape's.
+ */
 export function fromValues(device: Device, values: Float32Array, shape: Shape, dtype: DType = "f32"): Tensor {
   const tensor = empty(device, shape, dtype);
   tensor.write(values);
@@ -218,10 +223,12 @@ export function fromIntegers(device: Device, values: Int32Array, shape: Shape): 
   return tensor;
 }
 
+/** Every element `value`, in the current scope. */
 export function filled(device: Device, shape: Shape, value: number, dtype: DType = "f32"): Tensor {
   const tensor = empty(device, shape, dtype);
   device.kernels.fill(tensor, value);
   return tensor;
 }
 
+/** Every element 0, in the current scope. */
 export const zeros = (device: Device, shape: Shape, dtype: DType = "f32"): Tensor => filled(device, shape, 0, dtype);

@@ -5,6 +5,7 @@ import { type CaptionItem, type FolderOptions, readCaptionFolder } from "./folde
 import { Journal, readJournal, textHash, triggersOf } from "./journal.ts";
 import { replaceCaption, writeNewCaption } from "./store.ts";
 
+/** Which drafts become captions, and how. */
 export interface AcceptSettings extends FolderOptions {
   folder: string;
   /** Draft over an existing caption: that one is kept as a backup. Otherwise such drafts are left alone. */
@@ -14,6 +15,7 @@ export interface AcceptSettings extends FolderOptions {
   separator?: string;
 }
 
+/** What came of a draft. */
 export type AcceptEvent =
   | {
       type: "accepted";

@@ -20,6 +20,7 @@ export interface KeptItem {
   reason: string;
 }
 
+/** What will be asked, and of what. */
 export interface CaptionPlan {
   folder: string;
   /** Names of the items to be captioned: one request each, further tries not counted. */
@@ -35,6 +36,7 @@ export interface CaptionPlan {
 
 export type CaptionWarning = "too-long" | "cut";
 
+/** What captioning tells on its way. */
 export type CaptionEvent =
   | ({ type: "plan" } & CaptionPlan)
   | { type: "retry"; name: string; attempt: number; waitSeconds: number; code: string; message: string }

@@ -4,6 +4,7 @@ import { KinoraError } from "../../base/errors.ts";
 import type { ChatEndpoint } from "../../io/chat/endpoint.ts";
 import type { PromptTemplate } from "./templates.ts";
 
+/** Every setting of captioning. */
 export interface CaptionSettings {
   folder: string;
   endpoint: ChatEndpoint;
@@ -42,6 +43,7 @@ export interface CaptionSettings {
   restart?: boolean;
 }
 
+/** The caption settings that have a default. */
 export const captionDefaults = {
   note: "",
   trigger: "",

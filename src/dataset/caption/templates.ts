@@ -3,6 +3,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
 import { noticeOf, readText } from "../../io/text/read.ts";
 
+/** An instruction to a captioning model. */
 export interface PromptTemplate {
   name: string;
   /** For the list in the help. */
@@ -84,6 +85,7 @@ const table = [
   },
 ] as const satisfies readonly PromptTemplate[];
 
+/** The instructions that come with Kinora. */
 export const promptTemplates: readonly PromptTemplate[] = table;
 export const defaultTemplate = "scene";
 

@@ -37,6 +37,7 @@ import { type PrepareSettings, settlePrepareConfig } from "./settings.ts";
 import { type SourceFile, scanSources } from "./sources.ts";
 import { type RenderedFile, WorkStore } from "./store.ts";
 
+/** What is prepared, and where to. */
 export interface PrepareRequest {
   /** Films, pictures and folders of them. */
   sources: readonly string[];
@@ -48,6 +49,7 @@ export interface PrepareRequest {
   signal?: AbortSignal;
 }
 
+/** What a preparation came to. */
 export interface PrepareSummary {
   out: string;
   manifest: string;
@@ -69,6 +71,7 @@ export interface PrepareSummary {
   work: { analysed: number; rendered: number; written: number };
 }
 
+/** What a preparation tells on its way. */
 export type PrepareEvent =
   | { type: "scanned"; films: number; pictures: number; others: number }
   | { type: "problem"; path: string; code: string; message: string; hint?: string }

@@ -30,6 +30,7 @@ export interface Found<V> {
   load(): V;
 }
 
+/** A kind of adapter as a row of the table: how it is recognised, read, applied and written. */
 export interface AdapterKind<V> {
   /** As people call it. */
   readonly label: string;

@@ -11,12 +11,14 @@ import { type LohaValues, loha } from "./loha.ts";
 import { type LokrValues, lokr } from "./lokr.ts";
 import { type LoraValues, lora } from "./lora.ts";
 
+/** Every kind of adapter, in the order in which a module's tensors are recognised. */
 export const adapterKinds = { dora, lora, loha, lokr, difference } as const;
 
 /** Those that train, by the name a configuration gives them. */
 export const trainableKinds = { lora } as const;
 export type TrainableKindName = keyof typeof trainableKinds;
 
+/** The name of a kind of adapter. */
 export type AdapterKindName = keyof typeof adapterKinds;
 
 /** One adapter as values, of whatever kind. */

@@ -3,6 +3,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { formatCount } from "../../base/units.ts";
 import type { DitConfig, WanModel } from "./params.ts";
 
+/** A video's sides in pixels, and its frames. */
 export interface VideoSize {
   width: number;
   height: number;
@@ -10,6 +11,7 @@ export interface VideoSize {
   frames: number;
 }
 
+/** What a video comes to inside the model. */
 export interface LatentSize {
   /** [channels, frames, height, width] of the model's own latents. */
   shape: [channels: number, frames: number, height: number, width: number];

@@ -67,6 +67,7 @@ export interface ModelOptions extends LoadOptions {
   dtype: "f32" | "bf16";
 }
 
+/** How a transformer is loaded: what its products run in, and how many blocks are in memory. */
 export type DitLoadOptions = ModelOptions & Pick<DitOptions, "blocks">;
 
 /** A transformer over weights that `reader` reads, which it then owns. */
@@ -90,6 +91,7 @@ export function loadDit(device: Device, path: string, options: DitLoadOptions): 
   return buildDit(device, network.reader, recognized.config, options).dit;
 }
 
+/** The autoencoder in a file, in any layout; `half` builds only one half. @throws KinoraError `weights.*`. */
 export function loadVae(
   device: Device,
   path: string,
@@ -101,6 +103,7 @@ export function loadVae(
   return build(device, network.reader, options, (weights) => new WanVae(weights, recognized.config, options));
 }
 
+/** The text encoder in a file or folder, in any layout. @throws KinoraError `weights.*`. */
 export function loadTextEncoder(device: Device, path: string, options: ModelOptions): TextEncoder {
   const network = openNetwork(path, ["text-encoder"]);
   const { recognized } = network;

@@ -100,6 +100,7 @@ class EncoderBlock {
   }
 }
 
+/** The encoder half of UMT5, which turns a prompt's tokens into embeddings. */
 export class TextEncoder implements Disposable {
   readonly config: TextEncoderConfig;
   readonly device: Device;

@@ -128,6 +128,7 @@ const accepted = captioned.extend({
   triggerRestored: z.boolean(),
 });
 
+/** The job that captions a folder. */
 export const captionDatasetContract = contract({
   name: "caption-dataset",
   request: captionRequestSchema,
@@ -163,6 +164,7 @@ export const captionDatasetContract = contract({
   }),
 });
 
+/** The job that says what captioning would ask. */
 export const planCaptionsContract = contract({
   name: "plan-captions",
   request: captionRequestSchema,
@@ -170,6 +172,7 @@ export const planCaptionsContract = contract({
   result: z.object({ ...planned, requests: z.int() }),
 });
 
+/** The job that turns edited drafts into captions. */
 export const acceptCaptionsContract = contract({
   name: "accept-captions",
   request: requestOf<AcceptCaptionsRequest>()(

@@ -3,6 +3,7 @@
 import { z } from "zod";
 import { errorDataSchema } from "./error.ts";
 
+/** The shapes of a job's request, events and result, each of which survives JSON. */
 export interface JobContract<
   N extends string = string,
   Q extends z.ZodType = z.ZodType,

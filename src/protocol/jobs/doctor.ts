@@ -3,6 +3,7 @@ import { z } from "zod";
 import { recipeSchema } from "../recipe.ts";
 import { contract, noteEvent } from "./contract.ts";
 
+/** The job that reads the recipe in a film or in saved latents. */
 export const readRecipeContract = contract({
   name: "read-recipe",
   /** A film that Kinora wrote, or saved latents. */
@@ -11,6 +12,7 @@ export const readRecipeContract = contract({
   result: recipeSchema,
 });
 
+/** The job that examines this machine. */
 export const doctorContract = contract({
   name: "doctor",
   request: z.strictObject({}),

@@ -1,6 +1,7 @@
 // An error as plain data, as it crosses to a machine or another process.
 import { z } from "zod";
 
+/** A KinoraError as plain data. */
 export const errorDataSchema = z.object({
   /** Stable, e.g. `safetensors.truncated`. */
   code: z.string(),

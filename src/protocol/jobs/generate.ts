@@ -234,6 +234,7 @@ export const generateEventSchema = z.discriminatedUnion("type", [
   videoSchema.extend({ type: z.literal("finished") }),
 ]);
 
+/** The job that makes films. */
 export const generateContract = contract({
   name: "generate",
   request: generateRequestSchema,

@@ -49,6 +49,7 @@ export interface DatasetSizesRequest {
   dtype?: "bf16" | "fp8" | "f32" | undefined;
 }
 
+/** The job that lays out an epoch. */
 export const inspectDatasetContract = contract({
   name: "inspect-dataset",
   request: requestOf<InspectDatasetRequest>()(
@@ -144,6 +145,7 @@ export const inspectDatasetContract = contract({
   }),
 });
 
+/** The job that lists the sizes near a source's shape. */
 export const datasetSizesContract = contract({
   name: "dataset-sizes",
   request: requestOf<DatasetSizesRequest>()(

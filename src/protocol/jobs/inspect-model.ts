@@ -146,6 +146,7 @@ export interface ConvertLoraRequest {
   expert?: "high" | "low" | undefined;
 }
 
+/** The job that says what weight files are. */
 export const inspectModelContract = contract({
   name: "inspect-model",
   request: requestOf<InspectModelRequest>()(
@@ -169,6 +170,7 @@ export const inspectModelContract = contract({
   }),
 });
 
+/** The job that describes a LoRA. */
 export const inspectLoraContract = contract({
   name: "inspect-lora",
   request: z.strictObject({ path }),
@@ -203,6 +205,7 @@ export const inspectLoraContract = contract({
   }),
 });
 
+/** The job that writes a LoRA under another tool's names. */
 export const convertLoraContract = contract({
   name: "convert-lora",
   request: requestOf<ConvertLoraRequest>()(

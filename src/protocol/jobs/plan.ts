@@ -32,6 +32,7 @@ export interface PlanRunRequest extends RunRequest {
   tflops?: number | undefined;
 }
 
+/** The job that says what a forward pass takes. */
 export const planForwardContract = contract({
   name: "plan-forward",
   request: requestOf<PlanForwardRequest>()(
@@ -60,6 +61,7 @@ export const planForwardContract = contract({
   }),
 });
 
+/** The job that says what a training run takes. */
 export const planRunContract = contract({
   name: "plan-run",
   request: requestOf<PlanRunRequest>()(z.strictObject({ ...runRequest, tflops: z.number().positive().optional() })),

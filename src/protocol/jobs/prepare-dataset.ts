@@ -32,6 +32,7 @@ export interface PrepareDatasetRequest {
   concurrency?: number | undefined;
 }
 
+/** The job that turns media into a clean set. */
 export const prepareDatasetContract = contract({
   name: "prepare-dataset",
   request: requestOf<PrepareDatasetRequest>()(

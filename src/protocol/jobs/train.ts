@@ -93,6 +93,7 @@ export const trainEventSchema = z.discriminatedUnion("type", [
   z.object({ type: z.literal("stopped"), step: z.int(), steps: z.int(), output: z.string() }),
 ]);
 
+/** The job that trains. */
 export const trainContract = contract({
   name: "train",
   request: z.strictObject({
@@ -114,6 +115,7 @@ export const trainContract = contract({
   }),
 });
 
+/** The job that says what the settings of a run come to. */
 export const explainRunContract = contract({
   name: "explain-run",
   request: runRequestSchema,

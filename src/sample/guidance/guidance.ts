@@ -28,6 +28,7 @@ export interface Place {
  */
 export type RunMemory = Map<string, Float32Array>;
 
+/** How the model's answers with and without the prompt become one velocity. */
 export interface Guidance {
   /** True where some step asks for the negative text; else it is never encoded. */
   readonly negative: boolean;

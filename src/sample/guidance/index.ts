@@ -5,6 +5,7 @@ import { describeRow, findRow, type RowSettings } from "../../base/table.ts";
 import { cfgRow, scaleSchema } from "./cfg.ts";
 import type { Guidance } from "./guidance.ts";
 
+/** Every kind of guidance. */
 export const guidanceRows = [cfgRow] as const;
 
 /** As a request and a recipe carry it: the scale of CFG, or another kind with its settings. */

@@ -5,8 +5,10 @@ import { euler } from "./euler.ts";
 import type { ScheduleOptions, Scheduler } from "./scheduler.ts";
 import { unipc } from "./unipc.ts";
 
+/** Every sampler, the default first. */
 export const samplers = [unipc, dpmSolver, euler] as const;
 
+/** The name of a sampler of the table. */
 export type SamplerName = (typeof samplers)[number]["name"];
 
 export const samplerNames = samplers.map(({ name }) => name) as [SamplerName, ...SamplerName[]];

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import { type NamedRow, type RowSettings, settleRow } from "../../base/table.ts";
 import type { ScheduleOptions, Scheduler } from "./scheduler.ts";
 
+/** A sampler as a row of the table. */
 export interface Sampler<N extends string = string> extends NamedRow {
   readonly name: N;
   /** What it can be told beside steps and shift; each key has a default. */

@@ -43,6 +43,7 @@ export interface SchedulerState {
 /** Work that asks the model: yields what it is to be asked, takes the answers, returns what comes of them. */
 export type Asking<T> = Generator<Evaluation, T, Float32Array>;
 
+/** A sampler under way: the noise levels it visits, and one step after the other. */
 export interface Scheduler {
   readonly kind: string;
   /** Of the first evaluation of each step; they decide which expert runs the step. [steps] */

@@ -3,6 +3,7 @@ import type { Activation } from "../../device/kernels.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
+/** GELU in one of its forms, or SiLU, of each element. */
 export function activation(kind: Activation, x: Tensor): Tensor {
   const output = empty(x.device, x.shape, x.dtype);
   x.device.kernels.activation(kind, x, output);

@@ -3,6 +3,7 @@ import type { DType } from "../../base/dtype.ts";
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
+/** The same values in another dtype, rounded; x itself where it has that dtype. */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x;
   const output = empty(x.device, x.shape, dtype);

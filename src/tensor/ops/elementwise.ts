@@ -52,9 +52,13 @@ function reduceTo(gradient: Tensor, input: Tensor): Tensor {
   return result;
 }
 
+/** a + b; shapes broadcast. */
 export const add = (a: Tensor, b: Tensor): Tensor => binary("add", a, b);
+/** a − b; shapes broadcast. */
 export const subtract = (a: Tensor, b: Tensor): Tensor => binary("subtract", a, b);
+/** a·b; shapes broadcast. */
 export const multiply = (a: Tensor, b: Tensor): Tensor => binary("multiply", a, b);
+/** a / b; shapes broadcast. */
 export const divide = (a: Tensor, b: Tensor): Tensor => binary("divide", a, b);
 
 /** factor·x + constant. */

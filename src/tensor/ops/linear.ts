@@ -7,6 +7,7 @@ import { empty, Tensor } from "../tensor.ts";
 import { activation as activate } from "./activation.ts";
 import { gatedAdd } from "./gated-add.ts";
 
+/** What a product takes with it before its result is stored, in this order. */
 export interface LinearOptions {
   /** [N] */
   bias?: Tensor | undefined;

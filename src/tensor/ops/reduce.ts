@@ -16,6 +16,7 @@ export function sum(x: Tensor, axes: readonly number[] = x.shape.map((_, i) => i
   });
 }
 
+/** Mean over axes (all where absent), which stay with size 1. */
 export function mean(x: Tensor, axes: readonly number[] = x.shape.map((_, i) => i)): Tensor {
   const count = elementCount(axes.map((axis) => x.shape[axis]!));
   return scale(sum(x, axes), 1 / count);

@@ -2,6 +2,7 @@
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
+/** The rotary table of a grid of tokens. */
 export interface Rotation {
   /** float32 [L, headDim/2]. */
   cos: Tensor;

@@ -2,6 +2,7 @@
 import { record } from "../tape.ts";
 import { empty, type Tensor } from "../tensor.ts";
 
+/** Softmax over the last axis. */
 export function softmax(x: Tensor): Tensor {
   const output = empty(x.device, x.shape, x.dtype);
   x.device.kernels.softmax(x, output);

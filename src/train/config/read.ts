@@ -31,6 +31,7 @@ import {
   settleValidation,
 } from "./tables.ts";
 
+/** A configuration, everything filled in and checked. */
 export interface SettledConfig {
   settings: TrainSettings;
   explained: ExplainedSetting[];

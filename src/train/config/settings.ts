@@ -21,6 +21,7 @@ export interface LoraSettings {
   targets: readonly string[] | undefined;
 }
 
+/** Every setting of a run, none left open. */
 export interface TrainSettings {
   /** Of the files that are written. */
   name: string;

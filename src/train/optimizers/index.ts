@@ -4,6 +4,7 @@ import { adamw } from "./adamw.ts";
 import { adamw8bit } from "./adamw8bit.ts";
 import type { Optimizer, OptimizerContext, OptimizerRow } from "./optimizer.ts";
 
+/** Every optimizer by the name that a configuration gives it. */
 export const optimizers: ChoiceTable<OptimizerRow> = { adamw, adamw8bit };
 
 export const createOptimizer = (context: OptimizerContext, { kind, settings }: Choice): Optimizer =>

@@ -15,6 +15,7 @@ import { cutWarning, datasetWarnings } from "../run/warnings.ts";
 import { expertRange, shareOf } from "../step/timesteps.ts";
 import { rolesOf } from "./readiness.ts";
 
+/** Every setting of a run, and what follows from them. */
 export interface ExplainedRun {
   settings: ExplainedSetting[];
   /** A line each. */

@@ -58,6 +58,7 @@ export interface PhasePlan {
   work: WorkCount;
 }
 
+/** What a run will take; bytes and FLOPs. */
 export interface RunPlan {
   model: string;
   steps: number;
@@ -78,6 +79,7 @@ export interface RunPlan {
   assumed: string[];
 }
 
+/** How far planning is: files that are read, buckets that are planned. */
 export type PlanRunEvent = DataEvent | { type: "planned"; done: number; of: number };
 
 /** Scratch of kernels, which the null device does not see; at the peak the cpu device has between none and twice this. */

@@ -4,6 +4,7 @@ import type { Expert } from "../../models/wan/recognize.ts";
 import type { PreviewLine, StepLine, ValidationLine } from "../../protocol/train-log.ts";
 import type { DataEvent, SplitItems } from "./data.ts";
 
+/** What a run tells on its way. */
 export type TrainEvent =
   | DataEvent
   /** The dataset is laid out and cached. */
@@ -30,6 +31,7 @@ export type TrainEvent =
   | { type: "state"; step: number }
   | { type: "note"; text: string };
 
+/** What a run comes to. */
 export interface TrainResult {
   /** `stopped`: asked to; the state is saved and the same command goes on. */
   end: "finished" | "stopped";

@@ -36,6 +36,7 @@ import { Saver } from "./saver.ts";
 import { checkState, freshState, keptFolder, type RunState, readState, writeState } from "./state.ts";
 import { previewTexts } from "./texts.ts";
 
+/** What a run needs that is no setting: a device, hashes, and what makes previews. */
 export interface TrainOptions {
   device: Device;
   hashes: HashCache;
@@ -50,6 +51,9 @@ export interface TrainOptions {
 }
 
 /**
+ * Trains by settled settings, or goes on from the newest state in the output folder. Where `signal` aborts, it ends with
+ * `stopped` and its state is saved.
+ *
  * @throws KinoraError `train.*`, `dataset.*`, `checkpoint.*`, `weights.*`, `lora.*`, `io.*`, `memory.exhausted`. Whatever
  *   is thrown, the last saved state is whole.
  */

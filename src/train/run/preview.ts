@@ -30,10 +30,12 @@ export interface PreviewRequest {
   signal?: AbortSignal;
 }
 
+/** How far the films of a preview are. */
 export type PreviewEvent =
   /** A film is `done` steps of `of` far. */
   | { type: "step"; index: number; done: number; of: number }
   /** A film is written. */
   | { type: "film"; index: number; seconds: number };
 
+/** Makes the films of a preview with the weights as they are; training is handed one. */
 export type PreviewMaker = (request: PreviewRequest) => AsyncGenerator<PreviewEvent, void>;

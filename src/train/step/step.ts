@@ -14,6 +14,7 @@ import { gatherBatchGradients } from "./gradients.ts";
 import { drawBatch } from "./samples.ts";
 import { expertRange } from "./timesteps.ts";
 
+/** What a training step came to. */
 export interface StepResult {
   /** Mean over the samples. */
   loss: number;

@@ -34,6 +34,7 @@ import type { DitConfig } from "../params.ts";
 import { Block, type BlockContext, modulationParts } from "./block.ts";
 import { rotationTable, timestepSinusoid } from "./rotation.ts";
 
+/** What a forward pass of the transformer is given, for a batch of B samples. */
 export interface DitInput {
   /** float32 [B, C, F, H, W]; image-to-video condition channels already joined behind the noise. */
   latents: Tensor;
@@ -45,6 +46,7 @@ export interface DitInput {
   images?: readonly Tensor[];
 }
 
+/** How a transformer computes and what of it is in memory. */
 export interface DitOptions {
   /** What the large products run in; norms, residual stream, time and head stay float32. */
   dtype: "f32" | "bf16";
