@@ -7,7 +7,7 @@ import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { inParallel } from "../src/dataset/prepare/channel.ts";
+import { inParallel } from "../src/base/parallel.ts";
 import { prepareDataset } from "../src/dataset/prepare/prepare.ts";
 import { probe } from "../src/io/video/probe.ts";
 import { type DatasetManifest, datasetManifestSchema } from "../src/protocol/dataset-manifest.ts";

@@ -1,6 +1,7 @@
 // What an epoch will train on, exactly: every item of every dataset, every file that gives none and why.
 // The one entry for the trainer and for `kinora dataset inspect`; says nothing about models' weights or memory.
 import { isKinoraError, KinoraError } from "../base/errors.ts";
+import { pool } from "../base/parallel.ts";
 import { formatInteger, plural } from "../base/units.ts";
 import { findModel, type ModelName, mediaOf } from "../protocol/model-media.ts";
 import { wanModels } from "../protocol/models.ts";
@@ -88,10 +89,15 @@ export async function* planDataset(
   const files = [...new Set(unknown)];
   yield { type: "listed", files: files.length };
   const found = new Map<string, MediaFacts | KinoraError>();
-  for await (const [file, facts] of inParallel(files, (file) => tryProbe(file, probe), options)) {
-    found.set(file, facts);
-    yield { type: "probed", done: found.size, files: files.length, file };
-  }
+  yield* pool<string, PlanEvent>(
+    files,
+    options.concurrency ?? 4,
+    async (file, emit) => {
+      found.set(file, await tryProbe(file, probe));
+      emit({ type: "probed", done: found.size, files: files.length, file });
+    },
+    options.signal,
+  );
   return layOut(config, model, listings, found);
 }
 
@@ -112,29 +118,6 @@ async function tryProbe(file: string, probe: Probe): Promise<MediaFacts | Kinora
   } catch (error) {
     if (isKinoraError(error)) return error;
     throw error;
-  }
-}
-
-/** Results of distinct values as they come, with at most `concurrency` under way. */
-async function* inParallel<T, R>(
-  values: readonly T[],
-  work: (value: T) => Promise<R>,
-  { concurrency = 4, signal }: PlanOptions,
-): AsyncGenerator<[T, R]> {
-  const running = new Map<T, Promise<[T, R]>>();
-  let next = 0;
-  while (next < values.length || running.size > 0) {
-    signal?.throwIfAborted();
-    for (; running.size < concurrency && next < values.length; next++) {
-      const value = values[next]!;
-      running.set(
-        value,
-        work(value).then((result) => [value, result]),
-      );
-    }
-    const done = await Promise.race(running.values());
-    running.delete(done[0]);
-    yield done;
   }
 }
 

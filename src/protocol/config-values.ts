@@ -1,6 +1,7 @@
-// Values that configurations have in common: one-line texts, paths, counts, seeds. Messages stand behind a setting's name
-// (io/config/values.ts), so they begin with "must".
+// Values that configurations and requests have in common: one-line texts, paths, counts, seeds. Messages of configurations
+// stand behind a setting's name (io/config/values.ts), so they begin with "must".
 import { z } from "zod";
+import { SEED_MAX, SEED_MIN } from "../base/rng/seed.ts";
 
 export const text = z.string().min(1);
 
@@ -42,17 +43,23 @@ export const side = z.int().min(16).max(16_384);
 /** The ending of files. */
 export const extension = z.string().regex(/^\.[^/\\]+$/, 'must be an ending with its dot, e.g. ".txt"');
 
-/** The largest seed. */
-export const SEED_MAX = (1n << 64n) - 1n;
+/** Digits, for what a number of JSON or TOML would round. */
+const digits = z.string().regex(/^-?\d{1,20}$/, { abort: true });
+
+const withinSeeds =
+  (least: bigint) =>
+  (value: number | bigint | string): boolean =>
+    BigInt(value) >= least && BigInt(value) <= SEED_MAX;
 
 const seedWords = `must be a whole number from 0 to ${SEED_MAX} (64 bits), in quotes where another program rounds it`;
 
-/** 64 bits: a number, or digits in quotes where a number cannot hold it. `BigInt()` makes either one. */
-export const seed = z.union(
-  [
-    z.int(seedWords).min(0),
-    z.bigint().min(0n, seedWords).max(SEED_MAX, seedWords),
-    z.string().refine((digits) => /^\d{1,20}$/.test(digits) && BigInt(digits) <= SEED_MAX, seedWords),
-  ],
-  { error: seedWords },
-);
+/** A seed in a configuration: from 0, so that a slip is no seed. `BigInt()` makes one of each form. */
+export const seed = z
+  .union([z.int(), z.bigint(), digits], { error: seedWords })
+  .refine(withinSeeds(0n), { error: seedWords });
+
+/** A seed in JSON: of 64 bits, signed or not. Beyond 2^53 it is digits, since JSON's numbers lose some. */
+export const seedSchema = z.union([z.int(), digits]).refine(withinSeeds(SEED_MIN), "a whole number of at most 64 bits");
+
+/** The same as digits alone. */
+export const seedDigits = digits.refine(withinSeeds(SEED_MIN), "a whole number of at most 64 bits");

@@ -1,11 +1,11 @@
 // How a video was made: everything that decides its latents, as it travels inside the MP4 and the saved latents.
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
-import { seedWords } from "../base/rng/seed.ts";
 import { guidanceSchema } from "../sample/guidance/index.ts";
 import { noiseRows, splitNoise } from "../sample/noise/index.ts";
 import { DEFAULT_SAMPLER, type SamplerName, samplerNames } from "../sample/schedulers/index.ts";
 import { MAX_STEPS } from "../sample/schedulers/noise-levels.ts";
+import { seedDigits } from "./config-values.ts";
 import { modelNameSchema } from "./model-media.ts";
 
 /** Of the recipe's form; others are refused. */
@@ -28,20 +28,6 @@ export const noiseSchema = z
   .max(100)
   .refine((text) => noiseRows.some(({ name }) => name === splitNoise(text)[0]), "no noise that is known");
 
-const seed = z
-  .string()
-  .regex(/^-?\d{1,20}$/)
-  .refine((text) => isSeed(text), "a whole number of at most 64 bits");
-
-function isSeed(text: string): boolean {
-  try {
-    seedWords(BigInt(text));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Frames a second. */
 export const fpsSchema = z.number().positive().max(1000);
 
@@ -60,7 +46,7 @@ export const recipeSchema = z.strictObject({
   prompt: z.string(),
   negative: z.string(),
   /** Decimal, since a seed has 64 bits. */
-  seed,
+  seed: seedDigits,
   noise: noiseSchema,
   sampler: samplerSchema,
   /** The sampler's own settings, where it has any. */

@@ -3,10 +3,11 @@ import { writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { isKinoraError } from "../../src/base/errors.ts";
+import { SEED_MAX } from "../../src/base/rng/seed.ts";
 import { checkKeys, keyTree } from "../../src/io/config/keys.ts";
 import { type ConfigKind, parseConfig, parseValue, readConfigFile } from "../../src/io/config/read.ts";
 import { invalidValues, shown } from "../../src/io/config/values.ts";
-import { count, extension, line, place, SEED_MAX, seed } from "../../src/protocol/config-values.ts";
+import { count, extension, line, place, seed, seedDigits, seedSchema } from "../../src/protocol/config-values.ts";
 import { encodeText } from "../support/encode-text.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -201,5 +202,14 @@ describe("values that cannot be", () => {
       expect(seed.safeParse(good).success).toBe(true);
     for (const bad of [-1, 1.5, 2 ** 53, SEED_MAX + 1n, "18446744073709551616", "1e3", "-1", ""])
       expect(seed.safeParse(bad).success, String(bad)).toBe(false);
+  });
+
+  it("are seeds of 64 bits in JSON too, signed or not, and digits where a number cannot hold them", () => {
+    for (const good of ["0", "-1", "18446744073709551615", "-9223372036854775808"])
+      for (const schema of [seedSchema, seedDigits]) expect(schema.parse(good)).toBe(good);
+    for (const bad of ["18446744073709551616", "-9223372036854775809", "1e3", "", "1".repeat(21)])
+      for (const schema of [seedSchema, seedDigits]) expect(schema.safeParse(bad).success, bad).toBe(false);
+    expect([-7, 2 ** 53 - 1].map((number) => seedSchema.safeParse(number).success)).toEqual([true, true]);
+    expect([1.5, 2 ** 53].map((number) => seedSchema.safeParse(number).success)).toEqual([false, false]);
   });
 });

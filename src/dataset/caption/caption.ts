@@ -2,6 +2,7 @@
 // The events are all there is to see; nothing is printed here.
 import { randomUUID } from "node:crypto";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { pool } from "../../base/parallel.ts";
 import { ChatClient } from "../../io/chat/client.ts";
 import { mayRetry, stopsEverything } from "../../io/chat/failures.ts";
 import type { ChatAnswer, ChatPart } from "../../io/chat/wire.ts";
@@ -10,7 +11,6 @@ import { cleanAnswer, cutToSentence, estimateTokens, isRefusal, withoutThoughts,
 import { type CaptionItem, readCaptionFolder } from "./folder.ts";
 import { Journal, type JournalRecord, readJournal, textHash, unfinishedRewrite } from "./journal.ts";
 import { show } from "./media.ts";
-import { pool } from "./pool.ts";
 import { type CaptionSettings, checkSettings, settingsHash } from "./settings.ts";
 import { replaceCaption, writeNewCaption } from "./store.ts";
 import { namesTrigger, renderPrompt } from "./templates.ts";

@@ -1,12 +1,12 @@
 // Every source looked into, several at a time: films in stretches, pictures whole; what was done before is taken from the store.
 import { stat } from "node:fs/promises";
 import { isKinoraError, type KinoraError } from "../../base/errors.ts";
+import { inParallel } from "../../base/parallel.ts";
 import { partialPath } from "../../io/atomic.ts";
 import { ImageReader } from "../../io/image/read.ts";
 import { type MediaInfo, probe } from "../../io/video/probe.ts";
 import { timelineOf } from "../../io/video/timeline.ts";
 import type { ManifestSource, Reason } from "../../protocol/dataset-manifest.ts";
-import { inParallel } from "./channel.ts";
 import type { ClipRecord } from "./clip.ts";
 import { analyseSegment, type FilmHooks, type Segment, type SegmentRecord } from "./film.ts";
 import { filmNotes } from "./film-notes.ts";

@@ -2,6 +2,7 @@
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { inParallel, stream } from "../../base/parallel.ts";
 import { nameKey } from "../../base/platform.ts";
 import { DiskNames } from "../../io/disk-names.ts";
 import { noticeOf } from "../../io/text/read.ts";
@@ -20,7 +21,6 @@ import { readCaptionFile } from "../caption-file.ts";
 import { findManifest, itemFile, manifestName } from "../manifest.ts";
 import { withoutExtension } from "../media-files.ts";
 import { type AnalysedClip, type AnalysedSource, analyseSources, isOutputError } from "./analyse.ts";
-import { Channel, inParallel } from "./channel.ts";
 import type { ClipRecord } from "./clip.ts";
 import { findDuplicates } from "./duplicates.ts";
 import { renderAgain } from "./film.ts";
@@ -102,18 +102,18 @@ class Preparation {
   readonly #request: PrepareRequest;
   readonly #settings: PrepareSettings;
   readonly #out: string;
-  readonly #channel: Channel<PrepareEvent>;
+  readonly #tell: (event: PrepareEvent) => void;
   readonly #width: number;
   readonly #decoderThreads: number;
   readonly #work = { analysed: 0, rendered: 0, written: 0 };
   #problems = 0;
   #lastProgress = 0;
 
-  constructor(request: PrepareRequest, settings: PrepareSettings, channel: Channel<PrepareEvent>) {
+  constructor(request: PrepareRequest, settings: PrepareSettings, tell: (event: PrepareEvent) => void) {
     this.#request = request;
     this.#settings = settings;
     this.#out = resolve(request.out);
-    this.#channel = channel;
+    this.#tell = tell;
     const cores = availableParallelism();
     this.#width = request.width ?? Math.max(2, Math.min(16, Math.round(cores / 2)));
     this.#decoderThreads = Math.max(2, Math.ceil(cores / this.#width));
@@ -124,7 +124,7 @@ class Preparation {
     await checkFolders(this.#out);
     const scan = await scanSources(this.#request.sources, this.#out);
     const films = scan.files.filter((file) => file.kind === "video").length;
-    this.#channel.push({ type: "scanned", films, pictures: scan.files.length - films, others: scan.others });
+    this.#tell({ type: "scanned", films, pictures: scan.files.length - films, others: scan.others });
     for (const { path, code, message } of scan.problems) this.#problem(path, { code, message });
     if (scan.files.length === 0)
       throw new KinoraError("prepare.no-sources", "no film or picture was found", {
@@ -168,12 +168,12 @@ class Preparation {
     for (const { clip } of candidates) needed.add(clip.strip);
     for (const { key } of rendered.values()) needed.add(key);
     await store.collect(needed);
-    this.#channel.push({ type: "finished", summary: this.#summary(manifest, laid, notes) });
+    this.#tell({ type: "finished", summary: this.#summary(manifest, laid, notes) });
   }
 
   #problem(path: string, { code, message }: Reason, hint?: string): void {
     this.#problems++;
-    this.#channel.push({ type: "problem", path, code, message, ...(hint ? { hint } : {}) });
+    this.#tell({ type: "problem", path, code, message, ...(hint ? { hint } : {}) });
   }
 
   /** `fresh`: of `done`, what was worked on since `started`; the rest came from the store. */
@@ -190,7 +190,7 @@ class Preparation {
     this.#lastProgress = now;
     const spent = (now - started) / 1000;
     const eta = fresh > 0 && spent > 1 ? (spent * (total - done)) / fresh : undefined;
-    this.#channel.push({ type: "progress", stage, done, total, current, ...(eta === undefined ? {} : { eta }) });
+    this.#tell({ type: "progress", stage, done, total, current, ...(eta === undefined ? {} : { eta }) });
   }
 
   #judge(sources: readonly AnalysedSource[]): Candidate[] {
@@ -446,18 +446,9 @@ function clock(seconds: number): string {
  */
 export async function* prepareDataset(request: PrepareRequest): AsyncGenerator<PrepareEvent> {
   const settings = settlePrepareConfig(request.config);
-  const channel = new Channel<PrepareEvent>();
-  const controller = new AbortController();
-  const signal = AbortSignal.any([controller.signal, ...(request.signal ? [request.signal] : [])]);
-  const run = new Preparation({ ...request, signal }, settings, channel).run().then(
-    () => channel.end(),
-    (error) => channel.end(error),
+  yield* stream<PrepareEvent>(
+    (tell, signal) => new Preparation({ ...request, signal }, settings, tell).run(),
+    request.signal,
+    new KinoraError("prepare.stopped", "the preparation was stopped"),
   );
-  try {
-    yield* channel;
-  } finally {
-    // A reader that goes away early ends the work.
-    controller.abort(new KinoraError("prepare.stopped", "the preparation was stopped"));
-    await run;
-  }
 }

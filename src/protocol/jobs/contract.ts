@@ -36,14 +36,6 @@ export const requestOf =
   <S extends z.ZodObject>(schema: S & Alike<T, z.input<S>, unknown>): z.ZodType<T, T> =>
     schema as unknown as z.ZodType<T, T>;
 
-const smallest = -(2n ** 63n);
-const beyond = 2n ** 64n;
-
-/** A seed of 64 bits, signed or not. Beyond 2^53 it is written as a decimal string, since JSON's numbers lose digits. */
-export const seedSchema = z
-  .union([z.int(), z.string().regex(/^-?\d{1,20}$/, "a whole number")])
-  .refine((seed) => BigInt(seed) >= smallest && BigInt(seed) < beyond, "a whole number of at most 64 bits");
-
 export const sizeSchema = z.strictObject({ width: z.int().positive(), height: z.int().positive() });
 
 /** Something a person should know, such as a rounded number of frames. */

@@ -1,7 +1,8 @@
 // The job that makes films: what is asked, what is told while it runs, what comes of it.
 import { z } from "zod";
+import { seedSchema } from "../config-values.ts";
 import { fpsSchema, loraExpertSchema, recipeSchema } from "../recipe.ts";
-import { contract, noteEvent, requestOf, seedSchema, sizeSchema } from "./contract.ts";
+import { contract, noteEvent, requestOf, sizeSchema } from "./contract.ts";
 
 const count = z.int().positive();
 const ratio = z.templateLiteral([z.number(), ":", z.number()]);

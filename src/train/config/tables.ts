@@ -1,6 +1,7 @@
 // Each table of a training configuration, settled: defaults that hang on the model and on each other, and what has no
 // effect in a combination. The file as a whole: config.ts.
 import { KinoraError } from "../../base/errors.ts";
+import { SEED_MAX } from "../../base/rng/seed.ts";
 import { formatPercent, plural } from "../../base/units.ts";
 import { type TrainableKindName, trainableKinds } from "../../lora/adapters/table.ts";
 import { countTargets } from "../../lora/targets.ts";
@@ -241,9 +242,6 @@ export async function settlePreview(
   };
 }
 
-/** Seeds are of 64 bits. */
-const SEEDS = 1n << 64n;
-
 /** What would stop a preview in the middle of a run is told before it. Throws `train-config.invalid`, `size.*`. */
 async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[]): Promise<SamplePrompt> {
   const what = nameOf(prompt);
@@ -262,7 +260,7 @@ async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[
       hint: "leave --l out for the model's own",
     });
   }
-  if (seed !== undefined && seed >= SEEDS) {
+  if (seed !== undefined && seed > SEED_MAX) {
     throw new KinoraError("train-config.invalid", `${what} has a seed that is too large`, {
       expected: "--d with a whole number below 2^64",
       actual: `${seed}`,
