@@ -1,4 +1,4 @@
-// npm run golden -- DIR [--device cpu|reference] [--dtype f32|bf16] [--verbose]
+// npm run golden -- DIR [--device cpu|reference] [--dtype f32|bf16] [--only REGEX] [--verbose]
 import { existsSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { isKinoraError } from "../src/base/errors.ts";
@@ -10,6 +10,7 @@ const { values, positionals } = parseArgs({
   options: {
     device: { type: "string", default: "auto" },
     dtype: { type: "string", default: "f32" },
+    only: { type: "string", default: "" },
     verbose: { type: "boolean", default: false },
   },
 });
@@ -18,7 +19,7 @@ if (!folder || !existsSync(folder)) {
   console.error(
     folder
       ? `no folder ${folder}`
-      : "usage: npm run golden -- DIR [--device cpu|reference] [--dtype f32|bf16] [--verbose]",
+      : "usage: npm run golden -- DIR [--device cpu|reference] [--dtype f32|bf16] [--only REGEX] [--verbose]",
   );
   process.exit(2);
 }
@@ -30,7 +31,8 @@ try {
   const { device, note } = await openDevice(values.device as "auto");
   console.log(`device ${device.name}, ${values.dtype}${note ? ` (${note})` : ""}`);
   const counts = { passed: 0, failed: 0, skipped: 0 };
-  for await (const result of runGolden(folder, device, { dtype: values.dtype })) {
+  const only = new RegExp(values.only);
+  for await (const result of runGolden(folder, device, { dtype: values.dtype, only: (file) => only.test(file) })) {
     counts[result.status]++;
     console.log(line(result));
     if (!values.verbose) continue;

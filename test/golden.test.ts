@@ -51,10 +51,10 @@ describe.skipIf(!present)("golden fixtures", () => {
 
 describe.skipIf(!existsSync(generating))("golden fixtures of generating", () => {
   it.each(["auto", "reference"] as const)(
-    "LoRAs in the wild, as ComfyUI applies them, on %s",
+    "LoRAs in the wild, GGUF and ComfyUI's quantised files, on %s",
     async (device) => {
-      const only = (file: string) => file.startsWith("lora-wild");
-      expect(await failures(device, "f32", { from: generating, only })).toEqual({ failed: [], passed: 1 });
+      const only = (file: string) => /^(?:lora-wild|gguf|quant-comfy)/.test(file);
+      expect(await failures(device, "f32", { from: generating, only })).toEqual({ failed: [], passed: 3 });
     },
     300_000,
   );

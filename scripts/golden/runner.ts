@@ -17,6 +17,7 @@ import {
 } from "./kinds/kernels.ts";
 import { dit, loraApply, loraApplyWild, type Precision, umt5 } from "./kinds/networks.ts";
 import { i2vMoe, t2vMoe, ti2v } from "./kinds/pipelines.ts";
+import { quantComfy } from "./kinds/quantized.ts";
 import { scheduler } from "./kinds/schedulers.ts";
 import { fullTrain, loraTrain } from "./kinds/training.ts";
 
@@ -60,6 +61,7 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "pipeline-i2v-moe": { run: i2vMoe, half: true },
   "pipeline-ti2v-i2v": { run: ti2v, half: true },
   gguf: { run: gguf },
+  "quant-comfy": { run: quantComfy },
 };
 
 const jsonKinds: Readonly<Record<string, (path: string) => Promise<Check[]>>> = {

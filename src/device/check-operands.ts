@@ -1,6 +1,7 @@
 // What every kernel asks of its operands, on every device alike: shapes, dtypes, bounds, runs. No values are read.
 // Codes: kernel.shape, shape.broadcast, kernel.dtype, kernel.out-of-block, kernel.runs, kernel.option. A device that supports
 // less says so itself.
+import { type BlockFormat, blockBytes } from "../base/block-format.ts";
 import { broadcastShape, elementCount, rowCount, type Shape, sameShape } from "../base/shape.ts";
 import type {
   ConvolutionOptions,
@@ -76,13 +77,24 @@ function scaled(name: string, scale: Operand | undefined, shape: Shape): Rule[] 
   ];
 }
 
-const weighted = ({ dtype, plain, packed, scale, shape }: LinearWeight): Rule[] => [
-  ...ask(!plain !== !packed, "option", "weight has one form", "plain or packed", plain ? "both" : "neither"),
-  ["weight", plain, shape, dtype],
-  ["weight", dtype === "i8" ? undefined : plain, shape, "float"],
-  ...scaled("weight scale", scale, shape),
-  where({ N: shape[0], K: shape[1] }),
-];
+/** Rows of whole blocks, and the shape of their bytes. */
+function inBlocks(what: string, blocks: BlockFormat, [rows, columns]: readonly [number, number]) {
+  const whole = columns % blocks.elements === 0;
+  const rule = ask(whole, "shape", `${what} has rows of whole blocks`, ["multiples of ", blocks.elements], columns);
+  return { rule, bytes: [rows, whole ? blockBytes(blocks, columns) : 0] };
+}
+
+function weighted({ dtype, plain, packed, scale, blocks, shape }: LinearWeight): Rule[] {
+  const coded = blocks && inBlocks("weight", blocks, shape);
+  return [
+    ...ask(!plain !== !packed, "option", "weight has one form", "plain or packed", plain ? "both" : "neither"),
+    ...(coded?.rule ?? []),
+    ["weight", plain, coded?.bytes ?? shape, coded ? "u8" : dtype],
+    ["weight", dtype === "i8" || coded ? undefined : plain, shape, "float"],
+    ...scaled("weight scale", scale, shape),
+    where({ N: shape[0], K: shape[1] }),
+  ];
+}
 
 type Attended = readonly [
   q: Operand,
@@ -294,11 +306,12 @@ const rules: { readonly [K in keyof Kernels]: (...args: Parameters<Kernels[K]>) 
     ...each(x.shape, { data }, narrow),
     ...scaled("scale", scale, x.shape),
   ],
-  dequantize: (data, scale, out) => [
-    ...each(data.shape, { data }, narrow),
-    ...each(data.shape, { out }),
-    ...scaled("scale", scale, data.shape),
-  ],
+  dequantize(data, scale, out, blocks) {
+    const scales = scaled("scale", scale, out.shape);
+    if (!blocks) return [...each(data.shape, { data }, narrow), ...each(data.shape, { out }), ...scales];
+    const { rule, bytes } = inBlocks("data", blocks, [1, elementCount(out.shape)]);
+    return [...rule, ["data", data, `#${bytes[1]}`, "u8"], ["out", out, out.shape, "float"], ...scales];
+  },
 };
 
 export type KernelName = keyof Kernels;

@@ -60,6 +60,8 @@ export interface Device {
   readonly computes: boolean;
   /** Formats that products run in, the fastest first. Operands in others are converted on the way. */
   readonly productTypes: readonly DType[];
+  /** Whether `dequantize` and products take weights in blocks; where not, they are widened as they are loaded. */
+  readonly takesBlocks: boolean;
   /** Uninitialised memory. Throws `memory.exhausted` (with what to change) where there is no more. */
   alloc(bytes: number, category: MemoryCategory): Block;
   free(block: Block): void;

@@ -1,5 +1,6 @@
 // The coarse operations every device implements. All take out-parameters: the caller allocates, the kernel computes.
 // No shapes are inferred here and no gradients recorded; that is tensor/ops. Operands are row-major and contiguous.
+import type { BlockFormat } from "../base/block-format.ts";
 import type { DType } from "../base/dtype.ts";
 import type { Block } from "./device.ts";
 
@@ -40,11 +41,16 @@ export interface PackedWeight {
   readonly layout: unknown;
 }
 
-/** A Linear's weight [N, K] as the device has it: plain (any float dtype, or f8e4m3/f8e5m2/i8 with `scale`) or packed. */
+/**
+ * A Linear's weight [N, K] as the device has it: plain (any float dtype, or f8e4m3/f8e5m2/i8 with `scale`), blocks, or
+ * packed.
+ */
 export interface LinearWeight {
   readonly dtype: DType;
   readonly shape: readonly [outputs: number, inputs: number];
   readonly plain?: Operand | undefined;
+  /** What `plain` holds where its dtype is u8: rows of whole blocks, [N, bytes of a row]. Only where the device takes them. */
+  readonly blocks?: BlockFormat | undefined;
   /** Quantised weights: float32 [1] per tensor, [N, 1] per channel, [N, K/b, 1] per block of b inputs; weight = data·scale. */
   readonly scale?: Operand | undefined;
   readonly packed?: PackedWeight | undefined;
@@ -212,5 +218,6 @@ export interface Kernels {
 
   /** data = round(x / scale) in f8e4m3, f8e5m2 or i8, computing the float32 scale of the granularity that scale's shape names (see LinearWeight). */
   quantize(x: Operand, data: Operand, scale: Operand): void;
-  dequantize(data: Operand, scale: Operand | undefined, out: Operand): void;
+  /** out = data·scale. With `blocks`, data holds whole blocks in u8, as many as give out's elements. */
+  dequantize(data: Operand, scale: Operand | undefined, out: Operand, blocks?: BlockFormat): void;
 }

@@ -21,6 +21,8 @@ export interface MemoryModel {
   readonly keeping?: () => MemoryKeeping;
   /** False where weights of files are copied to the device instead of read in place. */
   readonly mapsHost?: boolean;
+  /** False where weights in blocks are widened as they are loaded. */
+  readonly takesBlocks?: boolean;
   /** Bytes of the device's own form of a weight, or undefined where it keeps it plain. */
   packedBytes?(plain: Operand, rows?: number): number | undefined;
 }

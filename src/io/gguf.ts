@@ -1,24 +1,19 @@
 // Reads a GGUF file through a memory map: its metadata, and where each tensor's blocks lie. Not what blocks mean
-// (base/ggml), nor writing. https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
-import type { DType } from "../base/dtype.ts";
-import { bytesOf } from "../base/dtype.ts";
+// (base/ggml), nor writing (gguf-writer.ts). https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+
+import { blockBytes } from "../base/block-format.ts";
 import { KinoraError } from "../base/errors.ts";
-import { type BlockFormat, ggmlType } from "../base/ggml/types.ts";
+import { ggmlType } from "../base/ggml/types.ts";
 import { elementCount } from "../base/shape.ts";
 import type { Address, FileMap } from "../ffi/host-memory.ts";
 import { mapFile, naming } from "./files.ts";
-import { unknownTensor } from "./named-tensors.ts";
+import { type TensorInfo, type TensorSource, tensorBytes, unknownTensor } from "./named-tensors.ts";
 
 /** A value of the metadata. Integers of 64 bits are numbers where they are exact, else bigints. */
 export type GgufValue = string | number | bigint | boolean | readonly GgufValue[];
 
-export interface GgufTensor {
+export interface GgufTensor extends TensorInfo {
   readonly name: string;
-  /** Row-major as PyTorch counts axes: the last one is contiguous. */
-  readonly shape: readonly number[];
-  /** Of numbers that are not in blocks. */
-  readonly dtype?: DType;
-  readonly blocks?: BlockFormat;
   /** Within the data. */
   readonly start: number;
   readonly bytes: number;
@@ -160,9 +155,12 @@ function malformed(what: string): KinoraError {
   return new KinoraError("gguf.malformed", `the head of the file holds ${what}`, { hint: "fetch the file again" });
 }
 
-export class GgufFile implements Disposable {
+export class GgufFile implements TensorSource {
   readonly path: string;
-  readonly metadata: ReadonlyMap<string, GgufValue>;
+  readonly format = "gguf";
+  readonly values: ReadonlyMap<string, GgufValue>;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly names: readonly string[];
   /** In the order of their data. */
   readonly tensors: readonly GgufTensor[];
   readonly #map: FileMap;
@@ -184,7 +182,8 @@ export class GgufFile implements Disposable {
       if (metadata.has(key)) throw malformed(`the key ${JSON.stringify(key)} twice`);
       metadata.set(key, cursor.value(cursor.u32()));
     }
-    this.metadata = metadata;
+    this.values = metadata;
+    this.metadata = Object.assign(Object.create(null), Object.fromEntries(inWords(metadata)));
     const alignment = alignmentOf(metadata);
     const placed: GgufTensor[] = [];
     for (let i = 0; i < count; i++) placed.push(readTensor(cursor, metadata, alignment));
@@ -192,6 +191,7 @@ export class GgufFile implements Disposable {
     this.#byName = new Map(placed.map((tensor) => [tensor.name, tensor]));
     if (this.#byName.size < placed.length) throw malformed("a tensor's name twice");
     this.tensors = placed.sort((a, b) => a.start - b.start);
+    this.names = this.tensors.map(({ name }) => name);
     this.#checkPlaces();
   }
 
@@ -225,7 +225,7 @@ export class GgufFile implements Disposable {
   }
 
   /** Throws `tensors.unknown-name`. */
-  tensor(name: string): GgufTensor {
+  info(name: string): GgufTensor {
     const found = this.#byName.get(name);
     if (found) return found;
     throw unknownTensor(this.path, name, [...this.#byName.keys()]);
@@ -233,22 +233,41 @@ export class GgufFile implements Disposable {
 
   /** The tensor's bytes as they are stored; a view of the file, valid until this is disposed. */
   bytes(name: string): Uint8Array {
-    const { start, bytes } = this.tensor(name);
+    const { start, bytes } = this.info(name);
     return this.#map.bytes(this.#dataStart + start, this.#dataStart + start + bytes);
   }
 
   address(name: string): Address {
-    return (this.#map.address + this.#dataStart + this.tensor(name).start) as Address;
+    return (this.#map.address + this.#dataStart + this.info(name).start) as Address;
+  }
+
+  readAhead(name: string): void {
+    const { start, bytes } = this.info(name);
+    this.#map.readAhead(this.#dataStart + start, this.#dataStart + start + bytes);
   }
 
   /** Lets the system drop the mapped pages of a tensor that has been read. */
   discard(name: string): void {
-    const { start, bytes } = this.tensor(name);
+    const { start, bytes } = this.info(name);
     this.#map.discard(this.#dataStart + start, this.#dataStart + start + bytes);
   }
 
   [Symbol.dispose](): void {
     this.#map[Symbol.dispose]();
+  }
+}
+
+/** Longer lists (vocabularies) are only counted. */
+const LISTED = 16;
+
+/** Metadata as words, as other formats have it. */
+function* inWords(metadata: ReadonlyMap<string, GgufValue>): Generator<[string, string]> {
+  // 64-bit integers beyond the exact ones are no JSON.
+  const text = (value: GgufValue): string =>
+    typeof value === "object" ? `[${value.map(text).join(", ")}]` : String(value);
+  for (const [key, value] of metadata) {
+    const long = typeof value === "object" && value.length > LISTED;
+    yield [key, long ? `a list of ${value.length}` : text(value)];
   }
 }
 
@@ -279,11 +298,14 @@ function readTensor(cursor: Cursor, metadata: ReadonlyMap<string, GgufValue>, al
   const start = cursor.size(`the offset of ${name}`, Number.MAX_SAFE_INTEGER);
   if (start % alignment !== 0) throw malformed(`an offset of ${JSON.stringify(name)} that is not aligned`);
   const shape = originalShape(metadata, name, count) ?? stored;
-  if ("dtype" in type) return { name, shape, dtype: type.dtype, start, bytes: count * bytesOf(type.dtype) };
+  if ("dtype" in type) {
+    const info = { dtype: type.dtype, shape };
+    return { name, ...info, start, bytes: tensorBytes(info) };
+  }
   const { blocks } = type;
   const row = stored.at(-1) ?? 1;
   if (row % blocks.elements !== 0) throw malformed(`rows of ${row} elements in blocks of ${blocks.elements}`);
-  return { name, shape, blocks, start, bytes: (count / blocks.elements) * blocks.bytes };
+  return { name, shape, dtype: "u8", blocks, start, bytes: blockBytes(blocks, count) };
 }
 
 /** City96's tools reshape tensors whose rows are no whole blocks, and note the true shape. */

@@ -1,18 +1,29 @@
 // What every weight file looks like to a loader: names, shapes and bytes, wherever they lie.
 // Not the formats themselves (safetensors.ts, torch-zip.ts) nor the choice between them (tensor-source.ts).
 
-import type { DType } from "../base/dtype.ts";
+import { type BlockFormat, blockBytes } from "../base/block-format.ts";
+import { bytesOf, type DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import { elementCount } from "../base/shape.ts";
 import type { Address } from "../ffi/host-memory.ts";
 
 export interface TensorInfo {
+  /** Of the bytes; u8 where they are blocks. */
   readonly dtype: DType;
+  /** What the bytes hold, where they are blocks: `shape` counts their elements. */
+  readonly blocks?: BlockFormat | undefined;
   /** Row-major; empty for a scalar. */
   readonly shape: readonly number[];
 }
 
-export type TensorFormat = "safetensors" | "safetensors (sharded)" | "torch zip" | "torch zip (sharded)";
+/** Bytes that a tensor takes. */
+export function tensorBytes({ dtype, shape, blocks }: TensorInfo): number {
+  const count = elementCount(shape);
+  return blocks ? blockBytes(blocks, count) : count * bytesOf(dtype);
+}
+
+export type TensorFormat = "safetensors" | "safetensors (sharded)" | "torch zip" | "torch zip (sharded)" | "gguf";
 
 /** A file, or a folder of shards, of named tensors. Dispose it to let go of the memory maps. */
 export interface TensorSource {

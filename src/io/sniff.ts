@@ -37,7 +37,6 @@ const onnx = (head: string): boolean => head[0] === "\x08" && head.charCodeAt(1)
 
 /** Files that people mistake for weights, and what each needs. */
 const signatures: readonly Signature[] = [
-  { what: "a GGUF file", hint: "GGUF is not supported yet; use the safetensors file of the model", begins: "GGUF" },
   {
     what: "a Git LFS pointer, not the file it points to",
     hint: "run git lfs pull, or download the file itself",
@@ -82,13 +81,14 @@ const signatures: readonly Signature[] = [
 /**
  * The format of a weight file. Throws `io.not-weights`, naming what the file is instead, where that can be told.
  */
-export function sniff(path: string): "safetensors" | "torch zip" {
+export function sniff(path: string): "safetensors" | "torch zip" | "gguf" {
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder") throw new KinoraError("io.not-a-file", `${path} is a folder`);
   if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "fetch the file again" });
   const bytes = head(path);
   const text = String.fromCharCode(...bytes);
   if (text.startsWith("PK\x03\x04") || text.startsWith("PK\x05\x06")) return "torch zip";
+  if (text.startsWith("GGUF")) return "gguf";
   if (bytes.length > PREFIX_BYTES) {
     const length = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
     if (length <= BigInt(MAX_HEADER_BYTES) && text[PREFIX_BYTES] === "{") return "safetensors";
@@ -98,6 +98,6 @@ export function sniff(path: string): "safetensors" | "torch zip" {
   // A damaged file of that name deserves the reader's own words on what is wrong with it.
   if (/\.(?:safetensors|sft)$/i.test(path)) return "safetensors";
   throw new KinoraError("io.not-weights", `${path} is no kind of weight file that Kinora knows`, {
-    hint: "it reads safetensors and PyTorch's zip checkpoints",
+    hint: "it reads safetensors, GGUF and PyTorch's zip checkpoints",
   });
 }

@@ -1,21 +1,29 @@
-// Opens weights by what they are: a safetensors file, a torch checkpoint, an index of shards, or a folder with one of these.
+// Opens weights by what they are: a safetensors file, a torch checkpoint, a GGUF file, an index of shards, or a folder with one of these.
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { fileError, fileOrFolder } from "./files.ts";
+import { GgufFile } from "./gguf.ts";
 import type { TensorSource } from "./named-tensors.ts";
 import { SafetensorsFile } from "./safetensors.ts";
 import { readIndex, ShardedSource } from "./sharded.ts";
 import { sniff } from "./sniff.ts";
 import { TorchZipFile } from "./torch-zip.ts";
 
-export type { TensorFormat, TensorInfo, TensorSource } from "./named-tensors.ts";
+export { type TensorFormat, type TensorInfo, type TensorSource, tensorBytes } from "./named-tensors.ts";
 
 const isIndex = (name: string): boolean => name.endsWith(".index.json");
-const isWeights = (name: string): boolean => /\.(?:safetensors|sft|pth|pt|bin|ckpt)$/i.test(name);
+const isWeights = (name: string): boolean => /\.(?:safetensors|sft|pth|pt|bin|ckpt|gguf)$/i.test(name);
 
 function openFile(path: string): TensorSource {
-  return sniff(path) === "safetensors" ? SafetensorsFile.open(path) : TorchZipFile.open(path);
+  switch (sniff(path)) {
+    case "safetensors":
+      return SafetensorsFile.open(path);
+    case "gguf":
+      return GgufFile.open(path);
+    case "torch zip":
+      return TorchZipFile.open(path);
+  }
 }
 
 function readFolder(folder: string): { files: string[]; folders: string[] } {
@@ -81,14 +89,14 @@ function openFolder(folder: string): TensorSource {
     });
   }
   throw new KinoraError("io.no-weights", `${folder} holds no weights`, {
-    expected: "a .safetensors file, an index of shards, or a .pth file",
+    expected: "a .safetensors or .gguf file, an index of shards, or a .pth file",
     hint: folders.length > 0 ? `its folders: ${folders.join(", ")}` : undefined,
   });
 }
 
 /**
  * Opens a weight file, an index of shards, or a folder that holds exactly one of these.
- * Throws coded errors that name the file and what is wrong: `io.*`, `shards.*`, `safetensors.*`, `zip.*`, `torch-zip.*`.
+ * Throws coded errors that name the file and what is wrong: `io.*`, `shards.*`, `safetensors.*`, `gguf.*`, `zip.*`, `torch-zip.*`.
  */
 export function openTensorSource(path: string): TensorSource {
   if (fileOrFolder(path).kind === "folder") return openFolder(path);

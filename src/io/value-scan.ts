@@ -1,8 +1,7 @@
 // Looks through a weight file for values that are not finite. Counts; judges nothing.
 import { type DType, dtypes } from "../base/dtype.ts";
 import { typedArray } from "../base/float-formats.ts";
-import { elementCount } from "../base/shape.ts";
-import type { TensorSource } from "./named-tensors.ts";
+import { type TensorSource, tensorBytes } from "./named-tensors.ts";
 
 export interface NonFinite {
   name: string;
@@ -81,10 +80,7 @@ function pieces(length: number, sample: boolean): [start: number, end: number][]
  */
 export function* scanValues(source: TensorSource, sample: boolean): Generator<ScanProgress, NonFinite[]> {
   const found: NonFinite[] = [];
-  const sizes = source.names.map((name) => {
-    const { dtype, shape } = source.info(name);
-    return elementCount(shape) * dtypes[dtype].bytes;
-  });
+  const sizes = source.names.map((name) => tensorBytes(source.info(name)));
   const bytesTotal = sizes.reduce((sum, size) => sum + size, 0);
   let bytesDone = 0;
   for (const [i, name] of source.names.entries()) {

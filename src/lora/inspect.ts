@@ -1,9 +1,8 @@
 // What a weight file is: the networks in it, or the adapter that it is. The lowest room that knows both.
 // Gives plain data; printing is the command line's.
-import { type DType, dtypes } from "../base/dtype.ts";
 import { isKinoraError } from "../base/errors.ts";
 import { elementCount } from "../base/shape.ts";
-import type { TensorFormat, TensorSource } from "../io/tensor-source.ts";
+import { type TensorFormat, type TensorSource, tensorBytes } from "../io/tensor-source.ts";
 import { type Recognized, recognize } from "../models/wan/recognize.ts";
 import { statisticsOf } from "../models/wan/vae/statistics.ts";
 import { findComponents, type WeightLayout } from "../models/wan/weight-names.ts";
@@ -39,8 +38,8 @@ export interface WeightReport {
   readonly tensors: number;
   /** Of the tensors' data. */
   readonly bytes: number;
-  /** Elements of each dtype. */
-  readonly dtypes: ReadonlyMap<DType, number>;
+  /** Elements of each dtype or block format. */
+  readonly dtypes: ReadonlyMap<string, number>;
   readonly metadata: Readonly<Record<string, string>>;
   readonly networks: readonly NetworkReport[];
   readonly lora?: RecognizedLora;
@@ -62,12 +61,13 @@ function withStatisticsNotes(recognized: Recognized, source: TensorSource): Reco
   }
 }
 
-function granularity({ dtype, shape, scale }: LogicalTensor): string | undefined {
-  if (!scale) return dtype.startsWith("f8") || dtype === "i8" ? `${dtype}, no scale` : undefined;
+function granularity({ dtype, blocks, shape, scale }: LogicalTensor): string | undefined {
+  const form = blocks?.name ?? dtype;
+  if (!scale) return blocks ? form : dtype.startsWith("f8") || dtype === "i8" ? `${form}, no scale` : undefined;
   const [, columns] = shape;
-  if (scale.shape.length === 1) return `${dtype}, a scale per tensor`;
-  if (scale.shape.length === 2) return `${dtype}, a scale per row`;
-  return `${dtype}, a scale per ${columns! / scale.shape[1]!} inputs of a row`;
+  if (scale.length === 1) return `${form}, a scale per tensor`;
+  if (scale.length === 2) return `${form}, a scale per row`;
+  return `${form}, a scale per ${columns! / scale[1]!} inputs of a row`;
 }
 
 function tally<T>(items: Iterable<T>, key: (item: T) => string | undefined): Map<string, number> {
@@ -81,13 +81,13 @@ function tally<T>(items: Iterable<T>, key: (item: T) => string | undefined): Map
 
 /** Describes an open weight file; reads no more of its values than the scalars of a LoRA. */
 export function inspectWeights(source: TensorSource): WeightReport {
-  const counts = new Map<DType, number>();
+  const counts = new Map<string, number>();
   let bytes = 0;
   for (const name of source.names) {
-    const { dtype, shape } = source.info(name);
-    const count = elementCount(shape);
-    counts.set(dtype, (counts.get(dtype) ?? 0) + count);
-    bytes += count * dtypes[dtype].bytes;
+    const info = source.info(name);
+    const form = info.blocks?.name ?? info.dtype;
+    counts.set(form, (counts.get(form) ?? 0) + elementCount(info.shape));
+    bytes += tensorBytes(info);
   }
   const report = {
     path: source.path,

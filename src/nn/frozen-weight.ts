@@ -1,4 +1,5 @@
-// A frozen Linear weight in the form the device wants it: plain, quantised with its scales, or in the device's own layout.
+// A frozen Linear weight in the form the device wants it: plain, quantised with its scales, in blocks, or in the device's own layout.
+import type { BlockFormat } from "../base/block-format.ts";
 import type { DType } from "../base/dtype.ts";
 import type { Device } from "../device/device.ts";
 import type { LinearWeight, PackedWeight } from "../device/kernels.ts";
@@ -12,10 +13,14 @@ export class FrozenWeight implements LinearWeight, Disposable {
   #scale: Tensor | undefined;
   #plain: Tensor | undefined;
   #packed: PackedWeight | undefined;
+  #blocks: BlockFormat | undefined;
 
-  constructor(plain: Tensor, scale?: Tensor) {
+  /** @param blocks what `plain` holds where it is bytes [N, bytes of a row] */
+  constructor(plain: Tensor, scale?: Tensor, blocks?: BlockFormat) {
     this.#dtype = plain.dtype;
-    this.shape = [plain.shape[0]!, plain.shape[1]!];
+    const [outputs, width] = plain.shape as [number, number];
+    this.shape = [outputs, blocks ? (width / blocks.bytes) * blocks.elements : width];
+    this.#blocks = blocks;
     this.#scale = scale;
     this.#device = plain.device;
     this.#plain = plain;
@@ -32,6 +37,10 @@ export class FrozenWeight implements LinearWeight, Disposable {
   /** float32; for quantised weights. */
   get scale(): Tensor | undefined {
     return this.#scale;
+  }
+
+  get blocks(): BlockFormat | undefined {
+    return this.#blocks;
   }
 
   get packed(): PackedWeight | undefined {
@@ -52,7 +61,7 @@ export class FrozenWeight implements LinearWeight, Disposable {
     const { kernels } = this.#device;
     const result = empty(this.#device, this.shape, dtype);
     if (!isPlainFloat(this.dtype)) {
-      kernels.dequantize(this.#plain!, this.#scale, result);
+      kernels.dequantize(this.#plain!, this.#scale, result, this.#blocks);
       return result;
     }
     if (this.#plain) {
@@ -73,6 +82,7 @@ export class FrozenWeight implements LinearWeight, Disposable {
   replace(values: Tensor): void {
     this[Symbol.dispose]();
     this.#dtype = values.dtype;
+    this.#blocks = undefined;
     this.#plain = values;
   }
 

@@ -9,7 +9,7 @@ import type { WeightLike } from "../tensor/ops/linear.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty, ownedEmpty, Tensor } from "../tensor/tensor.ts";
 import type { Adapter, Seam } from "./adapter.ts";
-import { FrozenWeight } from "./frozen-weight.ts";
+import { FrozenWeight, isPlainFloat } from "./frozen-weight.ts";
 import { Parameter } from "./parameter.ts";
 import type { LayerWeight } from "./streamed-weight.ts";
 import type { WeightProvider } from "./weights.ts";
@@ -69,7 +69,7 @@ export class Linear implements Seam {
       const why = this.weight instanceof Tensor ? "trains its own weight" : "is read from its file when it is needed";
       throw new KinoraError("lora.merge", `${this.name} ${why}; adapters merge into frozen weights in memory`);
     }
-    const dtype = this.weight.scale ? "bf16" : this.weight.dtype;
+    const dtype = isPlainFloat(this.weight.dtype) ? this.weight.dtype : "bf16";
     const merged = ownedEmpty(this.device, this.weight.shape, dtype, "weights");
     using _scope = openScope(this.device);
     this.device.kernels.cast(this.merged(), merged);

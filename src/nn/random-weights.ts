@@ -5,6 +5,7 @@ import type { Device } from "../device/device.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
 import { FrozenWeight } from "./frozen-weight.ts";
+import { type LookupTable, tableOf } from "./lookup-table.ts";
 import type { WeightProvider } from "./weights.ts";
 
 export interface RandomOptions {
@@ -51,14 +52,18 @@ export class RandomWeights implements WeightProvider {
     return this.#options.has?.(name) ?? true;
   }
 
-  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor {
-    const stored = this.#options.trainable ? "f32" : dtype === "stored" ? "bf16" : dtype;
+  tensor(name: string, shape: Shape, dtype: DType): Tensor {
+    const stored = this.#options.trainable ? "f32" : dtype;
     const tensor = ownedEmpty(this.device, shape, stored, "weights");
     this.#owned.push(tensor);
     const { constant, deviation } = initialValues(name, shape);
     if (deviation === undefined) this.device.kernels.fill(tensor, constant);
     else this.#draw(tensor, deviation);
     return this.#trainable(name, tensor);
+  }
+
+  table(name: string, shape: readonly [number, number]): LookupTable {
+    return tableOf(this.tensor(name, shape, "bf16"));
   }
 
   linear(

@@ -1,5 +1,6 @@
 // A frozen Linear weight that comes and goes: its values lie in a file, and on the device only while they are needed.
 // When it comes is not decided here: residency.ts.
+import type { BlockFormat } from "../base/block-format.ts";
 import type { DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
@@ -16,6 +17,7 @@ export type Uploader = Pick<Device, "upload">;
 /** Where a weight is brought from, and what it becomes. */
 export interface WeightSource {
   readonly dtype: DType;
+  readonly blocks?: BlockFormat | undefined;
   /** Bytes of memory while it is there, the file's own pages among them. */
   readonly bytes: number;
   /** Bytes of what `fetch` gives: none where it is mapped, since no page of it was read. */
@@ -49,6 +51,10 @@ export class StreamedWeight implements LinearWeight, Disposable {
 
   get dtype(): DType {
     return this.#source.dtype;
+  }
+
+  get blocks(): BlockFormat | undefined {
+    return this.#source.blocks;
   }
 
   get plain(): Tensor | undefined {

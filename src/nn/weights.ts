@@ -1,41 +1,28 @@
 // Where a model's layers take their weights from, by official parameter name, and who owns them.
 // Not file formats: a reader hands over bytes; io/ and models/ know files and layouts.
+import type { BlockFormat } from "../base/block-format.ts";
 import { bytesOf, type DType } from "../base/dtype.ts";
 import { KinoraError } from "../base/errors.ts";
-import { toFloat32 } from "../base/float-formats.ts";
 import { elementCount, type Shape, sameShape } from "../base/shape.ts";
 import type { Device } from "../device/device.ts";
-import type { Address } from "../ffi/host-memory.ts";
 import { openScope } from "../tensor/scope.ts";
 import { empty, mapped, ownedEmpty, type Tensor } from "../tensor/tensor.ts";
-import { FrozenWeight, isPlainFloat } from "./frozen-weight.ts";
+import { FrozenWeight } from "./frozen-weight.ts";
+import { type LookupTable, storedTable, tableOf } from "./lookup-table.ts";
+import { dataShape, inRows, isQuantized, type StoredWeight, storedBytes, widened } from "./stored-weight.ts";
 import { type LayerWeight, StreamedWeight, type Uploader, type WeightSource } from "./streamed-weight.ts";
 
 /** What a layer asks when it is built. Everything handed out is owned by the provider and freed with it. */
 export interface WeightProvider extends Disposable {
   readonly device: Device;
-  /** A vector, table or convolution kernel in `dtype`; "stored": as the file has it (large tables that are only looked up). */
-  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor;
+  /** A vector or convolution kernel in `dtype`. */
+  tensor(name: string, shape: Shape, dtype: DType): Tensor;
+  /** A table [N, C] as the file has it, of which rows are looked up. */
+  table(name: string, shape: readonly [number, number]): LookupTable;
   /** A Linear's weight [N, K] for products in `dtype`; a trainable one keeps `storedShape` (default [N, K]). */
   linear(name: string, shape: readonly [number, number], dtype: DType, storedShape?: Shape): LayerWeight | Tensor;
   /** True where the weights have such a parameter (optional parts of a model). */
   has(name: string): boolean;
-}
-
-/** One parameter as a file has it, under its official name and shape. Plain data. */
-export interface StoredWeight {
-  readonly dtype: DType;
-  readonly shape: Shape;
-  /** The bytes, row-major; a view that is valid while the reader is open. */
-  bytes(): Uint8Array;
-  /** Where the bytes are, if they are plain host memory that outlives the model: no copy is made then. */
-  readonly address?: Address;
-  /** Says that the bytes will be read soon, so that they can be on their way from the disk. */
-  readAhead?(): void;
-  /** Says that the bytes will not be read again soon, so that a file's pages need not stay in memory. */
-  discard?(): void;
-  /** Quantised weights: value = stored · scale; granularity by shape, see LinearWeight. */
-  readonly scale?: { readonly values: Float32Array; readonly shape: Shape };
 }
 
 export interface WeightReader extends Disposable {
@@ -46,7 +33,10 @@ export interface WeightReader extends Disposable {
 export interface LoadOptions {
   /** Every parameter is a float32 leaf that gathers its gradient (full fine-tune). */
   trainable?: boolean;
-  /** Keep f8/i8 weights quantised (dequantised block by block in each product) instead of widening them at load. */
+  /**
+   * Keep weights that are stored in 8 bits or in blocks so (widened some rows at a time in each product) instead of
+   * widening them at load.
+   */
   keepQuantized?: boolean;
   /**
    * Quantise a Linear weight [N, K] to f8e4m3 as it is loaded: the shape of its scales, by its name and shape (see
@@ -64,6 +54,8 @@ export interface LoadOptions {
 /** What a Linear's weight becomes on the device. */
 interface Form {
   readonly dtype: DType;
+  /** What its bytes hold, where it stays in blocks. */
+  readonly blocks?: BlockFormat | undefined;
   /** The shape of its scales, where it is quantised. */
   readonly scale?: Shape | undefined;
   /** Whether the values stay as they are stored, or memory of its own is taken for them. */
@@ -93,13 +85,20 @@ export class WeightLoader implements WeightProvider {
     return this.#reader.find(name) !== undefined;
   }
 
-  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor {
+  tensor(name: string, shape: Shape, dtype: DType): Tensor {
     const stored = this.#stored(name, shape);
     if (this.#options.trainable) return this.#trainable(name, stored);
-    const asStored = dtype === "stored" && !stored.scale && isPlainFloat(stored.dtype);
-    const target = asStored ? stored.dtype : dtype === "stored" ? "bf16" : dtype;
-    const values = this.#fetch(stored);
-    return this.#own(stored.dtype === target && !stored.scale ? values : this.#copied(values, stored, target));
+    return this.#own(
+      stored.dtype === dtype && !isQuantized(stored) ? this.#fetch(stored) : this.#copied(stored, dtype),
+    );
+  }
+
+  table(name: string, shape: readonly [number, number]): LookupTable {
+    const stored = this.#stored(name, shape);
+    if (this.#options.trainable) return tableOf(this.#trainable(name, stored));
+    if (!isQuantized(stored)) return tableOf(this.#own(this.#fetch(stored)));
+    if (!stored.blocks || inRows(stored)) return storedTable(this.device, stored);
+    return tableOf(this.#own(this.#copied(stored, "bf16")));
   }
 
   linear(
@@ -133,8 +132,8 @@ export class WeightLoader implements WeightProvider {
       });
     }
     this.#asked.add(name);
-    this.#options.loaded?.(name, elementCount(shape) * bytesOf(stored.dtype));
-    return stored;
+    this.#options.loaded?.(name, storedBytes(stored));
+    return stored.blocks && !this.device.takesBlocks ? widened(stored) : stored;
   }
 
   #own<T extends Disposable>(item: T): T {
@@ -143,7 +142,7 @@ export class WeightLoader implements WeightProvider {
   }
 
   #trainable(name: string, stored: StoredWeight): Tensor {
-    const parameter = this.#own(this.#copied(this.#fetch(stored), stored, "f32")).requireGradient();
+    const parameter = this.#own(this.#copied(stored, "f32")).requireGradient();
     this.parameters.set(name, parameter);
     return parameter;
   }
@@ -151,10 +150,10 @@ export class WeightLoader implements WeightProvider {
   /** The stored values on the device: mapped where the bytes outlive us, else copied. */
   #fetch(stored: StoredWeight, by: Uploader = this.device): Tensor {
     if (stored.address !== undefined && stored.address % bytesOf(stored.dtype) === 0) {
-      const tensor = mapped(this.device, stored.address, stored.shape, stored.dtype);
+      const tensor = mapped(this.device, stored.address, dataShape(stored), stored.dtype);
       if (tensor) return tensor;
     }
-    const tensor = ownedEmpty(this.device, stored.shape, stored.dtype, "weights");
+    const tensor = ownedEmpty(this.device, dataShape(stored), stored.dtype, "weights");
     by.upload(tensor.block, tensor.offset, stored.bytes());
     stored.discard?.();
     return tensor;
@@ -163,19 +162,21 @@ export class WeightLoader implements WeightProvider {
   /** What a Linear's weight becomes, and how: `make` takes over the stored values. */
   #form(name: string, stored: StoredWeight, dtype: DType): Form {
     const shape = stored.shape as [number, number];
-    const quantized = stored.scale !== undefined || !isPlainFloat(stored.dtype);
+    const quantized = isQuantized(stored);
+    const { blocks } = stored;
+    const kept = !blocks || inRows(stored);
     const scales = this.#options.quantize?.(name, shape);
     if (!quantized && scales) {
       return { dtype: "f8e4m3", scale: scales, as: "new", make: (values) => this.#quantized(values, stored, scales) };
     }
-    if (quantized && (this.#options.keepQuantized || scales)) {
-      const make = (values: Tensor) => new FrozenWeight(values, stored.scale && this.#scale(stored.scale));
-      return { dtype: stored.dtype, scale: stored.scale?.shape, as: "stored", make };
+    if (quantized && kept && (this.#options.keepQuantized || scales)) {
+      const make = (values: Tensor) => new FrozenWeight(values, stored.scale && this.#scale(stored.scale), blocks);
+      return { dtype: stored.dtype, blocks, scale: stored.scale?.shape, as: "stored", make };
     }
-    const same = stored.dtype === dtype && !stored.scale;
+    const same = stored.dtype === dtype && !quantized;
     const { pack = false } = this.#options;
     const make = (values: Tensor) => {
-      const weight = new FrozenWeight(same ? values : this.#copied(values, stored, dtype));
+      const weight = new FrozenWeight(same ? values : this.#converted(values, stored, dtype));
       if (pack) weight.pack();
       if (weight.packed) stored.discard?.();
       return weight;
@@ -199,15 +200,20 @@ export class WeightLoader implements WeightProvider {
     return new FrozenWeight(data, scale);
   }
 
-  /** In memory of its own; `values` are freed. */
-  #copied(values: Tensor, stored: StoredWeight, dtype: DType): Tensor {
+  /** The stored values in memory of their own. */
+  #copied(stored: StoredWeight, dtype: DType): Tensor {
+    return this.#converted(this.#fetch(stored), stored, dtype);
+  }
+
+  /** The same of values that were fetched, which are freed. */
+  #converted(values: Tensor, stored: StoredWeight, dtype: DType): Tensor {
     using source = values;
     const target = ownedEmpty(this.device, stored.shape, dtype, "weights");
     using _scope = openScope(this.device);
-    if (stored.scale || !isPlainFloat(stored.dtype)) {
+    if (isQuantized(stored)) {
       const scale = stored.scale && empty(this.device, stored.scale.shape, "f32");
       scale?.write(stored.scale!.values);
-      this.device.kernels.dequantize(source, scale, target);
+      this.device.kernels.dequantize(source, scale, target, stored.blocks);
     } else {
       this.device.kernels.cast(source, target);
     }
@@ -216,14 +222,14 @@ export class WeightLoader implements WeightProvider {
   }
 
   /** Where a weight that comes and goes is brought from. */
-  #source(stored: StoredWeight, { dtype, scale, as, make }: Form): WeightSource {
-    const elements = elementCount(stored.shape);
-    const plain = elements * bytesOf(dtype);
+  #source(stored: StoredWeight, { dtype, blocks, scale, as, make }: Form): WeightSource {
+    const plain = blocks ? storedBytes(stored) : elementCount(stored.shape) * bytesOf(dtype);
     const bytes = plain + (scale ? elementCount(scale) * bytesOf("f32") : 0);
-    const copied = this.#maps(stored) ? 0 : elements * bytesOf(stored.dtype);
+    const copied = this.#maps(stored) ? 0 : storedBytes(stored);
     const unpacked = as === "packed" && (copied > 0 || stored.dtype !== dtype) ? plain : 0;
     return {
       dtype,
+      blocks,
       bytes,
       fetchedBytes: copied,
       mostBytes: bytes + (as === "new" ? copied : as === "packed" ? Math.max(copied, unpacked) : 0),
@@ -235,9 +241,10 @@ export class WeightLoader implements WeightProvider {
   }
 
   /** Whether the device reads a stored weight where it lies in the file. */
-  #maps({ address, shape, dtype }: StoredWeight): boolean {
+  #maps(stored: StoredWeight): boolean {
+    const { address, dtype } = stored;
     if (address === undefined || address % bytesOf(dtype) !== 0) return false;
-    using tensor = mapped(this.device, address, shape, dtype);
+    using tensor = mapped(this.device, address, dataShape(stored), dtype);
     return tensor !== undefined;
   }
 
@@ -251,25 +258,17 @@ export class WeightLoader implements WeightProvider {
 
 /** A reader over values in memory: tests, golden fixtures, freshly initialised models. */
 export function readerFrom(
-  entries: Iterable<readonly [name: string, weight: { dtype: DType; shape: Shape; bytes: Uint8Array }]>,
+  entries: Iterable<
+    readonly [name: string, weight: Pick<StoredWeight, "dtype" | "shape" | "blocks" | "scale"> & { bytes: Uint8Array }]
+  >,
 ): WeightReader {
   const map = new Map(entries);
   return {
     names: () => map.keys(),
     find(name) {
       const entry = map.get(name);
-      return entry && { dtype: entry.dtype, shape: entry.shape, bytes: () => entry.bytes };
+      return entry && { ...entry, bytes: () => entry.bytes };
     },
     [Symbol.dispose]() {},
   };
-}
-
-/** The stored values as float32, scales applied: for the few small tables that are read on the host. */
-export function storedValues(stored: StoredWeight): Float32Array {
-  const values = toFloat32(stored.bytes(), stored.dtype);
-  if (stored.scale?.values.length === 1) {
-    const factor = stored.scale.values[0]!;
-    for (let i = 0; i < values.length; i++) values[i]! *= factor;
-  }
-  return values;
 }

@@ -3,8 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { widenBlocks } from "../../src/base/block-format.ts";
 import { isKinoraError } from "../../src/base/errors.ts";
-import { blockFormat, blockFormats, widenBlocks } from "../../src/base/ggml/types.ts";
+import { ggmlFormat, ggmlFormats } from "../../src/base/ggml/types.ts";
 import { GgufFile } from "../../src/io/gguf.ts";
 import { ggufBytes, int32s, string, strings, uint32, uint64, writeGguf } from "../support/gguf-writer.ts";
 
@@ -38,25 +39,25 @@ describe("the head", () => {
       },
     );
     using file = GgufFile.open(path);
-    expect(Object.fromEntries(file.metadata)).toEqual({
+    expect(Object.fromEntries(file.values)).toEqual({
       "general.architecture": "wan",
       n: 7,
       big: 2n ** 60n,
       list: [1, -2],
       words: ["x", "ü"],
     });
-    expect(file.tensor("a")).toMatchObject({ shape: [2, 3], dtype: "f32", bytes: 24 });
-    expect(file.tensor("b").blocks?.name).toBe("Q8_0");
+    expect(file.info("a")).toMatchObject({ shape: [2, 3], dtype: "f32", bytes: 24 });
+    expect(file.info("b").blocks?.name).toBe("Q8_0");
     expect(new Float32Array(file.bytes("a").slice().buffer)).toEqual(Float32Array.of(1, 2, 3, 4, 5, 6));
-    expect(() => file.tensor("c")).toThrow(expect.objectContaining({ code: "tensors.unknown-name" }));
+    expect(() => file.info("c")).toThrow(expect.objectContaining({ code: "tensors.unknown-name" }));
   });
 
   it("gives a reshaped tensor its true shape, where both hold the same number of elements", () => {
     const tensor = { name: "w", shape: [1, 64], type: 0, data: f32(new Array(64).fill(1)) };
     using right = open(ggufBytes([tensor], { "comfy.gguf.orig_shape.w": int32s([4, 16]) }));
-    expect(right.tensor("w").shape).toEqual([4, 16]);
+    expect(right.info("w").shape).toEqual([4, 16]);
     using wrong = open(ggufBytes([tensor], { "comfy.gguf.orig_shape.w": int32s([4, 17]) }));
-    expect(wrong.tensor("w").shape).toEqual([1, 64]);
+    expect(wrong.info("w").shape).toEqual([1, 64]);
   });
 
   it("keeps to another alignment", () => {
@@ -133,8 +134,8 @@ describe("damage", () => {
 
 describe("blocks", () => {
   it("have whole bytes for each of their formats, and know each other by name", () => {
-    for (const format of blockFormats) {
-      expect(blockFormat(format.name)).toBe(format);
+    for (const format of ggmlFormats) {
+      expect(ggmlFormat(format.name)).toBe(format);
       const out = new Float32Array(format.elements + 1).fill(Number.NaN);
       // Zero scales and zero codes are finite everywhere; nothing beyond the block is written.
       format.widen(new Uint8Array(format.bytes), 0, out, 0);
@@ -147,11 +148,11 @@ describe("blocks", () => {
     const q8 = new Uint8Array(34);
     q8.set([0x00, 0x38, 0xff, 0x02]); // 0.5, then -1, 2
     const out = new Float32Array(32);
-    widenBlocks(blockFormat("Q8_0")!, q8, out);
+    widenBlocks(ggmlFormat("Q8_0")!, q8, out);
     expect([...out.subarray(0, 3)]).toEqual([-0.5, 1, 0]);
     const q4 = new Uint8Array(18);
     q4.set([0x00, 0x3c, 0xf0]); // 1, then codes 0 and 15
-    widenBlocks(blockFormat("Q4_0")!, q4, out);
+    widenBlocks(ggmlFormat("Q4_0")!, q4, out);
     expect([out[0], out[16], out[1]]).toEqual([-8, 7, -8]);
   });
 });

@@ -57,8 +57,6 @@ describe("opening by content", () => {
   });
 
   const others: [string, string, string | Uint8Array][] = [
-    ["model.gguf", "GGUF", Buffer.concat([Buffer.from("GGUF"), Buffer.alloc(60, 3)])],
-    ["model.safetensors", "GGUF", Buffer.concat([Buffer.from("GGUF"), Buffer.alloc(60, 3)])],
     [
       "pointer.safetensors",
       "Git LFS pointer",

@@ -6,7 +6,8 @@ import { openDevice } from "../../src/device/open-device.ts";
 import { WanDit } from "../../src/models/wan/dit/dit.ts";
 import type { DitConfig } from "../../src/models/wan/params.ts";
 import { ditNames } from "../../src/models/wan/weight-names.ts";
-import { type StoredWeight, WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
+import type { StoredWeight } from "../../src/nn/stored-weight.ts";
+import { WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 
 const fixture = new Fixture(fileURLToPath(new URL("../fixtures/image-branch.safetensors", import.meta.url)));

@@ -176,11 +176,18 @@ describe("fp8 with scales", () => {
   });
 
   const refused: [string, (tensors: NamedTensor[]) => void, string][] = [
-    ["nvfp4", (list) => mark(list, { format: "nvfp4" }), "weights.unsupported-quantization"],
+    ["an unknown format", (list) => mark(list, { format: "int3_fancy" }), "weights.unsupported-quantization"],
+    ["nvfp4 without its second scale", (list) => mark(list, { format: "nvfp4" }), "weights.bad-quantization"],
+    ["mxfp8 with fewer scales than it has", (list) => mark(list, { format: "mxfp8" }), "weights.bad-quantization"],
     [
-      "rotated int8",
+      "turned int8 in rows that are no whole groups",
       (list) => mark(list, { format: "int8_tensorwise", convrot: true }),
-      "weights.unsupported-quantization",
+      "weights.bad-quantization",
+    ],
+    [
+      "turned in groups that are no power of four",
+      (list) => mark(list, { format: "convrot_w4a4", convrot_groupsize: 32 }),
+      "weights.bad-quantization",
     ],
     [
       "a second scale",

@@ -7,7 +7,8 @@ import { openDevice } from "../../src/device/open-device.ts";
 import { releaseMemory, reserveMemory } from "../../src/ffi/host-memory.ts";
 import { FrozenWeight } from "../../src/nn/frozen-weight.ts";
 import { Linear } from "../../src/nn/linear.ts";
-import { readerFrom, type StoredWeight, WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
+import type { StoredWeight } from "../../src/nn/stored-weight.ts";
+import { readerFrom, WeightLoader, type WeightReader } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues } from "../../src/tensor/tensor.ts";
 

@@ -3,6 +3,7 @@ import type { DType } from "../../src/base/dtype.ts";
 import { elementCount, type Shape } from "../../src/base/shape.ts";
 import type { Device } from "../../src/device/device.ts";
 import { FrozenWeight } from "../../src/nn/frozen-weight.ts";
+import { type LookupTable, tableOf } from "../../src/nn/lookup-table.ts";
 import type { WeightProvider } from "../../src/nn/weights.ts";
 import { openScope } from "../../src/tensor/scope.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
@@ -47,14 +48,18 @@ export class DrawnWeights implements WeightProvider {
     return true;
   }
 
-  tensor(name: string, shape: Shape, dtype: DType | "stored"): Tensor {
+  tensor(name: string, shape: Shape, dtype: DType): Tensor {
     const { trainable } = this.#options;
-    const tensor = ownedEmpty(this.device, shape, trainable || dtype === "stored" ? "f32" : dtype, "weights");
+    const tensor = ownedEmpty(this.device, shape, trainable ? "f32" : dtype, "weights");
     if (this.device.computes) this.#draw(name, tensor);
     this.shapes.set(name, shape);
     this.#owned.push(tensor);
     if (trainable) this.parameters.set(name, tensor.requireGradient());
     return tensor;
+  }
+
+  table(name: string, shape: readonly [number, number]): LookupTable {
+    return tableOf(this.tensor(name, shape, "f32"));
   }
 
   #draw(name: string, target: Tensor): void {

@@ -1,21 +1,15 @@
 // The block formats of GGML, as GGUF files hold weights: how many elements a block has, how many bytes, how it is widened.
 // One row a format. Block layouts: https://github.com/ggml-org/llama.cpp/blob/150f157/ggml/src/ggml-common.h
+import type { BlockFormat, WidenBlock } from "../block-format.ts";
 import type { DType } from "../dtype.ts";
 import { q2K, q3K, q4_0, q4_1, q4K, q5_0, q5_1, q5K, q6K, q8_0, q8_1, q8K } from "./blocks.ts";
 import { iq1M, iq1S, iq2S, iq2Xs, iq2Xxs, iq3S, iq3Xxs, iq4Nl, iq4Xs } from "./codebook-blocks.ts";
 import { mxfp4, nvfp4, q1_0, tq1_0, tq2_0 } from "./small-blocks.ts";
 
-/** Widens one block: reads it at `at` of `bytes`, writes its elements from `to` of `out`. Arithmetic is float32's. */
-export type WidenBlock = (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void;
-
-export interface BlockFormat {
+export interface GgmlFormat extends BlockFormat {
   readonly name: GgmlBlockName;
   /** Its number in GGUF files. */
   readonly id: number;
-  /** Elements of a block; rows are whole blocks. */
-  readonly elements: number;
-  readonly bytes: number;
-  readonly widen: WidenBlock;
 }
 
 const row = <const N extends string>(
@@ -63,8 +57,8 @@ const rows = [
 
 export type GgmlBlockName = (typeof rows)[number]["name"];
 
-export const blockFormats: readonly BlockFormat[] = rows;
-const byId = new Map(blockFormats.map((format) => [format.id, format]));
+export const ggmlFormats: readonly GgmlFormat[] = rows;
+const byId = new Map(ggmlFormats.map((format) => [format.id, format]));
 
 /** The types of GGUF that are plain numbers. */
 const plainTypes: Readonly<Record<number, DType>> = {
@@ -79,19 +73,13 @@ const plainTypes: Readonly<Record<number, DType>> = {
 };
 
 /** What a type number of a GGUF file means; undefined for one that is not known. */
-export function ggmlType(id: number): { dtype: DType } | { blocks: BlockFormat } | undefined {
+export function ggmlType(id: number): { dtype: DType } | { blocks: GgmlFormat } | undefined {
   const dtype = plainTypes[id];
   if (dtype) return { dtype };
   const blocks = byId.get(id);
   return blocks && { blocks };
 }
 
-export function blockFormat(name: string): BlockFormat | undefined {
-  return blockFormats.find((format) => format.name === name);
-}
-
-/** Widens whole blocks into `out`, which has room for all of them. */
-export function widenBlocks(format: BlockFormat, bytes: Uint8Array, out: Float32Array): void {
-  const { elements, bytes: size, widen } = format;
-  for (let at = 0, to = 0; at + size <= bytes.length; at += size, to += elements) widen(bytes, at, out, to);
+export function ggmlFormat(name: string): GgmlFormat | undefined {
+  return ggmlFormats.find((format) => format.name === name);
 }

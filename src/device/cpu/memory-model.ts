@@ -8,13 +8,15 @@ import type { LinearWeight, Operand } from "../kernels.ts";
 import type { MemoryModel } from "../memory-model.ts";
 import { isFast } from "./context.ts";
 import { SMALLEST_PACKED } from "./products.ts";
-import { SHORTEST_TABLE_SPAN, wideRows } from "./quantized-weight.ts";
+import { SHORTEST_TABLE_SPAN, WIDENED, wideRows } from "./quantized-weight.ts";
 
 /** The widened rows of a weight that oneDNN does not multiply as it is. */
-function wideBytes(x: Operand, { dtype, shape, packed, scale }: LinearWeight): number {
+function wideBytes(x: Operand, { dtype, shape, packed, scale, blocks }: LinearWeight): number {
   const compute = x.dtype === "bf16" ? "bf16" : "f32";
   if (packed || isFast(dtype)) return 0;
   const elements = wideRows(shape, compute) * shape[1];
+  if (blocks)
+    return elements * bytesOf(compute) + (compute === "f32" ? 0 : Math.min(WIDENED, elements) * bytesOf("f32"));
   // With few elements to a scale, the values pass through float32 (dequantize).
   const span = (shape[0] * shape[1]) / (scale ? elementCount(scale.shape) : 1);
   return elements * (bytesOf(compute) + (scale && span < SHORTEST_TABLE_SPAN ? bytesOf("f32") : 0));

@@ -59,5 +59,5 @@ function quantize(ctx: CpuContext, x: Operand, data: Operand, scale: Operand): v
 export const quantizationKernels = (ctx: CpuContext) =>
   ({
     quantize: (x, data, scale) => quantize(ctx, x, data, scale),
-    dequantize: (data, scale, out) => dequantize(ctx, data, scale, out),
+    dequantize: (data, scale, out, blocks) => dequantize(ctx, data, scale, out, blocks),
   }) satisfies Partial<Kernels>;

@@ -1,9 +1,10 @@
-// Weights in formats oneDNN does not multiply (f16, fp8, int8, or a float other than the run's), widened a block of rows
+// Weights in formats oneDNN does not multiply (f16, fp8, int8, blocks, or a float other than the run's), widened some rows
 // at a time so that the wide copy stays small.
+import { type BlockFormat, blockBytes, widenBlocks } from "../../base/block-format.ts";
 import { bytesOf } from "../../base/dtype.ts";
 import { f32ToBf16 } from "../../base/float-formats.ts";
 import { elementCount } from "../../base/shape.ts";
-import { f32View, view } from "../host/host-views.ts";
+import { f32View, u8View, view } from "../host/host-views.ts";
 import type { LinearWeight, Operand } from "../kernels.ts";
 import { cast, codesOf } from "./cast.ts";
 import { type CpuContext, isFast, slice } from "./context.ts";
@@ -28,13 +29,15 @@ export function eachWideBlock(
   use: (rows: Operand, start: number, count: number) => void,
 ): void {
   const [outputs, inputs] = weight.shape;
+  const { blocks } = weight;
+  const stored = blocks ? blockBytes(blocks, inputs) : inputs;
   const perBlock = wideRows(weight.shape, dtype);
   using wide = ctx.temporary(dtype, [perBlock, inputs]);
   for (let start = 0; start < outputs; start += perBlock) {
     const shape = [Math.min(perBlock, outputs - start), inputs];
     const rows = slice(wide, 0, shape);
-    const data = slice(weight.plain!, start * inputs, shape);
-    dequantize(ctx, data, weight.scale && scaleOfRows(weight.scale, start, shape[0]!), rows);
+    const data = slice(weight.plain!, start * stored, [shape[0]!, stored]);
+    dequantize(ctx, data, weight.scale && scaleOfRows(weight.scale, start, shape[0]!), rows, blocks);
     use(rows, start, shape[0]!);
   }
 }
@@ -47,7 +50,17 @@ function scaleOfRows(scale: Operand, start: number, count: number): Operand {
 }
 
 /** out = data·scale. Each scale belongs to a run of elements in row-major order. */
-export function dequantize(ctx: CpuContext, data: Operand, scale: Operand | undefined, out: Operand): void {
+export function dequantize(
+  ctx: CpuContext,
+  data: Operand,
+  scale: Operand | undefined,
+  out: Operand,
+  blocks?: BlockFormat,
+): void {
+  if (blocks) {
+    widen(ctx, data, blocks, scale, out);
+    return;
+  }
   if (!scale) {
     cast(ctx, data, out);
     return;
@@ -82,5 +95,34 @@ function scaleRuns(values: Float32Array, scales: Float32Array): void {
   for (let group = 0; group < scales.length; group++) {
     const scale = scales[group]!;
     for (let i = group * span; i < (group + 1) * span; i++) values[i]! *= scale;
+  }
+}
+
+/** Elements of blocks that are widened to float32 at once: what fits in a core's cache. */
+export const WIDENED = 1 << 16;
+
+/** The same for blocks, by way of a little float32. */
+function widen(ctx: CpuContext, data: Operand, blocks: BlockFormat, scale: Operand | undefined, out: Operand): void {
+  const bytes = u8View(data);
+  const count = elementCount(out.shape);
+  const scales = scale && f32View(scale);
+  // With a few scales, a run of one scale is widened at a time.
+  const span = scales ? count / scales.length : count;
+  const most = Math.max(blocks.elements, Math.min(WIDENED, count));
+  using scratch = out.dtype === "f32" ? undefined : ctx.temporary("f32", [most]);
+  for (let start = 0; start < count; start += most) {
+    const shape = [Math.min(most, count - start)];
+    const target = slice(out, start, shape);
+    const wide = scratch ? slice(scratch, 0, shape) : target;
+    const values = f32View(wide);
+    widenBlocks(blocks, bytes.subarray(blockBytes(blocks, start), blockBytes(blocks, start + shape[0]!)), values);
+    if (scales) {
+      for (let i = 0; i < values.length; ) {
+        const group = Math.floor((start + i) / span);
+        const end = Math.min(values.length, (group + 1) * span - start);
+        for (const factor = scales[group]!; i < end; i++) values[i]! *= factor;
+      }
+    }
+    if (scratch) cast(ctx, wide, target);
   }
 }

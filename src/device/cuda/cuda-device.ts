@@ -220,6 +220,7 @@ export function createCudaDevice(options: CudaDeviceOptions): Device {
     name: "cuda",
     computes: true,
     productTypes: ["bf16", "f32"],
+    takesBlocks: false,
     kernels: checkedKernels((options.kernels ?? cudaKernels)(ctx)),
     alloc: (bytes, category) => memory.alloc(bytes, category),
     free: (block) => memory.free(block),

@@ -37,6 +37,7 @@ export function createHostDevice({ name, productTypes, kernels, dispose }: HostD
     name,
     computes: true,
     productTypes,
+    takesBlocks: true,
     kernels: checkedKernels(kernels(allocator)),
     alloc: (bytes, category) => allocator.alloc(bytes, category),
     free: (block) => allocator.free(block),

@@ -44,6 +44,7 @@ function viewAs(operand: Operand, dtype: DType): HostView {
 
 export const f32View = (operand: Operand): Float32Array => viewAs(operand, "f32") as Float32Array;
 export const i32View = (operand: Operand): Int32Array => viewAs(operand, "i32") as Int32Array;
+export const u8View = (operand: Operand): Uint8Array => viewAs(operand, "u8") as Uint8Array;
 export const i8View = (operand: Operand): Int8Array => viewAs(operand, "i8") as Int8Array;
 /** Bit patterns of bf16 or f16. */
 export const u16View = (operand: Operand): Uint16Array => {

@@ -162,6 +162,7 @@ export function createNullDevice(model: MemoryModel = {}): NullDevice {
     name: "null",
     computes: false,
     productTypes: ["f32", "bf16"],
+    takesBlocks: model.takesBlocks ?? true,
     counters,
     kernels: checkedKernels({
       ...counting,

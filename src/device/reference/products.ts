@@ -81,7 +81,7 @@ function finisher(out: Output, rows: number, columns: number, options: Epilogue)
 
 function weightValues(weight: LinearWeight): Values {
   if (!weight.plain) throw notPacked();
-  return dequantized(weight.plain, weight.scale);
+  return dequantized(weight.plain, weight.scale, weight.blocks);
 }
 
 const notPacked = () =>

@@ -14,9 +14,9 @@ const UNIGRAM_MODEL = 1;
 const modelTypeNames: Record<number, string> = { 1: "unigram", 2: "bpe", 3: "word", 4: "char" };
 
 /** `ModelProto.SentencePiece.Type`. */
-const pieceTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
+export const pieceTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const;
 
-interface Piece {
+export interface Piece {
   text: string;
   score: number;
   type: number;
@@ -38,7 +38,7 @@ interface NormalizerSpec {
   escapeWhitespaces: boolean;
 }
 
-interface ModelFile {
+export interface ModelFile {
   pieces: Piece[];
   trainer: TrainerSpec;
   normalizer: NormalizerSpec;
@@ -49,8 +49,10 @@ function malformed(message: string): KinoraError {
 }
 
 /** Throws `protobuf.malformed`, `tokenizer.malformed` or `tokenizer.unsupported`. */
-export function parseSentencepiece(bytes: Uint8Array): TokenizerModel {
-  const file = readModelFile(bytes);
+export const parseSentencepiece = (bytes: Uint8Array): TokenizerModel => sentencepieceTokenizer(readModelFile(bytes));
+
+/** A model whose parts were read. Throws `tokenizer.malformed` and `tokenizer.unsupported`. */
+export function sentencepieceTokenizer(file: ModelFile): TokenizerModel {
   if (file.trainer.modelType !== UNIGRAM_MODEL) {
     throw new KinoraError("tokenizer.unsupported", "this sentencepiece model is not a unigram model", {
       expected: "unigram",

@@ -103,12 +103,16 @@ export function loadVae(
   return build(device, network.reader, options, (weights) => new WanVae(weights, recognized.config, options));
 }
 
-/** The text encoder in a file or folder, in any layout. @throws KinoraError `weights.*`. */
+/**
+ * The text encoder in a file or folder, in any layout. Quantised weights stay so: each is used once or twice before the
+ * encoder goes. @throws KinoraError `weights.*`.
+ */
 export function loadTextEncoder(device: Device, path: string, options: ModelOptions): TextEncoder {
   const network = openNetwork(path, ["text-encoder"]);
   const { recognized } = network;
   if (recognized.kind !== "text-encoder") throw unreachable(recognized);
-  return build(device, network.reader, options, (weights) => new TextEncoder(weights, recognized.config, options));
+  const kept = { keepQuantized: true, ...options };
+  return build(device, network.reader, kept, (weights) => new TextEncoder(weights, recognized.config, options));
 }
 
 function unreachable({ kind }: Recognized): KinoraError {

@@ -1,7 +1,9 @@
 // From a prompt to the embeddings the video models read: cleaned, tokenised, cut to their length, encoded.
 import { KinoraError } from "../../base/errors.ts";
+import { GgufFile } from "../../io/gguf.ts";
 import { openTensorSource } from "../../io/tensor-source.ts";
 import { cleanText } from "../../io/text-clean/index.ts";
+import { ggufTokenizer } from "../../io/tokenizer/gguf.ts";
 import { findTokenizerFile, loadTokenizer, parseTokenizer } from "../../io/tokenizer/load.ts";
 import type { Tokenizer } from "../../io/tokenizer/tokenizer.ts";
 import { openScope } from "../../tensor/scope.ts";
@@ -21,7 +23,7 @@ export function defaultNegative(model: WanModel): string {
 const INSIDE = "spiece_model";
 
 /** True for a text encoder's file that carries its tokenizer inside. */
-const isWeights = (path: string): boolean => /\.(?:safetensors|sft|pth|pt|bin)$/i.test(path);
+const isWeights = (path: string): boolean => /\.(?:safetensors|sft|pth|pt|bin|gguf)$/i.test(path);
 
 /** The one file that `openTokenizer` reads for a path: what the result depends on. Throws `tokenizer.not-found`. */
 export async function tokenizerFile(path: string): Promise<string> {
@@ -32,6 +34,8 @@ export async function tokenizerFile(path: string): Promise<string> {
 export async function openTokenizer(path: string): Promise<Tokenizer> {
   if (!isWeights(path)) return loadTokenizer(path);
   using source = openTensorSource(path);
+  const listed = source instanceof GgufFile ? ggufTokenizer(source.values) : undefined;
+  if (listed) return listed;
   if (!source.has(INSIDE)) {
     throw new KinoraError("tokenizer.not-found", `${path} carries no tokenizer`, {
       hint: "give the tokenizer's folder or file with --tokenizer (google/umt5-xxl of an official checkpoint)",

@@ -3,6 +3,7 @@
 import type { DType } from "../../base/dtype.ts";
 import type { Device } from "../../device/device.ts";
 import { Linear } from "../../nn/linear.ts";
+import type { LookupTable } from "../../nn/lookup-table.ts";
 import type { WeightProvider } from "../../nn/weights.ts";
 import { attention, cast, embedding, multiply, permute, reshape, rmsNorm } from "../../tensor/ops/index.ts";
 import { openScope, scoped } from "../../tensor/scope.ts";
@@ -106,14 +107,14 @@ export class TextEncoder implements Disposable {
   readonly device: Device;
   readonly blocks: readonly EncoderBlock[];
   readonly #weights: WeightProvider;
-  readonly #tokens: Tensor;
+  readonly #tokens: LookupTable;
   readonly #norm: Tensor;
 
   constructor(weights: WeightProvider, config: TextEncoderConfig, { dtype }: { dtype: "f32" | "bf16" }) {
     this.config = config;
     this.device = weights.device;
     this.#weights = weights;
-    this.#tokens = weights.tensor("token_embedding.weight", [config.vocabulary, config.dim], "stored");
+    this.#tokens = weights.table("token_embedding.weight", [config.vocabulary, config.dim]);
     this.blocks = Array.from(
       { length: config.layers },
       (_, i) => new EncoderBlock(weights, `blocks.${i}`, config, dtype),
@@ -131,7 +132,7 @@ export class TextEncoder implements Disposable {
     using scope = openScope(this.device);
     const flat = new Int32Array(batch * length);
     for (const [i, row] of ids.entries()) flat.set(row, i * length);
-    let x = cast(embedding(this.#tokens, fromIntegers(this.device, flat, [batch, length])), "f32");
+    let x = this.#tokens.rows(flat, [batch, length]);
     const buckets = this.distanceBuckets(length);
     for (const block of this.blocks) {
       const next = block.forward(x, buckets, lengths);

@@ -1,12 +1,13 @@
 // The names that other tools give the Wan networks' parameters, as tables from official name to theirs.
 // Pure text: no shapes, no files. Sources: diffusers scripts/convert_wan_to_diffusers.py, transformers' UMT5EncoderModel
-// and CLIPVisionModel, ComfyUI comfy/text_encoders/t5.py and comfy/clip_model.py (which use transformers' names).
+// and CLIPVisionModel, ComfyUI comfy/text_encoders/t5.py and comfy/clip_model.py (which use transformers' names), and
+// llama.cpp's gguf-py/gguf/constants.py for text encoders in GGUF files.
 import { KinoraError } from "../../base/errors.ts";
 
 export type WanKind = "dit" | "vae21" | "vae22" | "text-encoder" | "clip-vision";
 
-/** `official`: the Wan repositories and ComfyUI's repackaged diffusion models and VAEs. */
-export type WeightLayout = "official" | "diffusers" | "transformers";
+/** `official`: the Wan repositories, ComfyUI's repackaged diffusion models and VAEs, and GGUF files of these. */
+export type WeightLayout = "official" | "diffusers" | "transformers" | "llama.cpp";
 
 /** Where a parameter of a file belongs. */
 export interface OfficialPlace {
@@ -131,6 +132,18 @@ const textEncoderRows: readonly Row[] = [
   ["norm", "encoder.final_layer_norm"],
 ];
 
+const llamaTextEncoderRows: readonly Row[] = [
+  ["token_embedding", "token_embd"],
+  ...["q", "k", "v", "o"].map((part): Row => [`blocks.{}.attn.${part}`, `enc.blk.{}.attn_${part}`]),
+  ["blocks.{}.pos_embedding.embedding", "enc.blk.{}.attn_rel_b"],
+  ["blocks.{}.norm1", "enc.blk.{}.attn_norm"],
+  ["blocks.{}.ffn.gate.0", "enc.blk.{}.ffn_gate"],
+  ["blocks.{}.ffn.fc1", "enc.blk.{}.ffn_up"],
+  ["blocks.{}.ffn.fc2", "enc.blk.{}.ffn_down"],
+  ["blocks.{}.norm2", "enc.blk.{}.ffn_norm"],
+  ["norm", "enc.output_norm"],
+];
+
 const clipVisionRows: readonly Row[] = [
   ["visual.cls_embedding", "vision_model.embeddings.class_embedding"],
   ["visual.patch_embedding", "vision_model.embeddings.patch_embedding"],
@@ -235,6 +248,7 @@ export class NameTable {
 
 const ditTable = new NameTable(ditRows);
 const textEncoderTable = new NameTable(textEncoderRows);
+const llamaTextEncoderTable = new NameTable(llamaTextEncoderRows);
 const clipVisionTable = new NameTable(clipVisionRows);
 
 /** Diffusers' names of the transformer's parameters and modules. */
@@ -247,7 +261,7 @@ export const ditNames: Pick<NameTable, "toOfficial" | "fromOfficial"> = ditTable
 export function nameTable(kind: WanKind, layout: WeightLayout, names: Iterable<string>): NameTable | undefined {
   if (layout === "official") return undefined;
   if (kind === "dit") return ditTable;
-  if (kind === "text-encoder") return textEncoderTable;
+  if (kind === "text-encoder") return layout === "llama.cpp" ? llamaTextEncoderTable : textEncoderTable;
   if (kind === "clip-vision") return clipVisionTable;
   let resnets = 0;
   for (const name of names) {
@@ -287,6 +301,7 @@ const signatures: readonly (Omit<Component, "prefix"> & { has: readonly string[]
   },
   { kind: "text-encoder", layout: "official", has: ["token_embedding.weight", "blocks.0.attn.q.weight"] },
   { kind: "text-encoder", layout: "transformers", has: ["encoder.block.0.layer.0.SelfAttention.q.weight"] },
+  { kind: "text-encoder", layout: "llama.cpp", has: ["token_embd.weight", "enc.blk.0.attn_q.weight"] },
   { kind: "clip-vision", layout: "official", has: ["visual.cls_embedding", "visual.transformer.0.attn.to_qkv.weight"] },
   { kind: "clip-vision", layout: "transformers", has: ["vision_model.embeddings.class_embedding"] },
 ];

@@ -1,12 +1,14 @@
 // A weight file in any layout, seen under the official parameter names: which tensors make up each parameter, what does
 // not fit, and a reader that hands the parameters to the models.
+import type { BlockFormat } from "../../base/block-format.ts";
 import { bytesOf, type DType, dtypes } from "../../base/dtype.ts";
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
 import { elementCount } from "../../base/shape.ts";
 import type { TensorSource } from "../../io/tensor-source.ts";
-import type { StoredWeight, WeightReader } from "../../nn/weights.ts";
-import { QuantizationMarks, scaleValues, type WeightScale } from "./quantized-weights.ts";
+import type { StoredWeight } from "../../nn/stored-weight.ts";
+import type { WeightReader } from "../../nn/weights.ts";
+import { isFilledUp, type Quantization, QuantizationMarks, storedWeight } from "./quantized-weights.ts";
 import { type Component, findComponents, nameTable, type OfficialPlace, type WanKind } from "./weight-names.ts";
 import type { Shapes } from "./weight-shapes.ts";
 
@@ -16,13 +18,16 @@ export interface LogicalTensor {
   readonly name: string;
   /** As stored, before any scale. */
   readonly dtype: DType;
+  readonly blocks: BlockFormat | undefined;
   /** The shape the parts have together; the official one may only add or drop dimensions of 1. */
   readonly shape: readonly number[];
   /** The tensors of the file that make it up, stacked along the first axis; almost always one. */
   readonly parts: readonly string[];
   /** The file has the matrix the other way round; `shape` is already the right one. */
   readonly transposed: boolean;
-  readonly scale: WeightScale | undefined;
+  /** The shape of its scales. */
+  readonly scale: readonly number[] | undefined;
+  readonly quantization: Quantization;
 }
 
 export interface WeightMap {
@@ -38,7 +43,7 @@ export interface WeightMap {
 const companions: readonly { kind: WanKind; pattern: RegExp; why: string }[] = [
   { kind: "text-encoder", pattern: /^spiece_model$/, why: "the tokenizer, kept beside the encoder by ComfyUI" },
   { kind: "text-encoder", pattern: /^encoder\.embed_tokens\.weight$/, why: "the same table as shared.weight" },
-  { kind: "text-encoder", pattern: /^(?:decoder|lm_head)\./, why: "the decoder of the full T5 model" },
+  { kind: "text-encoder", pattern: /^(?:decoder|lm_head|dec|output)\./, why: "the decoder of the full T5 model" },
   { kind: "text-encoder", pattern: /^logit_scale$/, why: "left over from CLIP" },
   { kind: "clip-vision", pattern: /^(?:textual|text_model|text_projection)\./, why: "CLIP's text half" },
   { kind: "clip-vision", pattern: /^log(?:it)?_scale$/, why: "CLIP's training temperature" },
@@ -126,14 +131,17 @@ function logicalTensor(
   transposed: boolean,
 ): LogicalTensor {
   const first = source.info(parts[0]!);
-  const { dtype, scale } = marks.of(parts[0]!);
-  if (parts.length === 1 && !transposed) return { name, dtype, shape: first.shape, parts, transposed, scale };
+  const quantization = marks.of(parts[0]!);
+  const { dtype, blocks, scale, shape: stored } = quantization;
+  const common = { name, dtype, blocks, parts, transposed, scale, quantization };
+  if (parts.length === 1 && !transposed) return { ...common, shape: stored };
   const rest = first.shape.slice(1);
   const uneven = parts.find((part) => {
-    const info = source.info(part);
-    return (
-      info.dtype !== first.dtype || String(info.shape.slice(1)) !== String(rest) || marks.of(part).scale !== undefined
-    );
+    const { dtype, shape, blocks } = source.info(part);
+    const other = marks.of(part);
+    const alike = dtype === first.dtype && blocks === first.blocks && String(shape.slice(1)) === String(rest);
+    // Blocks lie along the rows.
+    return !alike || other.scale !== undefined || other.blocks !== blocks || (transposed && blocks !== undefined);
   });
   if (uneven !== undefined) {
     throw new KinoraError("weights.bad-parts", `the parts of ${name} do not go together`, {
@@ -143,7 +151,7 @@ function logicalTensor(
   }
   const rows = parts.reduce((sum, part) => sum + (source.info(part).shape[0] ?? 1), 0);
   const shape = transposed ? [...first.shape].reverse() : [rows, ...rest];
-  return { name, dtype, shape, parts, transposed, scale };
+  return { ...common, shape };
 }
 
 export interface WeightProblems {
@@ -181,8 +189,9 @@ export function compareWeights(expected: Shapes, found: Pick<WeightMap, "tensors
   for (const [name, shape] of expected) {
     const tensor = found.tensors.get(name);
     if (!tensor) continue;
-    if (!sameUpToOnes(shape, tensor.shape)) wrongShape.push({ name, expected: shape, actual: tensor.shape });
-    if (!dtypes[tensor.dtype].floating && !(tensor.dtype === "i8" && tensor.scale)) {
+    if (!sameUpToOnes(shape, tensor.shape) && !isFilledUp(shape, tensor.quantization))
+      wrongShape.push({ name, expected: shape, actual: tensor.shape });
+    if (!dtypes[tensor.dtype].floating && !tensor.blocks && !(tensor.dtype === "i8" && tensor.scale)) {
       wrongDtype.push({ name, dtype: tensor.dtype });
     }
   }
@@ -235,10 +244,9 @@ export function checkWeights(expected: Shapes, found: Pick<WeightMap, "tensors" 
   });
 }
 
-/** A parameter's bytes in its official shape: a view of the file, or a copy where parts are joined or turned. */
-export function logicalBytes(source: TensorSource, { parts, transposed, dtype, shape }: LogicalTensor): Uint8Array {
-  if (parts.length === 1 && !transposed) return source.bytes(parts[0]!);
-  const joined = parts.length === 1 ? source.bytes(parts[0]!) : Buffer.concat(parts.map((part) => source.bytes(part)));
+/** The bytes of a parameter in its official shape, joined of its parts or turned. */
+function logicalBytes(source: TensorSource, { parts, transposed, dtype, shape }: LogicalTensor): Uint8Array {
+  const joined = Buffer.concat(parts.map((part) => source.bytes(part)));
   if (!transposed) return joined;
   const width = bytesOf(dtype);
   const [rows, columns] = shape as [number, number];
@@ -251,14 +259,6 @@ export function logicalBytes(source: TensorSource, { parts, transposed, dtype, s
   }
   return turned;
 }
-
-/** Read each time they are asked for: scales of small blocks are a sixteenth of the weights' own bytes. */
-const lazyScale = (source: TensorSource, scale: WeightScale): NonNullable<StoredWeight["scale"]> => ({
-  shape: scale.shape,
-  get values() {
-    return scaleValues(source, scale);
-  },
-});
 
 /**
  * The parameters of one network in a file, under their official names and shapes, for a model to be built from.
@@ -273,11 +273,13 @@ export function readWeights(source: TensorSource, component: Component, expected
     find(name): StoredWeight | undefined {
       const tensor = found.tensors.get(name);
       if (!tensor) return undefined;
-      const { dtype, scale, parts, transposed } = tensor;
-      const address = parts.length === 1 && !transposed ? source.address(parts[0]!) : undefined;
+      const { dtype, blocks, parts, transposed, quantization } = tensor;
+      const shape = expected.get(name) ?? tensor.shape;
+      if (parts.length === 1 && !transposed) return storedWeight(source, parts[0]!, quantization, shape);
       return {
         dtype,
-        shape: expected.get(name) ?? tensor.shape,
+        blocks,
+        shape,
         bytes: () => logicalBytes(source, tensor),
         readAhead() {
           for (const part of parts) source.readAhead(part);
@@ -285,8 +287,6 @@ export function readWeights(source: TensorSource, component: Component, expected
         discard() {
           for (const part of parts) source.discard(part);
         },
-        ...(address === undefined ? {} : { address }),
-        ...(scale ? { scale: lazyScale(source, scale) } : {}),
       };
     },
     [Symbol.dispose]() {},

@@ -1,5 +1,8 @@
 // Matrix products: every transpose, batch, dtype mix, epilogue, weight format and layout.
+import { type BlockFormat, widenBlocks } from "../../../src/base/block-format.ts";
+import { nvfp4Blocks, turnedNibbles } from "../../../src/base/comfy-blocks.ts";
 import type { DType } from "../../../src/base/dtype.ts";
+import { ggmlFormat } from "../../../src/base/ggml/types.ts";
 import { elementCount } from "../../../src/base/shape.ts";
 import type { Activation, Epilogue, LinearWeight, RowRuns } from "../../../src/device/kernels.ts";
 import { type Bench, type Case, type Known, numericalGradient } from "./bench.ts";
@@ -190,6 +193,82 @@ const weightCases: Case[] = (["f32", "bf16", "f16", "f8e4m3", "f8e5m2", "i8"] as
     ),
 );
 
+/** Random codes; what stands for a scale in a block is set to a small number. */
+function drawBlocks(
+  bench: Bench,
+  { bytes }: BlockFormat,
+  count: number,
+  scales: readonly (readonly number[])[],
+): Known {
+  const drawn = bench.random([count * bytes], "u8", 255).values.map((value) => ((value % 256) + 256) % 256);
+  for (let at = 0; at < drawn.length; at += bytes) for (const [place, byte] of scales) drawn[at + place!] = byte!;
+  return bench.from(drawn, [count * bytes], "u8");
+}
+
+/** 1/16 as float16, and as f8e4m3. */
+const [half, eighth] = [0x2c, 0x18];
+const blockKinds: readonly (readonly [BlockFormat, scales: readonly (readonly number[])[], perRow: boolean])[] = [
+  [
+    ggmlFormat("Q8_0")!,
+    [
+      [0, 0],
+      [1, half],
+    ],
+    false,
+  ],
+  [
+    ggmlFormat("Q5_1")!,
+    [
+      [0, 0],
+      [1, half],
+      [2, 0],
+      [3, half],
+    ],
+    true,
+  ],
+  [
+    ggmlFormat("Q4_K")!,
+    [
+      [0, 0],
+      [1, half],
+      [2, 0],
+      [3, half],
+    ],
+    false,
+  ],
+  [nvfp4Blocks, [[0, eighth]], false],
+  [turnedNibbles(64), [], true],
+];
+
+const blockCases: Case[] = blockKinds.flatMap(([blocks, places, perRow]) =>
+  (["f32", "bf16"] as const).map((dtype) => ({
+    name: `linear and its gradient, weight in blocks of ${blocks.name}, ${dtype}`,
+    async run(bench: Bench) {
+      // Such a device is given wide weights.
+      if (!bench.device.takesBlocks) return;
+      const [rows, inner, columns] = [6, 512, 11];
+      const flat = drawBlocks(bench, blocks, (columns * inner) / blocks.elements, places);
+      const plain = { ...flat, shape: [columns, flat.values.length / columns] };
+      const scale = perRow ? bench.random([columns, 1]) : undefined;
+      const wide = new Float32Array(columns * inner);
+      widenBlocks(blocks, Uint8Array.from(flat.values), wide);
+      const values = scaled({ ...plain, shape: [columns, inner], values: Float64Array.from(wide) }, scale);
+      const weight: LinearWeight = { dtype: "u8", shape: [columns, inner], plain, blocks, scale };
+      const widened = bench.blank([columns, inner], dtype);
+      bench.kernels.dequantize(plain, scale, widened, blocks);
+      await bench.expectClose(widened, () => values);
+      const x = bench.random([rows, inner], dtype);
+      const out = bench.blank([rows, columns], dtype);
+      bench.kernels.linear(x, weight, out);
+      await bench.expectClose(out, () => matmul(x.values, values, [], [rows, inner, columns], false, true), [dtype]);
+      const dy = bench.random([rows, columns], dtype);
+      const dx = bench.blank([rows, inner], dtype);
+      bench.kernels.linearBackwardData(dy, weight, dx);
+      await bench.expectClose(dx, () => matmul(dy.values, values, [], [rows, columns, inner]), [dtype]);
+    },
+  })),
+);
+
 const packedCases: Case[] = (["f32", "bf16"] as const).flatMap((dtype) =>
   (
     [
@@ -259,6 +338,7 @@ export const productCases: readonly Case[] = [
   ...epilogueCases,
   ...matmulEpilogueCases,
   ...weightCases,
+  ...blockCases,
   ...packedCases,
   sameResidualCase,
   gradientShapeCase,
