@@ -12,6 +12,8 @@ typedef unsigned int uint32_t;
 typedef long long int64_t;
 typedef unsigned long long uint64_t;
 #define DEVICE __device__ __forceinline__
+/** For what is long and seldom runs. */
+#define DEVICE_CALLED __device__ __noinline__
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 /** Tells the emulator of a kernel. */
 #define EXPORT(name)
@@ -143,6 +145,46 @@ DEVICE void store_any(void* p, int64_t i, int dtype, float x) {
   }
 }
 
+/** Eight neighbours: two loads of 16 bytes in float32, one in bf16. */
+struct Eight { float v[8]; };
+DEVICE_CALLED float load_other(const void* p, int64_t i, int dtype) { return load_any(p, i, dtype); }
+DEVICE_CALLED void store_other(void* p, int64_t i, int dtype, float x) { store_any(p, i, dtype, x); }
+DEVICE bool is_aligned(const void* p) { return ((uint64_t)p & 15) == 0; }
+/** Elements i … i + count of memory in any format; zeros behind them. */
+DEVICE Eight load_eight(const void* p, int64_t i, int dtype, int count) {
+  Eight e;
+  if (count == 8 && dtype == BF16 && is_aligned((const bf16*)p + i)) {
+    const Chunk c = *(const Chunk*)((const bf16*)p + i);
+#pragma unroll
+    for (int j = 0; j < 4; j++) { e.v[2 * j] = bits_float(c.w[j] << 16); e.v[2 * j + 1] = bits_float(c.w[j] & 0xffff0000u); }
+  } else if (count == 8 && dtype == F32 && is_aligned((const float*)p + i)) {
+    const Chunk a = ((const Chunk*)((const float*)p + i))[0], b = ((const Chunk*)((const float*)p + i))[1];
+#pragma unroll
+    for (int j = 0; j < 4; j++) { e.v[j] = bits_float(a.w[j]); e.v[4 + j] = bits_float(b.w[j]); }
+  } else {
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = j < count ? load_other(p, i + j, dtype) : 0.f;
+  }
+  return e;
+}
+DEVICE void store_eight(void* p, int64_t i, int dtype, const Eight& e, int count) {
+  if (count == 8 && dtype == BF16 && is_aligned((bf16*)p + i)) {
+    *(Chunk*)((bf16*)p + i) = {pack_bf16(e.v[0], e.v[1]), pack_bf16(e.v[2], e.v[3]), pack_bf16(e.v[4], e.v[5]), pack_bf16(e.v[6], e.v[7])};
+  } else if (count == 8 && dtype == F32 && is_aligned((float*)p + i)) {
+    Chunk* to = (Chunk*)((float*)p + i);
+    to[0] = {float_bits(e.v[0]), float_bits(e.v[1]), float_bits(e.v[2]), float_bits(e.v[3])};
+    to[1] = {float_bits(e.v[4]), float_bits(e.v[5]), float_bits(e.v[6]), float_bits(e.v[7])};
+  } else {
+#pragma unroll
+    for (int j = 0; j < 8; j++) if (j < count) store_other(p, i + j, dtype, e.v[j]);
+  }
+}
+/** Eights of `n` elements that all threads of all blocks share: f(first, count). */
+template <class F> DEVICE void each_eight(int64_t n, F f) {
+  for (int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * 8; i < n; i += (int64_t)gridDim.x * blockDim.x * 8)
+    f(i, n - i < 8 ? (int)(n - i) : 8);
+}
+
 #ifndef KINORA_EMULATED
 DEVICE uint32_t shared_address(const void* p) { return (uint32_t)__cvta_generic_to_shared(p); }
 DEVICE float shuffle_xor(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }
@@ -174,10 +216,19 @@ DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory");
 template <int N> DEVICE void copy_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 #endif
 
-/** The sum over the threads of a block, in all of them. `scratch` has room for 32 floats. */
-DEVICE float block_sum(float x, float* scratch) {
+DEVICE float warp_sum(float x) {
 #pragma unroll
   for (int mask = 16; mask > 0; mask >>= 1) x += shuffle_xor(x, mask);
+  return x;
+}
+DEVICE float warp_max(float x) {
+#pragma unroll
+  for (int mask = 16; mask > 0; mask >>= 1) x = fmaxf(x, shuffle_xor(x, mask));
+  return x;
+}
+/** The sum over the threads of a block, in all of them. `scratch` has room for 32 floats. */
+DEVICE float block_sum(float x, float* scratch) {
+  x = warp_sum(x);
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
   __syncthreads();
   float sum = 0.f;
@@ -186,14 +237,32 @@ DEVICE float block_sum(float x, float* scratch) {
   return sum;
 }
 DEVICE float block_max(float x, float* scratch) {
-#pragma unroll
-  for (int mask = 16; mask > 0; mask >>= 1) x = fmaxf(x, shuffle_xor(x, mask));
+  x = warp_max(x);
   if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
   __syncthreads();
   float most = scratch[0];
   for (int i = 1; i < (int)blockDim.x / 32; i++) most = fmaxf(most, scratch[i]);
   __syncthreads();
   return most;
+}
+/**
+ * A row that `width` threads share: a warp, which meets nobody else, or the whole block. Rows beyond the last leave at
+ * once: only whole warps do.
+ */
+struct Row {
+  int width, lane;
+  int64_t index;
+  float* scratch;
+  DEVICE float sum(float x) const { return width == 32 ? warp_sum(x) : block_sum(x, scratch); }
+  DEVICE float most(float x) const { return width == 32 ? warp_max(x) : block_max(x, scratch); }
+  /** Eights of the row's `columns` elements: f(first, count). */
+  template <class F> DEVICE void each_eight(int columns, F f) const {
+    for (int c = lane * 8; c < columns; c += width * 8) f(c, columns - c < 8 ? columns - c : 8);
+  }
+};
+DEVICE Row own_row_of(int width, float* scratch) {
+  const int per_block = (int)blockDim.x / width;
+  return {width, (int)threadIdx.x % width, (int64_t)blockIdx.x * per_block + threadIdx.x / width, scratch};
 }
 /** The table row that a row of a tall matrix uses: runs are pairs (first row, table row), ascending. */
 DEVICE int table_row(const int* runs, int count, int64_t row) {

@@ -28,30 +28,34 @@ KERNEL(256, 1) binary(const void* a, int a_type, const void* b, int b_type, void
 EXPORT(binary)
 
 KERNEL(256, 1) affine(const void* a, int a_type, float alpha, const void* b, int b_type, float beta, float constant, void* out, int out_type, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    float x = alpha * load_any(a, i, a_type);
-    if (b) x += beta * load_any(b, i, b_type);
-    x += constant;
-    store_any(out, i, out_type, x);
-  }
+  each_eight(n, [&](int64_t i, int count) {
+    Eight e = load_eight(a, i, a_type, count), other;
+    if (b) other = load_eight(b, i, b_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = alpha * e.v[j] + (b ? beta * other.v[j] : 0.f) + constant;
+    store_eight(out, i, out_type, e, count);
+  });
 }
 EXPORT(affine)
 
 KERNEL(256, 1) clamp(const void* x, int x_type, float low, float high, void* out, int out_type, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    float v = load_any(x, i, x_type);
-    store_any(out, i, out_type, v < low ? low : v > high ? high : v);
-  }
+  each_eight(n, [&](int64_t i, int count) {
+    Eight e = load_eight(x, i, x_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = e.v[j] < low ? low : e.v[j] > high ? high : e.v[j];
+    store_eight(out, i, out_type, e, count);
+  });
 }
 EXPORT(clamp)
 
 KERNEL(256, 1) cast(const void* x, int x_type, void* out, int out_type, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) store_any(out, i, out_type, load_any(x, i, x_type));
+  each_eight(n, [&](int64_t i, int count) { store_eight(out, i, out_type, load_eight(x, i, x_type, count), count); });
 }
 EXPORT(cast)
 
 KERNEL(256, 1) fill(void* out, int out_type, float value, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) store_any(out, i, out_type, value);
+  const Eight e = {value, value, value, value, value, value, value, value};
+  each_eight(n, [&](int64_t i, int count) { store_eight(out, i, out_type, e, count); });
 }
 EXPORT(fill)
 
@@ -76,38 +80,75 @@ DEVICE float activated_slope(int kind, float x) {
   }
 }
 KERNEL(256, 1) activation(int kind, const void* x, int x_type, void* out, int out_type, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) store_any(out, i, out_type, activated(kind, load_any(x, i, x_type)));
+  each_eight(n, [&](int64_t i, int count) {
+    Eight e = load_eight(x, i, x_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = activated(kind, e.v[j]);
+    store_eight(out, i, out_type, e, count);
+  });
 }
 EXPORT(activation)
 KERNEL(256, 1) activation_backward(int kind, const void* x, int x_type, const void* dy, int dy_type, void* dx, int dx_type, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step())
-    store_any(dx, i, dx_type, load_any(dy, i, dy_type) * activated_slope(kind, load_any(x, i, x_type)));
+  each_eight(n, [&](int64_t i, int count) {
+    Eight e = load_eight(x, i, x_type, count);
+    const Eight d = load_eight(dy, i, dy_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = d.v[j] * activated_slope(kind, e.v[j]);
+    store_eight(dx, i, dx_type, e, count);
+  });
 }
 EXPORT(activation_backward)
+
+/** Rows [rows, C] of one table row each: f(first element, count, column, table row), eights that end with their row. */
+template <class F> DEVICE void each_eight_of_rows(int64_t n, int C, const int* runs, int run_count, F f) {
+  const int per_row = (C + 7) / 8;
+  const int64_t total = C ? n / C * per_row : 0;
+  for (int64_t i = first_element(); i < total; i += element_step()) {
+    const int64_t row = i / per_row;
+    const int column = (int)(i % per_row) * 8;
+    f(row * C + column, C - column < 8 ? C - column : 8, column, runs ? (int64_t)table_row(runs, run_count, row) * C : 0);
+  }
+}
 
 /** What follows a product: out = activation(z + bias)·gate + residual; gate rows by runs. Any part may be absent. */
 KERNEL(256, 1) epilogue(const void* z, int z_type, const void* bias, int bias_type, int kind, const float* gate, const int* runs, int run_count,
                         const void* residual, int residual_type, void* out, int out_type, int C, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    float v = load_any(z, i, z_type);
-    if (bias) v += load_any(bias, i % C, bias_type);
-    if (kind >= 0) v = activated(kind, v);
-    if (gate) v *= gate[(int64_t)table_row(runs, run_count, i / C) * C + i % C];
-    if (residual) v += load_any(residual, i, residual_type);
-    store_any(out, i, out_type, v);
-  }
+  each_eight_of_rows(n, C, gate ? runs : nullptr, run_count, [&](int64_t i, int count, int column, int64_t table) {
+    Eight e = load_eight(z, i, z_type, count), other;
+    if (bias) {
+      other = load_eight(bias, column, bias_type, count);
+#pragma unroll
+      for (int j = 0; j < 8; j++) e.v[j] += other.v[j];
+    }
+    if (kind >= 0)
+#pragma unroll
+      for (int j = 0; j < 8; j++) e.v[j] = activated(kind, e.v[j]);
+    if (gate) {
+      other = load_eight(gate, table + column, F32, count);
+#pragma unroll
+      for (int j = 0; j < 8; j++) e.v[j] *= other.v[j];
+    }
+    if (residual) {
+      other = load_eight(residual, i, residual_type, count);
+#pragma unroll
+      for (int j = 0; j < 8; j++) e.v[j] += other.v[j];
+    }
+    store_eight(out, i, out_type, e, count);
+  });
 }
 EXPORT(epilogue)
 
 /** out = x + y·table[row]. */
 KERNEL(256, 1) gated_add(const void* x, int x_type, const void* y, int y_type, const void* table, int table_type,
                          const int* runs, int run_count, void* out, int out_type, int C, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    float gate = load_any(table, (int64_t)table_row(runs, run_count, i / C) * C + i % C, table_type);
-    float v = load_any(y, i, y_type) * gate;
-    if (x) v += load_any(x, i, x_type);
-    store_any(out, i, out_type, v);
-  }
+  each_eight_of_rows(n, C, runs, run_count, [&](int64_t i, int count, int column, int64_t row) {
+    Eight e = load_eight(y, i, y_type, count), other;
+    const Eight gate = load_eight(table, row + column, table_type, count);
+    if (x) other = load_eight(x, i, x_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = e.v[j] * gate.v[j] + (x ? other.v[j] : 0.f);
+    store_eight(out, i, out_type, e, count);
+  });
 }
 EXPORT(gated_add)
 

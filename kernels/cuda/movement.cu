@@ -73,16 +73,32 @@ KERNEL(256, 1) gather_parts(const float* parts, const int* owners, int count, vo
 }
 EXPORT(gather_parts)
 
-/** Axes [outer, n, inner] summed over the middle one. One block an element of the result. */
-KERNEL(256, 1) sum_axis(const void* x, int x_type, void* out, int out_type, int64_t n, int64_t inner) {
+/** Rows [rows, n] summed. */
+KERNEL(256, 1) sum_rows(const void* x, int x_type, void* out, int out_type, int n, int width, int64_t rows) {
   SHARED float scratch[32];
-  const int64_t outer = blockIdx.x / inner, at = blockIdx.x % inner;
-  float sum = 0.f;
-  for (int64_t i = threadIdx.x; i < n; i += 256) sum += load_any(x, (outer * n + i) * inner + at, x_type);
-  sum = block_sum(sum, scratch);
-  if (threadIdx.x == 0) store_any(out, blockIdx.x, out_type, sum);
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  float part = 0.f;
+  row.each_eight(n, [&](int c, int count) {
+    const Eight e = load_eight(x, row.index * n + c, x_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) part += e.v[j];
+  });
+  const float sum = row.sum(part);
+  if (row.lane == 0) store_any(out, row.index, out_type, sum);
 }
-EXPORT(sum_axis)
+EXPORT(sum_rows)
+/** Axes [outer, n, inner] to [outer, parts, inner], each the sum of `chunk` neighbours. */
+KERNEL(256, 1) sum_columns(const void* x, int x_type, void* out, int out_type, int64_t n, int64_t inner, int chunk, int64_t parts, int64_t results) {
+  for (int64_t i = first_element(); i < results; i += element_step()) {
+    const int64_t column = i % inner, part = i / inner % parts, outer = i / (inner * parts);
+    const int64_t first = part * chunk, end = first + chunk < n ? first + chunk : n;
+    float sum = 0.f;
+    for (int64_t r = first; r < end; r++) sum += load_any(x, (outer * n + r) * inner + column, x_type);
+    store_any(out, i, out_type, sum);
+  }
+}
+EXPORT(sum_columns)
 
 KERNEL(256, 1) square_parts(const void* x, int x_type, double* parts, int64_t n) {
   SHARED double scratch[256];

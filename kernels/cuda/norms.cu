@@ -1,79 +1,122 @@
-// Norms and softmax over the last axis: one block a row. Statistics in float32, over the row twice, as the reference has it.
+// Norms and softmax over the last axis. Long rows are shared by a block, short ones by a warp. Statistics in float32, over the
+// row twice, as the reference has it.
 #include "device.cuh"
 
 DEVICE float silu_value(float x) { return x / (1.f + expf(-x)); }
 DEVICE float silu_slope(float x) { float s = 1.f / (1.f + expf(-x)); return s + x * s * (1.f - s); }
 
-struct Affine { const void* gain; const void* shift; int gain_type, shift_type, modulated; };
-DEVICE float gain_at(const Affine& a, int64_t at) { return (a.gain ? load_any(a.gain, at, a.gain_type) : 1.f) + (a.modulated ? 1.f : 0.f); }
+/** A tensor in any format. */
+struct Any {
+  const void* p; int dtype;
+  DEVICE Eight at(int64_t i, int count) const { return load_eight(p, i, dtype, count); }
+};
 
-/** Mean and inverse deviation of a row, in all threads of its block. */
-struct Statistics { float mean, inverse; };
-DEVICE Statistics row_statistics(const void* x, int x_type, int64_t at, int C, float eps, float* scratch) {
-  float sum = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) sum += load_any(x, at + c, x_type);
-  const float mean = block_sum(sum, scratch) / C;
-  float squares = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) { float d = load_any(x, at + c, x_type) - mean; squares += d * d; }
-  return {mean, rsqrtf(block_sum(squares, scratch) / C + eps)};
+struct Affine { const void* gain; const void* shift; int gain_type, shift_type, modulated; };
+/** What a row is multiplied by: a weight, or 1 + a table's row. */
+DEVICE Eight gains_at(const Affine& a, int64_t at, int count) {
+  Eight g;
+  if (a.gain) g = load_eight(a.gain, at, a.gain_type, count);
+#pragma unroll
+  for (int j = 0; j < 8; j++) g.v[j] = (a.gain ? g.v[j] : 1.f) + (a.modulated ? 1.f : 0.f);
+  return g;
+}
+DEVICE int64_t table_of(const Affine& a, const int* runs, int run_count, int64_t row, int C) {
+  return a.modulated ? (int64_t)table_row(runs, run_count, row) * C : 0;
 }
 
-KERNEL(256, 1) layer_norm(const void* x, int x_type, void* out, int out_type, Affine a, const int* runs, int run_count, int C, float eps) {
+/** Mean and inverse deviation of a row, in all its threads. */
+struct Statistics { float mean, inverse; };
+DEVICE Statistics row_statistics(const Any& x, const Row& row, int C, float eps) {
+  const int64_t at = row.index * C;
+  float sum = 0.f;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) sum += e.v[j];
+  });
+  const float mean = row.sum(sum) / C;
+  float squares = 0.f;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) { const float d = j < count ? e.v[j] - mean : 0.f; squares += d * d; }
+  });
+  return {mean, rsqrtf(row.sum(squares) / C + eps)};
+}
+
+KERNEL(256, 1) layer_norm(const void* x_data, int x_type, void* out, int out_type, Affine a, const int* runs, int run_count, int C, float eps, int width, int64_t rows) {
+  const Any x{x_data, x_type};
   SHARED float scratch[32];
-  const int64_t row = blockIdx.x, at = row * C;
-  const int64_t table = a.modulated ? (int64_t)table_row(runs, run_count, row) * C : 0;
-  const Statistics t = row_statistics(x, x_type, at, C, eps, scratch);
-  for (int c = threadIdx.x; c < C; c += 256) {
-    float shift = a.shift ? load_any(a.shift, table + c, a.shift_type) : 0.f;
-    store_any(out, at + c, out_type, (load_any(x, at + c, x_type) - t.mean) * t.inverse * gain_at(a, table + c) + shift);
-  }
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  const int64_t at = row.index * C, table = table_of(a, runs, run_count, row.index, C);
+  const Statistics t = row_statistics(x, row, C, eps);
+  row.each_eight(C, [&](int c, int count) {
+    Eight e = x.at(at + c, count), shift;
+    const Eight gain = gains_at(a, table + c, count);
+    if (a.shift) shift = load_eight(a.shift, table + c, a.shift_type, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = (e.v[j] - t.mean) * t.inverse * gain.v[j] + (a.shift ? shift.v[j] : 0.f);
+    store_eight(out, at + c, out_type, e, count);
+  });
 }
 EXPORT(layer_norm)
 
 /** Σ (x - center)², or Σ x: of a short row, by each thread for itself. */
-DEVICE double wide_sum(const void* x, int x_type, int64_t at, int C, double center, bool squared) {
+DEVICE double wide_sum(const Any& x, int64_t at, int C, double center, bool squared) {
   double sum = 0.0;
-  for (int c = 0; c < C; c++) { double d = (double)load_any(x, at + c, x_type) - center; sum += squared ? d * d : d; }
+  for (int c = 0; c < C; c++) { double d = (double)load_any(x.p, at + c, x.dtype) - center; sum += squared ? d * d : d; }
   return sum;
 }
+DEVICE float gain_at(const Affine& a, int64_t at) { return (a.gain ? load_any(a.gain, at, a.gain_type) : 1.f) + (a.modulated ? 1.f : 0.f); }
 
 /** dx of a row, and its mean and inverse deviation for the tables' gradients. */
-KERNEL(256, 1) layer_norm_backward(const void* x, int x_type, const void* dy, int dy_type, Affine a, const int* runs, int run_count,
-                                   void* dx, int dx_type, float* statistics, int C, float eps) {
+KERNEL(256, 1) layer_norm_backward(const void* x_data, int x_type, const void* dy_data, int dy_type, Affine a, const int* runs, int run_count,
+                                   void* dx, int dx_type, float* statistics, int C, float eps, int width, int64_t rows) {
+  const Any x{x_data, x_type}, dy{dy_data, dy_type};
   SHARED float scratch[32];
-  const int64_t row = blockIdx.x, at = row * C;
-  const int64_t table = a.modulated ? (int64_t)table_row(runs, run_count, row) * C : 0;
-  const Statistics t = row_statistics(x, x_type, at, C, eps, scratch);
-  if (threadIdx.x == 0) { statistics[2 * row] = t.mean; statistics[2 * row + 1] = t.inverse; }
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  const int64_t at = row.index * C, table = table_of(a, runs, run_count, row.index, C);
+  const Statistics t = row_statistics(x, row, C, eps);
+  if (row.lane == 0) { statistics[2 * row.index] = t.mean; statistics[2 * row.index + 1] = t.inverse; }
   if (!dx) return;
-  // What is left of short rows is the small difference of nearly equal numbers: statistics again in double, for them alone.
-  const bool short_row = C < 32;
-  const double center = short_row ? wide_sum(x, x_type, at, C, 0.0, false) / C : (double)t.mean;
-  const double factor = short_row ? 1.0 / sqrt(wide_sum(x, x_type, at, C, center, true) / C + (double)eps) : (double)t.inverse;
-  double slopes = 0.0, products = 0.0;
-  if (short_row) {
+  if (C < 32) {
+    // What is left of short rows is the small difference of nearly equal numbers: all in double, for them alone.
+    const double mean = wide_sum(x, at, C, 0.0, false) / C;
+    const double factor = 1.0 / sqrt(wide_sum(x, at, C, mean, true) / C + (double)eps);
+    double slopes = 0.0, products = 0.0;
     for (int c = 0; c < C; c++) {
-      double slope = (double)load_any(dy, at + c, dy_type) * gain_at(a, table + c);
+      const double slope = (double)load_any(dy.p, at + c, dy.dtype) * gain_at(a, table + c);
       slopes += slope;
-      products += slope * ((double)load_any(x, at + c, x_type) - center) * factor;
+      products += slope * ((double)load_any(x.p, at + c, x.dtype) - mean) * factor;
     }
-  } else {
-    float part = 0.f, product = 0.f;
-    for (int c = threadIdx.x; c < C; c += 256) {
-      float slope = load_any(dy, at + c, dy_type) * gain_at(a, table + c);
+    for (int c = row.lane; c < C; c += row.width) {
+      const double normed = ((double)load_any(x.p, at + c, x.dtype) - mean) * factor;
+      const double slope = (double)load_any(dy.p, at + c, dy.dtype) * gain_at(a, table + c);
+      store_any(dx, at + c, dx_type, (float)(factor * (slope - slopes / C - normed * products / C)));
+    }
+    return;
+  }
+  float part = 0.f, product = 0.f;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count), d = dy.at(at + c, count), gain = gains_at(a, table + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float slope = d.v[j] * gain.v[j];
       part += slope;
-      product += slope * (load_any(x, at + c, x_type) - t.mean) * t.inverse;
+      product += slope * (e.v[j] - t.mean) * t.inverse;
     }
-    slopes = block_sum(part, scratch);
-    products = block_sum(product, scratch);
-  }
-  slopes /= C;
-  products /= C;
-  for (int c = threadIdx.x; c < C; c += 256) {
-    double normed = ((double)load_any(x, at + c, x_type) - center) * factor;
-    double slope = (double)load_any(dy, at + c, dy_type) * gain_at(a, table + c);
-    store_any(dx, at + c, dx_type, (float)(factor * (slope - slopes - normed * products)));
-  }
+  });
+  const float slopes = row.sum(part) / C, products = row.sum(product) / C;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count), d = dy.at(at + c, count), gain = gains_at(a, table + c, count);
+    Eight result;
+#pragma unroll
+    for (int j = 0; j < 8; j++)
+      result.v[j] = t.inverse * (d.v[j] * gain.v[j] - slopes - (e.v[j] - t.mean) * t.inverse * products);
+    store_eight(dx, at + c, dx_type, result, count);
+  });
 }
 EXPORT(layer_norm_backward)
 
@@ -95,13 +138,15 @@ KERNEL(256, 1) layer_norm_parts(const void* x, int x_type, const void* dy, int d
 }
 EXPORT(layer_norm_parts)
 
-DEVICE float row_squares(const void* x, int x_type, int64_t at, int C, float* scratch) {
-  float squares = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) { float v = load_any(x, at + c, x_type); squares += v * v; }
-  return block_sum(squares, scratch);
-}
 /** The factor of a row and how it changes (`pull`): kind 0 mean of squares, 1 norm bounded from below. */
-DEVICE float rms_factor(float squares, int kind, int C, float eps, float& pull) {
+DEVICE float rms_factor(const Any& x, const Row& row, int kind, int C, float eps, float& pull) {
+  float part = 0.f;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(row.index * C + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) part += e.v[j] * e.v[j];
+  });
+  const float squares = row.sum(part);
   if (kind == 0) {
     const float factor = 1.f / sqrtf(squares / C + eps);
     pull = factor * factor / C;
@@ -111,36 +156,55 @@ DEVICE float rms_factor(float squares, int kind, int C, float eps, float& pull) 
   pull = norm <= eps ? 0.f : 1.f / squares;
   return sqrtf((float)C) / (norm <= eps ? eps : norm);
 }
-KERNEL(256, 1) rms_norm(const void* x, int x_type, const void* weight, int weight_type, void* out, int out_type, int kind, int silu, int C, float eps) {
+KERNEL(256, 1) rms_norm(const void* x_data, int x_type, const void* weight_data, int weight_type, void* out, int out_type, int kind, int silu, int C, float eps, int width, int64_t rows) {
+  const Any x{x_data, x_type}, weight{weight_data, weight_type};
   SHARED float scratch[32];
-  const int64_t at = (int64_t)blockIdx.x * C;
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  const int64_t at = row.index * C;
   float pull;
-  const float factor = rms_factor(row_squares(x, x_type, at, C, scratch), kind, C, eps, pull);
-  for (int c = threadIdx.x; c < C; c += 256) {
-    float z = load_any(x, at + c, x_type) * factor * load_any(weight, c, weight_type);
-    store_any(out, at + c, out_type, silu ? silu_value(z) : z);
-  }
+  const float factor = rms_factor(x, row, kind, C, eps, pull);
+  row.each_eight(C, [&](int c, int count) {
+    Eight e = x.at(at + c, count);
+    const Eight w = weight.at(c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) { const float z = e.v[j] * factor * w.v[j]; e.v[j] = silu ? silu_value(z) : z; }
+    store_eight(out, at + c, out_type, e, count);
+  });
 }
 EXPORT(rms_norm)
-KERNEL(256, 1) rms_norm_backward(const void* x, int x_type, const void* weight, int weight_type, const void* dy, int dy_type,
-                                 void* dx, int dx_type, float* factors, int kind, int silu, int C, float eps) {
+KERNEL(256, 1) rms_norm_backward(const void* x_data, int x_type, const void* weight_data, int weight_type, const void* dy_data, int dy_type, void* dx, int dx_type, float* factors, int kind, int silu, int C, float eps,
+                                 int width, int64_t rows) {
+  const Any x{x_data, x_type}, weight{weight_data, weight_type}, dy{dy_data, dy_type};
   SHARED float scratch[32];
-  const int64_t at = (int64_t)blockIdx.x * C;
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  const int64_t at = row.index * C;
   float pull;
-  const float factor = rms_factor(row_squares(x, x_type, at, C, scratch), kind, C, eps, pull);
-  if (threadIdx.x == 0) factors[blockIdx.x] = factor;
+  const float factor = rms_factor(x, row, kind, C, eps, pull);
+  if (row.lane == 0) factors[row.index] = factor;
   if (!dx) return;
-  float product = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) {
-    float v = load_any(x, at + c, x_type), w = load_any(weight, c, weight_type);
-    product += load_any(dy, at + c, dy_type) * (silu ? silu_slope(v * factor * w) : 1.f) * w * v;
-  }
-  product = block_sum(product, scratch);
-  for (int c = threadIdx.x; c < C; c += 256) {
-    float v = load_any(x, at + c, x_type), w = load_any(weight, c, weight_type);
-    float slope = load_any(dy, at + c, dy_type) * (silu ? silu_slope(v * factor * w) : 1.f) * w;
-    store_any(dx, at + c, dx_type, factor * (slope - v * pull * product));
-  }
+  float part = 0.f;
+  auto slopes_at = [&](int c, int count, const Eight& e) {
+    Eight d = dy.at(at + c, count);
+    const Eight w = weight.at(c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) d.v[j] *= (silu ? silu_slope(e.v[j] * factor * w.v[j]) : 1.f) * w.v[j];
+    return d;
+  };
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count), slope = slopes_at(c, count, e);
+#pragma unroll
+    for (int j = 0; j < 8; j++) part += slope.v[j] * e.v[j];
+  });
+  const float product = row.sum(part);
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count);
+    Eight slope = slopes_at(c, count, e);
+#pragma unroll
+    for (int j = 0; j < 8; j++) slope.v[j] = factor * (slope.v[j] - e.v[j] * pull * product);
+    store_eight(dx, at + c, dx_type, slope, count);
+  });
 }
 EXPORT(rms_norm_backward)
 KERNEL(256, 1) rms_norm_parts(const void* x, int x_type, const void* weight, int weight_type, const void* dy, int dy_type,
@@ -159,25 +223,52 @@ KERNEL(256, 1) rms_norm_parts(const void* x, int x_type, const void* weight, int
 }
 EXPORT(rms_norm_parts)
 
-KERNEL(256, 1) softmax(const void* x, int x_type, void* out, int out_type, int C) {
+KERNEL(256, 1) softmax(const void* x_data, int x_type, void* out, int out_type, int C, int width, int64_t rows) {
+  const Any x{x_data, x_type};
   SHARED float scratch[32];
-  const int64_t at = (int64_t)blockIdx.x * C;
-  float top = -3.4028234663852886e38f;
-  for (int c = threadIdx.x; c < C; c += 256) top = fmaxf(top, load_any(x, at + c, x_type));
-  top = block_max(top, scratch);
-  float sum = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) sum += expf(load_any(x, at + c, x_type) - top);
-  sum = block_sum(sum, scratch);
-  for (int c = threadIdx.x; c < C; c += 256) store_any(out, at + c, out_type, expf(load_any(x, at + c, x_type) - top) / sum);
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  const int64_t at = row.index * C;
+  float top = -3.4028234663852886e38f, part = 0.f;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) if (j < count) top = fmaxf(top, e.v[j]);
+  });
+  top = row.most(top);
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = x.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) if (j < count) part += expf(e.v[j] - top);
+  });
+  const float sum = row.sum(part);
+  row.each_eight(C, [&](int c, int count) {
+    Eight e = x.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] = expf(e.v[j] - top) / sum;
+    store_eight(out, at + c, out_type, e, count);
+  });
 }
 EXPORT(softmax)
-KERNEL(256, 1) softmax_backward(const void* y, int y_type, const void* dy, int dy_type, void* dx, int dx_type, int C) {
+KERNEL(256, 1) softmax_backward(const void* y_data, int y_type, const void* dy_data, int dy_type, void* dx, int dx_type, int C, int width, int64_t rows) {
+  const Any y{y_data, y_type}, dy{dy_data, dy_type};
   SHARED float scratch[32];
-  const int64_t at = (int64_t)blockIdx.x * C;
-  float shared = 0.f;
-  for (int c = threadIdx.x; c < C; c += 256) shared += load_any(y, at + c, y_type) * load_any(dy, at + c, dy_type);
-  shared = block_sum(shared, scratch);
-  for (int c = threadIdx.x; c < C; c += 256)
-    store_any(dx, at + c, dx_type, load_any(y, at + c, y_type) * (load_any(dy, at + c, dy_type) - shared));
+  const Row row = own_row_of(width, scratch);
+  if (row.index >= rows) return;
+  const int64_t at = row.index * C;
+  float part = 0.f;
+  row.each_eight(C, [&](int c, int count) {
+    const Eight e = y.at(at + c, count), d = dy.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) part += e.v[j] * d.v[j];
+  });
+  const float shared = row.sum(part);
+  row.each_eight(C, [&](int c, int count) {
+    Eight e = y.at(at + c, count);
+    const Eight d = dy.at(at + c, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) e.v[j] *= d.v[j] - shared;
+    store_eight(dx, at + c, dx_type, e, count);
+  });
 }
 EXPORT(softmax_backward)

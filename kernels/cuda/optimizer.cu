@@ -6,14 +6,20 @@ DEVICE float adamw_step(float p, float m, float v, const AdamW& o) {
   return p * o.decay - o.rate * m / (sqrtf(v) / o.correction2 + o.eps);
 }
 KERNEL(256, 1) adamw(float* p, const void* g, int g_type, float* m, float* v, AdamW o, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    float gradient = load_any(g, i, g_type) * o.scale;
-    float first = o.beta1 * m[i] + (1.f - o.beta1) * gradient;
-    float second = o.beta2 * v[i] + (1.f - o.beta2) * gradient * gradient;
-    p[i] = adamw_step(p[i], first, second, o);
-    m[i] = first;
-    v[i] = second;
-  }
+  each_eight(n, [&](int64_t i, int count) {
+    const Eight gradient = load_eight(g, i, g_type, count);
+    Eight value = load_eight(p, i, F32, count), first = load_eight(m, i, F32, count), second = load_eight(v, i, F32, count);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const float scaled = gradient.v[j] * o.scale;
+      first.v[j] = o.beta1 * first.v[j] + (1.f - o.beta1) * scaled;
+      second.v[j] = o.beta2 * second.v[j] + (1.f - o.beta2) * scaled * scaled;
+      value.v[j] = adamw_step(value.v[j], first.v[j], second.v[j], o);
+    }
+    store_eight(p, i, F32, value, count);
+    store_eight(m, i, F32, first, count);
+    store_eight(v, i, F32, second, count);
+  });
 }
 EXPORT(adamw)
 
@@ -69,7 +75,12 @@ KERNEL(256, 1) quantize(const void* x, int x_type, void* data, int data_type, fl
 }
 EXPORT(quantize)
 KERNEL(256, 1) dequantize(const void* data, int data_type, const float* scale, void* out, int out_type, int64_t span, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step())
-    store_any(out, i, out_type, load_any(data, i, data_type) * (scale ? scale[i / span] : 1.f));
+  each_eight(n, [&](int64_t i, int count) {
+    Eight e = load_eight(data, i, data_type, count);
+    if (scale)
+#pragma unroll
+      for (int j = 0; j < 8; j++) if (j < count) e.v[j] *= scale[(i + j) / span];
+    store_eight(out, i, out_type, e, count);
+  });
 }
 EXPORT(dequantize)

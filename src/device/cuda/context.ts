@@ -24,6 +24,9 @@ export const dtypeCodes: Readonly<Record<DType, number>> = {
   i16: 11,
 };
 
+/** Neighbours that a thread of most kernels takes at once (device.cuh, Eight). */
+export const EIGHT = 8;
+
 export interface CudaContextParts {
   driver: CudaDriver;
   cublas: CublasLt;
@@ -61,9 +64,9 @@ export class CudaContext {
     this.#upload = parts.uploadSmall;
   }
 
-  /** Blocks for a loop over `count` elements that all threads share: as many as keep the card busy. */
-  blocksFor(count: number): number {
-    return Math.min(Math.ceil(count / THREADS), this.multiprocessors * 16);
+  /** Blocks for a loop over `count` elements that all threads share, some at a time: as many as keep the card busy. */
+  blocksFor(count: number, perThread = 1): number {
+    return Math.min(Math.ceil(count / (perThread * THREADS)), this.multiprocessors * 16);
   }
 
   /** Where an operand's first element lies. */
@@ -113,5 +116,11 @@ export class CudaContext {
   }
 }
 
+/** A part of an operand, or all of it under another shape. Operands may be tensors, whose fields no spread copies. */
+export const viewOf = (
+  { block, offset, dtype, shape }: Operand,
+  changes: { offset?: number; shape?: Shape },
+): Operand => ({ block, offset, dtype, shape, ...changes });
+
 /** A view of an operand under another shape of as many elements. */
-export const reshaped = (operand: Operand, shape: Shape): Operand => ({ ...operand, shape });
+export const reshaped = (operand: Operand, shape: Shape): Operand => viewOf(operand, { shape });

@@ -62,6 +62,29 @@ function counting(kernels: Kernels, calls: Map<KernelName, number>): Kernels {
   });
 }
 
+/** An operand as tensors are: its fields belong to its class, and a spread copies none of them. */
+class Placed implements Known {
+  readonly #fields: Known;
+  constructor(fields: Known) {
+    this.#fields = fields;
+  }
+  get block() {
+    return this.#fields.block;
+  }
+  get offset() {
+    return this.#fields.offset;
+  }
+  get dtype() {
+    return this.#fields.dtype;
+  }
+  get shape() {
+    return this.#fields.shape;
+  }
+  get values() {
+    return this.#fields.values;
+  }
+}
+
 const GUARD = 64;
 const GUARD_BYTE = 0xa5;
 
@@ -85,7 +108,7 @@ export class Bench {
   from(values: ArrayLike<number>, shape: readonly number[], dtype: DType = "f32"): Known {
     expect(values.length).toBe(elementCount(shape));
     const bytes = toBytes(Float64Array.from(values), dtype);
-    return { ...this.#place(bytes, shape, dtype), values: toValues(bytes, dtype) };
+    return this.#place(bytes, shape, dtype);
   }
 
   /** Normal values of the given spread (integers up to it for integer dtypes). */
@@ -149,13 +172,13 @@ export class Bench {
     expect(this.device.memory().live).toBe(this.#liveBefore);
   }
 
-  #place(bytes: Uint8Array, shape: readonly number[], dtype: DType): Operand {
+  #place(bytes: Uint8Array, shape: readonly number[], dtype: DType): Known {
     const block = this.device.alloc(GUARD + bytes.length + GUARD, "activations");
     const guarded = new Uint8Array(GUARD + bytes.length + GUARD).fill(GUARD_BYTE);
     guarded.set(bytes, GUARD);
     this.device.upload(block, 0, guarded);
     this.#blocks.push({ block, bytes: bytes.length });
-    return { block, offset: GUARD, dtype, shape };
+    return new Placed({ block, offset: GUARD, dtype, shape, values: toValues(bytes, dtype) });
   }
 }
 

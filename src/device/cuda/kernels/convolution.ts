@@ -2,7 +2,7 @@
 import { bytesOf } from "../../../base/dtype.ts";
 import { elementCount } from "../../../base/shape.ts";
 import type { ConvolutionOptions, Kernels, Operand } from "../../kernels.ts";
-import { type CudaContext, reshaped } from "../context.ts";
+import { type CudaContext, reshaped, viewOf } from "../context.ts";
 import { int32s } from "../structs.ts";
 import { typed } from "./elementwise.ts";
 import type { movementKernels } from "./movement.ts";
@@ -72,7 +72,10 @@ export function convolutionKernels(
           first,
           elements,
         );
-        const part = { ...out, offset: out.offset + first * outputs * bytesOf(out.dtype), shape: [count, outputs] };
+        const part = viewOf(out, {
+          offset: out.offset + first * outputs * bytesOf(out.dtype),
+          shape: [count, outputs],
+        });
         products.matmul(reshaped(columns, [count, inner]), matrix, part, {
           transposeB: true,
           ...(bias ? { bias } : {}),

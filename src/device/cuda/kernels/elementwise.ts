@@ -5,7 +5,7 @@ import { elementCount } from "../../../base/shape.ts";
 import { lastOf } from "../../check-operands.ts";
 import type { Activation, BinaryOp, Kernels, Operand } from "../../kernels.ts";
 import { broadcastStrides } from "../../reference/walk.ts";
-import { type CudaContext, dtypeCodes } from "../context.ts";
+import { type CudaContext, dtypeCodes, EIGHT } from "../context.ts";
 import type { Argument } from "../launch.ts";
 import { int32Struct } from "../structs.ts";
 
@@ -26,9 +26,9 @@ export const typed = (ctx: CudaContext, operand: Operand | undefined): [Argument
 ];
 
 export function elementwiseKernels(ctx: CudaContext) {
-  /** Launches over `count` elements; as many blocks as keep the card busy. */
+  /** Launches over `count` elements, eight a thread. */
   const each = (name: string, signature: string, count: number, ...values: Argument[]): void => {
-    ctx.launcher.launch(ctx.launcher.kernel(FILE, name, signature), ctx.blocksFor(count), ...values, count);
+    ctx.launcher.launch(ctx.launcher.kernel(FILE, name, signature), ctx.blocksFor(count, EIGHT), ...values, count);
   };
   const kernels = {
     activation(kind, x, out) {
@@ -81,7 +81,9 @@ export function elementwiseKernels(ctx: CudaContext) {
       const direction = options.inverse ? -1 : 1;
       const table = [ctx.address(cos), ctx.address(sin), cos.shape[0]!, direction];
       const values = [...typed(ctx, x), ...table, ...typed(ctx, out), length, heads, depth];
-      each("rope", "pippifpiiiil", elementCount(x.shape) / 2, ...values);
+      const pairs = elementCount(x.shape) / 2;
+      const kernel = ctx.launcher.kernel(FILE, "rope", "pippifpiiiil");
+      ctx.launcher.launch(kernel, ctx.blocksFor(pairs), ...values, pairs);
     },
     normal(out, { seed, stream, offset }) {
       const { low, high } = seedWords(seed);

@@ -3,14 +3,16 @@ import { bytesOf } from "../../../base/dtype.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { elementCount } from "../../../base/shape.ts";
 import { lastOf } from "../../check-operands.ts";
-import type { Kernels } from "../../kernels.ts";
-import type { CudaContext } from "../context.ts";
+import type { Kernels, Operand } from "../../kernels.ts";
+import { type CudaContext, EIGHT, type Temporary } from "../context.ts";
 import { writeInt64 } from "../structs.ts";
 import { typed } from "./elementwise.ts";
-import { chunksOf, columnGrid, gatherParts } from "./rows.ts";
+import { chunksOf, columnGrid, gatherParts, rowLaunch } from "./rows.ts";
 
 const FILE = "movement";
 const AXES = 8;
+/** Neighbours that one thread adds up. */
+const SUMMED = 64;
 
 /** The kernels' Window and Strides of a copy. */
 function window(extent: readonly number[], from: readonly number[], to: readonly number[]): [Uint8Array, Uint8Array] {
@@ -70,28 +72,44 @@ export function movementKernels(ctx: CudaContext) {
       if (runs.length === 0) {
         const kernel = ctx.launcher.kernel("elementwise", "cast", "pipil");
         const count = elementCount(x.shape);
-        ctx.launcher.launch(kernel, ctx.blocksFor(count), ...typed(ctx, x), ...typed(ctx, out), count);
+        ctx.launcher.launch(kernel, ctx.blocksFor(count, EIGHT), ...typed(ctx, x), ...typed(ctx, out), count);
         return;
       }
       let current = x;
       const temporaries: Disposable[] = [];
-      for (const [i, run] of runs.reverse().entries()) {
-        const shape = current.shape.map((length, axis) => (run.includes(axis) ? 1 : length));
-        const isLast = i === runs.length - 1;
+      // One launch after another until the axis is gone; the last one stores the result.
+      const step = (shape: number[], isLast: boolean, run: (result: Operand) => void) => {
         const result = isLast ? out : ctx.temporary("f32", shape);
-        if (!isLast) temporaries.push(result as unknown as Disposable);
-        const inner = elementCount(current.shape.slice(run.at(-1)! + 1));
-        const length = elementCount(run.map((axis) => current.shape[axis]!));
-        const kernel = ctx.launcher.kernel(FILE, "sum_axis", "pipill");
-        ctx.launcher.launch(
-          kernel,
-          elementCount(shape),
-          ...typed(ctx, current),
-          ...typed(ctx, result),
-          length,
-          Math.max(1, inner),
-        );
+        if (!isLast) temporaries.push(result as Temporary);
+        run(result);
         current = result;
+      };
+      for (const [i, run] of runs.reverse().entries()) {
+        const isLastRun = i === runs.length - 1;
+        const { shape } = current;
+        const before = shape.slice(0, run[0]!);
+        const after = shape.slice(run.at(-1)! + 1);
+        const [outer, inner] = [elementCount(before), elementCount(after)];
+        let length = elementCount(run.map((axis) => shape[axis]!));
+        const shortened = (parts: number) => [...before, parts, ...run.slice(1).map(() => 1), ...after];
+        if (inner === 1) {
+          const kernel = ctx.launcher.kernel(FILE, "sum_rows", "pipiiil");
+          const { blocks, last } = rowLaunch(length, outer);
+          step(shortened(1), isLastRun, (result) =>
+            ctx.launcher.launch(kernel, blocks, ...typed(ctx, current), ...typed(ctx, result), length, ...last),
+          );
+          continue;
+        }
+        const kernel = ctx.launcher.kernel(FILE, "sum_columns", "pipillill");
+        do {
+          const parts = Math.ceil(length / SUMMED) || 1;
+          const results = outer * parts * inner;
+          step(shortened(parts), isLastRun && parts === 1, (result) => {
+            const values = [...typed(ctx, current), ...typed(ctx, result), length, inner, SUMMED, parts, results];
+            ctx.launcher.launch(kernel, ctx.blocksFor(results), ...values);
+          });
+          length = parts;
+        } while (length > 1);
       }
       for (const temporary of temporaries) temporary[Symbol.dispose]();
     },

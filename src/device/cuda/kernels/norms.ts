@@ -4,7 +4,7 @@ import type { Kernels, ModulatedNorm, Operand } from "../../kernels.ts";
 import { type CudaContext, dtypeCodes } from "../context.ts";
 import { writeInt64 } from "../structs.ts";
 import { typed } from "./elementwise.ts";
-import { chunksOf, columnGrid, gatherParts } from "./rows.ts";
+import { chunksOf, columnGrid, gatherParts, rowLaunch } from "./rows.ts";
 
 const FILE = "norms";
 
@@ -26,9 +26,11 @@ export function normKernels(ctx: CudaContext) {
   return {
     layerNorm(x, out, options) {
       using runs = ctx.runs(options.modulation?.runs ?? []);
-      const kernel = launcher.kernel(FILE, "layer_norm", "pipispiif");
+      const kernel = launcher.kernel(FILE, "layer_norm", "pipispiifil");
       const tables = [affine(ctx, options), ctx.address(runs), options.modulation?.runs.length ?? 0];
-      launcher.launch(kernel, rowsOf(x), ...typed(ctx, x), ...typed(ctx, out), ...tables, lastOf(x), options.eps);
+      const { blocks, last } = rowLaunch(lastOf(x), rowsOf(x));
+      const values = [...typed(ctx, x), ...typed(ctx, out), ...tables, lastOf(x), options.eps, ...last];
+      launcher.launch(kernel, blocks, ...values);
     },
     layerNormBackward(x, dy, options, gradients) {
       const { dx, dweight, dbias, dscale, dshift } = gradients;
@@ -36,10 +38,11 @@ export function normKernels(ctx: CudaContext) {
       const given = options.modulation?.runs;
       using runs = ctx.runs(given ?? []);
       using statistics = ctx.temporary("f32", [Math.max(1, rows), 2]);
-      const kernel = launcher.kernel(FILE, "layer_norm_backward", "pipispipipif");
+      const kernel = launcher.kernel(FILE, "layer_norm_backward", "pipispipipifil");
       const tables = [affine(ctx, options), ctx.address(runs), given?.length ?? 0];
-      const results = [...typed(ctx, dx), ctx.address(statistics), columns, options.eps];
-      launcher.launch(kernel, rows, ...typed(ctx, x), ...typed(ctx, dy), ...tables, ...results);
+      const { blocks, last } = rowLaunch(columns, rows);
+      const results = [...typed(ctx, dx), ctx.address(statistics), columns, options.eps, ...last];
+      launcher.launch(kernel, blocks, ...typed(ctx, x), ...typed(ctx, dy), ...tables, ...results);
       const targets: [Operand | undefined, Operand | undefined] = given ? [dscale, dshift] : [dweight, dbias];
       if (!targets[0] && !targets[1]) return;
       using chunks = chunksOf(ctx, given ?? [{ start: 0, count: rows, row: 0 }]);
@@ -54,17 +57,20 @@ export function normKernels(ctx: CudaContext) {
       }
     },
     rmsNorm(x, weight, out, { eps, kind, silu }) {
-      const kernel = launcher.kernel(FILE, "rms_norm", "pipipiiiif");
+      const kernel = launcher.kernel(FILE, "rms_norm", "pipipiiiifil");
       const operands = [x, weight, out].flatMap((operand) => typed(ctx, operand));
-      launcher.launch(kernel, rowsOf(x), ...operands, kind === "mean" ? 0 : 1, silu ? 1 : 0, lastOf(x), eps);
+      const { blocks, last } = rowLaunch(lastOf(x), rowsOf(x));
+      const way = [kind === "mean" ? 0 : 1, silu ? 1 : 0, lastOf(x), eps];
+      launcher.launch(kernel, blocks, ...operands, ...way, ...last);
     },
     rmsNormBackward(x, weight, dy, { eps, kind, silu }, { dx, dweight }) {
       const [rows, columns] = [rowsOf(x), lastOf(x)];
       using factors = ctx.temporary("f32", [Math.max(1, rows)]);
-      const kernel = launcher.kernel(FILE, "rms_norm_backward", "pipipipipiiif");
+      const kernel = launcher.kernel(FILE, "rms_norm_backward", "pipipipipiiifil");
       const operands = [x, weight, dy, dx].flatMap((operand) => typed(ctx, operand));
       const way = [kind === "mean" ? 0 : 1, silu ? 1 : 0, columns, eps];
-      launcher.launch(kernel, rows, ...operands, ctx.address(factors), ...way);
+      const { blocks, last } = rowLaunch(columns, rows);
+      launcher.launch(kernel, blocks, ...operands, ctx.address(factors), ...way, ...last);
       if (!dweight) return;
       using chunks = chunksOf(ctx, [{ start: 0, count: rows, row: 0 }]);
       using parts = ctx.temporary("f32", [Math.max(1, chunks.count), columns]);
@@ -75,13 +81,15 @@ export function normKernels(ctx: CudaContext) {
       gatherParts(ctx, parts, chunks, dweight, columns);
     },
     softmax(x, out) {
-      const kernel = launcher.kernel(FILE, "softmax", "pipii");
-      launcher.launch(kernel, rowsOf(x), ...typed(ctx, x), ...typed(ctx, out), lastOf(x));
+      const kernel = launcher.kernel(FILE, "softmax", "pipiiil");
+      const { blocks, last } = rowLaunch(lastOf(x), rowsOf(x));
+      launcher.launch(kernel, blocks, ...typed(ctx, x), ...typed(ctx, out), lastOf(x), ...last);
     },
     softmaxBackward(y, dy, dx) {
-      const kernel = launcher.kernel(FILE, "softmax_backward", "pipipii");
+      const kernel = launcher.kernel(FILE, "softmax_backward", "pipipiiil");
       const operands = [y, dy, dx].flatMap((operand) => typed(ctx, operand));
-      launcher.launch(kernel, rowsOf(y), ...operands, lastOf(y));
+      const { blocks, last } = rowLaunch(lastOf(y), rowsOf(y));
+      launcher.launch(kernel, blocks, ...operands, lastOf(y), ...last);
     },
   } satisfies Partial<Kernels>;
 }

@@ -3,7 +3,7 @@ import { elementCount } from "../../../base/shape.ts";
 import { DYNAMIC_BLOCK, signedCode, unsignedCode } from "../../dynamic-code.ts";
 import type { AdamWOptions, Kernels, Operand } from "../../kernels.ts";
 import { largest } from "../../reference/quantization.ts";
-import type { CudaContext } from "../context.ts";
+import { type CudaContext, EIGHT } from "../context.ts";
 import { float32s } from "../structs.ts";
 import { typed } from "./elementwise.ts";
 
@@ -24,7 +24,7 @@ export function optimizerKernels(ctx: CudaContext) {
       const count = elementCount(parameter.shape);
       const kernel = launcher.kernel(FILE, "adamw", "ppippsl");
       const values = [ctx.address(parameter), ...typed(ctx, gradient), ctx.address(m), ctx.address(v), adamw(options)];
-      launcher.launch(kernel, ctx.blocksFor(count), ...values, count);
+      launcher.launch(kernel, ctx.blocksFor(count, EIGHT), ...values, count);
     },
     adamw8bit(parameter, gradient, { m, mScale, v, vScale }, options) {
       const count = elementCount(parameter.shape);
@@ -46,7 +46,7 @@ export function optimizerKernels(ctx: CudaContext) {
       const kernel = launcher.kernel(FILE, "dequantize", "pippill");
       const span = scale ? count / elementCount(scale.shape) : Math.max(1, count);
       const values = [...typed(ctx, data), ctx.optional(scale), ...typed(ctx, out), span];
-      launcher.launch(kernel, ctx.blocksFor(count), ...values, count);
+      launcher.launch(kernel, ctx.blocksFor(count, EIGHT), ...values, count);
     },
   } satisfies Partial<Kernels>;
 }

@@ -7,7 +7,7 @@ import type { CublasType, Product, ProductShape } from "../../../ffi/cublaslt.ts
 import type { DeviceAddress } from "../../../ffi/cuda-driver.ts";
 import { lastOf, rowsOf } from "../../check-operands.ts";
 import type { Epilogue, Kernels, LinearWeight, Operand } from "../../kernels.ts";
-import { type CudaContext, reshaped, type Temporary } from "../context.ts";
+import { type CudaContext, EIGHT, reshaped, type Temporary, viewOf } from "../context.ts";
 import { activationCodes, typed } from "./elementwise.ts";
 import { movementKernels } from "./movement.ts";
 
@@ -117,7 +117,7 @@ export function productKernels(ctx: CudaContext) {
   function copyCast(from: Operand, to: Operand): void {
     const count = elementCount(from.shape);
     const kernel = ctx.launcher.kernel("elementwise", "cast", "pipil");
-    ctx.launcher.launch(kernel, ctx.blocksFor(count), ...typed(ctx, from), ...typed(ctx, to), count);
+    ctx.launcher.launch(kernel, ctx.blocksFor(count, EIGHT), ...typed(ctx, from), ...typed(ctx, to), count);
   }
 
   /** The product with everything that comes before it is stored. */
@@ -144,14 +144,22 @@ export function productKernels(ctx: CudaContext) {
     const table = [ctx.optional(gate?.table), ctx.address(runs), gate?.runs.length ?? 0];
     const ends = [...typed(ctx, residual), ...typed(ctx, out), n, count];
     const left = k > 0 ? undefined : bias;
-    ctx.launcher.launch(kernel, ctx.blocksFor(count), ...typed(ctx, z), ...typed(ctx, left), kind, ...table, ...ends);
+    ctx.launcher.launch(
+      kernel,
+      ctx.blocksFor(count, EIGHT),
+      ...typed(ctx, z),
+      ...typed(ctx, left),
+      kind,
+      ...table,
+      ...ends,
+    );
   }
 
   function fillZero(z: Operand): void {
     const count = elementCount(z.shape);
     ctx.launcher.launch(
       ctx.launcher.kernel("elementwise", "fill", "pifl"),
-      ctx.blocksFor(count),
+      ctx.blocksFor(count, EIGHT),
       ...typed(ctx, z),
       0,
       count,
@@ -186,11 +194,11 @@ export function productKernels(ctx: CudaContext) {
       const perRow = weight.scale && !perTensor ? elementCount(weight.scale.shape) / outputs : 1;
       const scale =
         weight.scale &&
-        (perTensor ? weight.scale : { ...weight.scale, offset: weight.scale.offset + start * perRow * 4 });
+        (perTensor ? weight.scale : viewOf(weight.scale, { offset: weight.scale.offset + start * perRow * 4 }));
       const total = count * inputs;
       const span = weight.scale && !perTensor ? inputs / perRow : Math.max(1, total);
-      const values = [...typed(ctx, { ...plain, offset }), ctx.optional(scale), ...typed(ctx, wide), span, total];
-      ctx.launcher.launch(kernel, ctx.blocksFor(total), ...values);
+      const values = [...typed(ctx, viewOf(plain, { offset })), ctx.optional(scale), ...typed(ctx, wide), span, total];
+      ctx.launcher.launch(kernel, ctx.blocksFor(total, EIGHT), ...values);
       use(wide, start, count);
     }
   }
@@ -240,7 +248,7 @@ export function productKernels(ctx: CudaContext) {
         using part = ctx.temporary(out.dtype, [m, count]);
         if (options.accumulate) copyColumns(flat.out, start, part, 0, count);
         const column = (operand: Operand | undefined) =>
-          operand && { ...operand, offset: operand.offset + start * bytesOf(operand.dtype), shape: [count] };
+          operand && viewOf(operand, { offset: operand.offset + start * bytesOf(operand.dtype), shape: [count] });
         using residual = options.residual ? ctx.temporary(options.residual.dtype, [m, count]) : undefined;
         if (options.residual && residual) copyColumns(reshaped(options.residual, [m, n]), start, residual, 0, count);
         const tableRows = options.gate ? rowsOf(options.gate.table) : 0;

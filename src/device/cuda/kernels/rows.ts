@@ -2,7 +2,7 @@
 // time and the whole card takes part.
 import type { Operand, RowRuns } from "../../kernels.ts";
 import type { CudaContext, Temporary } from "../context.ts";
-import type { Argument } from "../launch.ts";
+import { type Argument, THREADS } from "../launch.ts";
 import { typed } from "./elementwise.ts";
 
 /** Rows of a chunk. */
@@ -15,6 +15,16 @@ export interface Chunks extends Disposable {
   readonly table: Temporary;
   /** The table row of each. */
   readonly owners: Temporary;
+}
+
+/** Rows up to this long are shared by a warp, longer ones by a block. */
+const WARP_ROW = 1024;
+const WARP = 32;
+
+/** Blocks for `rows` rows of `columns`, and what kernels of rows take last: threads of a row, and rows. */
+export function rowLaunch(columns: number, rows: number): { blocks: number; last: [width: number, rows: number] } {
+  const width = columns <= WARP_ROW ? WARP : THREADS;
+  return { blocks: Math.ceil((rows * width) / THREADS), last: [width, rows] };
 }
 
 /** Runs cut into chunks. */

@@ -76,6 +76,8 @@ export function buildEmulator(
 ): Emulator {
   const version = execFileSync(command, ["--version"], { encoding: "utf8" });
   const flags = ["-std=c++20", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off", `-I${emulator}`];
+  // Thread-local variables are read at every step: without a call, where the compiler can.
+  if (process.arch === "x64" && /^g\+\+/.test(version)) flags.push("-mtls-dialect=gnu2");
   const links = process.platform === "linux" ? ["-lpthread", "-ldl"] : [];
   const own = Object.fromEntries(
     filesOf(emulator, /\.(h|cc)$/).map((name) => [name, readFileSync(join(emulator, name), "utf8")]),

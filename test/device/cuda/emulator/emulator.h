@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 #define DEVICE inline
+#define DEVICE_CALLED inline
 #define SHARED static thread_local
 #define EMULATOR_JOIN(a, b) a##b
 #define EMULATOR_UNIQUE(line) EMULATOR_JOIN(emulator_bound_, line)
