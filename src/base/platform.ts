@@ -93,7 +93,7 @@ const forbidden = /[<>:"/\\|?*\u0000-\u001f\u007f]/;
 
 /** Why one part of a path cannot be used on every system, in words; undefined where it can. */
 export function nameProblem(name: string): string | undefined {
-  if (name === "" || name === "." || name === "..") return "it names no file";
+  if (name === "" || name === "." || name === "..") return "it is empty";
   const character = forbidden.exec(name)?.[0];
   if (character !== undefined) return `it contains ${JSON.stringify(character)}`;
   if (/[. ]$/.test(name)) return "it ends in a dot or a space, which Windows drops";

@@ -8,7 +8,7 @@ export function sourceDate(env: Readonly<Record<string, string | undefined>>): n
   if (text === undefined || text === "") return undefined;
   // The last second of the year 9999.
   if (/^\d{1,12}$/.test(text) && Number(text) <= 253_402_300_799) return Number(text);
-  throw new KinoraError("env.source-date", "SOURCE_DATE_EPOCH is wrong", {
+  throw new KinoraError("env.source-date", "SOURCE_DATE_EPOCH is invalid", {
     expected: "whole seconds since 1970",
     actual: text,
     hint: "e.g. SOURCE_DATE_EPOCH=1700000000, or unset it",

@@ -80,10 +80,10 @@ async function* folderItems(items: readonly DatasetItem[]): AsyncGenerator<ItemF
 }
 
 function changed(item: DatasetItem, frames: number): KinoraError {
-  return new KinoraError("cache.file-changed", `${item.file} has fewer frames than when it was looked into`, {
+  return new KinoraError("cache.file-changed", `${item.file} has fewer frames than when it was inspected`, {
     expected: `${Math.max(...sourceFrames(item)) + 1}`,
     actual: `${frames}`,
-    hint: "was it replaced meanwhile? start again",
+    hint: "it may have been replaced in the meantime: run the command again",
   });
 }
 

@@ -109,8 +109,8 @@ export class CacheStore {
     if (this.#isSound(path, file)) return file;
     file[Symbol.dispose]();
     rmSync(path, { force: true });
-    throw new KinoraError("cache.damaged", `${path} is not as it was written`, {
-      hint: "it is removed: the same command makes it anew and goes on; does the disk report errors?",
+    throw new KinoraError("cache.damaged", `${path} has changed since it was written`, {
+      hint: "it was removed; run the same command again to rebuild it, and check the disk for errors",
     });
   }
 

@@ -51,7 +51,7 @@ const common = {
   help: { type: "boolean", help: "show this help", short: "h" },
   json: {
     type: "boolean",
-    help: "for machines: the answer as JSON on stdout, events as a line of JSON each on stderr",
+    help: "machine-readable: the result as JSON on stdout, one JSON event per line on stderr",
   },
 } satisfies Record<string, Option>;
 

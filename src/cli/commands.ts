@@ -18,57 +18,57 @@ export const commands: readonly Listed[] = [
   },
   {
     name: "dataset inspect",
-    summary: "show what an epoch trains on: every item, the batches, and each file that gives none and why",
+    summary: "show what an epoch trains on: every item, every batch, and why files were left out",
     load: async () => (await import("./commands/dataset-inspect.ts")).datasetInspect,
   },
   {
     name: "dataset prepare",
-    summary: "turn films, clips and pictures into a clean training set, with a report of every decision",
+    summary: "turn films, clips and pictures into a clean training set, with a report on every decision",
     load: async () => (await import("./commands/dataset-prepare.ts")).datasetPrepare,
   },
   {
     name: "dataset sizes",
-    summary: "list the sizes near a source's shape, with tokens, cost of a training step and memory",
+    summary: "list the sizes near a source's aspect ratio, with tokens, training cost and memory",
     load: async () => (await import("./commands/dataset-sizes.ts")).datasetSizes,
   },
   {
     name: "doctor",
-    summary: "say what hardware and libraries were found, which device will be used, and what to install",
+    summary: "show the hardware and libraries found, the device that will be used, and what to install",
     load: async () => (await import("./commands/doctor.ts")).doctorCommand,
   },
   {
     name: "generate",
-    summary: "make a video from a prompt, and from a picture where the model takes one",
+    summary: "generate a video from a prompt, and from a picture where the model takes one",
     load: async () => (await import("./commands/generate.ts")).generateCommand,
   },
   {
     name: "lora convert",
-    summary: "write a LoRA under another tool's names; it acts identically",
+    summary: "rewrite a LoRA with another tool's key names, without changing its effect",
     load: async () => (await import("./commands/lora-convert.ts")).loraConvert,
   },
   {
     name: "lora inspect",
-    summary: "say what a LoRA is for, how it was trained and how strong it is",
+    summary: "show what a LoRA is for, how it was trained and how strong it is",
     load: async () => (await import("./commands/lora-inspect.ts")).loraInspect,
   },
   {
     name: "models inspect",
-    summary: "say what a weight file or a checkpoint's folder is",
+    summary: "identify a weight file or a checkpoint folder",
     load: async () => (await import("./commands/models-inspect.ts")).modelsInspect,
   },
   {
     name: "plan",
-    summary: "say what a training run or a model's forward pass takes in bytes, arithmetic and time",
+    summary: "estimate the memory, arithmetic and time of a training run or a forward pass",
     load: async () => (await import("./commands/plan.ts")).planCommand,
   },
   {
     name: "show",
-    summary: "print how a film was made: prompt, seed, sampler, weights, LoRAs",
+    summary: "print how a video was made: prompt, seed, sampler, weights, LoRAs",
     load: async () => (await import("./commands/show.ts")).showCommand,
   },
   {
     name: "train",
-    summary: "train a LoRA, or a whole model, from one configuration file; the same command goes on after a stop",
+    summary: "train a LoRA, or a whole model, from one configuration file; run it again to resume",
     load: async () => (await import("./commands/train.ts")).trainCommand,
   },
 ];

@@ -20,24 +20,32 @@ const loraExperts: readonly LoraExpert[] = ["high", "low", "both"];
 export const generateFlags = {
   task: { type: "string", value: "TASK", help: `${runnableModels.join(", ")} (default t2v-A14B)` },
   prompt: { type: "string", value: "TEXT", help: "what the video shows" },
-  negative: { type: "string", value: "TEXT", help: "what to lead away from (default: the official text)" },
-  image: { type: "string", value: "FILE", help: `the first picture, for ${pictureModels.join(", ")}` },
-  size: { type: "string", value: "W*H", help: "pixels; with a picture its aspect at this area (default: by task)" },
+  negative: { type: "string", value: "TEXT", help: "what to avoid (default: the official negative prompt)" },
+  image: { type: "string", value: "FILE", help: `first frame, for ${pictureModels.join(", ")}` },
+  size: {
+    type: "string",
+    value: "W*H",
+    help: "width*height; with a picture, its aspect ratio at this area (default: by task)",
+  },
   frame_num: { type: "string", value: "F", help: "frames, 4n + 1 (default: by task)" },
   duration: { type: "string", value: "S", help: "seconds, instead of frames" },
-  fps: { type: "string", value: "R", help: "frames a second of the film (default: the model's; no frame changes)" },
-  out: { type: "string", value: "FILE.mp4", help: "the film to write (default: named after task, prompt and seed)" },
-  ckpt_dir: { type: "string", value: "DIR", help: "an official or a diffusers checkpoint; tiny-* bring their own" },
-  dit: { type: "string", value: "FILE", help: "the transformer, of a model with one" },
+  fps: { type: "string", value: "R", help: "frames per second to write (default: the model's; frames are unchanged)" },
+  out: { type: "string", value: "FILE.mp4", help: "video to write (default: named after task, prompt and seed)" },
+  ckpt_dir: {
+    type: "string",
+    value: "DIR",
+    help: "official or diffusers checkpoint folder; tiny-* models ship with Kinora",
+  },
+  dit: { type: "string", value: "FILE", help: "the transformer, for models that have one" },
   dit_high: { type: "string", value: "FILE", help: "the high-noise expert" },
   dit_low: { type: "string", value: "FILE", help: "the low-noise expert" },
   vae: { type: "string", value: "FILE", help: "the autoencoder" },
   t5: { type: "string", value: "FILE", help: "the text encoder" },
-  tokenizer: { type: "string", value: "PATH", help: "its tokenizer's file or folder" },
+  tokenizer: { type: "string", value: "PATH", help: "the tokenizer's file or folder" },
   lora: {
     type: "string",
     value: "FILE[:S][@E]",
-    help: "a LoRA (a file, or a PEFT folder) at strength S (1) on high, low or both",
+    help: "LoRA file or PEFT folder, with strength S (default 1) and expert (default both)",
     multiple: true,
   },
   lora_exclude: {
@@ -49,25 +57,29 @@ export const generateFlags = {
   sample_solver: { type: "string", value: "NAME", help: `${listNames(samplers)} (default ${DEFAULT_SAMPLER})` },
   sample_steps: { type: "string", value: "N", help: "steps (default: by task)" },
   sample_shift: { type: "string", value: "S", help: "timestep shift (default: by task)" },
-  sample_guide_scale: { type: "string", value: "G|LOW,HIGH", help: "guidance; 1 does without the second pass" },
-  seed: { type: "string", value: "N", help: "-1 draws one and says it (default -1)" },
-  n: { type: "string", value: "N", help: "so many films, each of the next seed (default 1)" },
+  sample_guide_scale: { type: "string", value: "G|LOW,HIGH", help: "guidance scale; 1 skips the second pass" },
+  seed: { type: "string", value: "N", help: "-1 picks one at random and prints it (default -1)" },
+  n: { type: "string", value: "N", help: "number of videos, each with the next seed (default 1)" },
   noise: { type: "string", value: "NAME", help: `${noiseForms.join(", ")} (default ${DEFAULT_NOISE})` },
-  dtype: { type: "string", value: "bf16|f32", help: "of the large products (default bf16; f32 for tiny-*)" },
+  dtype: {
+    type: "string",
+    value: "bf16|f32",
+    help: "dtype of the large matrix products (default bf16; f32 for tiny-*)",
+  },
   blocks_to_swap: {
     type: "string",
     value: "N",
-    help: "blocks of the transformer that are not in memory at once; the film stays the same (default 0)",
+    help: "transformer blocks kept out of memory until needed; the result is the same (default 0)",
   },
   device: {
     type: "string",
     value: "NAME",
     help: `${deviceChoices.join(", ")} (default auto; with --resume the run's own)`,
   },
-  from: { type: "string", value: "FILE", help: "repeat what a film's recipe says; other options go before it" },
-  resume: { type: "boolean", help: "go on with the run that was stopped at --out" },
-  "keep-latents": { type: "boolean", help: "keep the latents beside the film" },
-  preview: { type: "boolean", help: "write a rough picture beside the film after each step" },
+  from: { type: "string", value: "FILE", help: "repeat a video from its recipe; other options override it" },
+  resume: { type: "boolean", help: "resume the stopped run at --out" },
+  "keep-latents": { type: "boolean", help: "keep the latents next to the video" },
+  preview: { type: "boolean", help: "write a rough preview next to the video after each step" },
   // generate.py's other names, and its flags that change nothing here.
   save_file: { type: "string", help: "--out", hidden: true },
   base_seed: { type: "string", help: "--seed", hidden: true },
@@ -103,7 +115,7 @@ export const withoutEffect = [
 /** As it is written: a seed of 64 bits has more digits than a number holds. */
 function parseSeed(text: string): string {
   if (/^-?\d+$/.test(text.trim())) return text.trim();
-  throw new KinoraError("cli.bad-number", "--seed is wrong", {
+  throw new KinoraError("cli.bad-number", "--seed is invalid", {
     expected: "a whole number",
     actual: text,
     hint: "e.g. --seed 42",
@@ -120,7 +132,7 @@ export function parseGuidance(text: string): number | { low: number; high: numbe
   if (low !== undefined && parts.length === 1) return low;
   if (low !== undefined && high !== undefined && parts.length === 2) return { low, high };
   throw new KinoraError("cli.bad-value", "--sample_guide_scale takes one scale, or two: low noise, high noise", {
-    expected: "a number, or two with a comma",
+    expected: "one number, or two separated by a comma",
     actual: text,
     hint: "e.g. 5 or 3,4",
   });
@@ -156,13 +168,13 @@ function badLora(text: string, mark: string, tail: string): KinoraError {
   const decimal = tail.replace(",", ".");
   const twice = mark === "@" ? near === tail : numeric.test(tail);
   const hint = twice
-    ? "each LoRA takes one strength and one expert"
+    ? "a LoRA takes one strength and one expert"
     : near
       ? `did you mean @${near}?`
       : numeric.test(decimal)
         ? `did you mean :${decimal}?`
         : "e.g. style.safetensors:0.8@high";
-  return new KinoraError("cli.bad-value", `--lora: ${JSON.stringify(tail)} is out of place`, {
+  return new KinoraError("cli.bad-value", `--lora: ${JSON.stringify(tail)}is not understood here`, {
     expected: loraForm,
     actual: text,
     hint,
@@ -173,7 +185,7 @@ function badLora(text: string, mark: string, tail: string): KinoraError {
 function either(given: GivenFlags, name: "out" | "seed", official: "save_file" | "base_seed"): string | undefined {
   const [own, theirs] = [given[name], given[official]];
   if (own !== undefined && theirs !== undefined && own !== theirs) {
-    throw new KinoraError("cli.bad-arguments", `--${name} and --${official} mean the same and differ`, {
+    throw new KinoraError("cli.bad-arguments", `--${name} and --${official} mean the same but have different values`, {
       actual: `${own} and ${theirs}`,
       hint: "give one of them",
     });

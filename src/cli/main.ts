@@ -14,7 +14,7 @@ function list(entries: readonly Listed[]): string {
 }
 
 const overview = (): string =>
-  `kinora: fine-tune and run the Wan video models, without Python\n\n${list(commands)}\n\nkinora COMMAND --help shows a command's options; kinora --version says which this is.\n`;
+  `kinora: fine-tune and run the Wan video models, without Python\n\n${list(commands)}\n\nkinora COMMAND --help shows a command's options; kinora --version prints the version.\n`;
 
 /** The commands whose first words these are. */
 function beginningWith(words: readonly string[]): Listed[] {

@@ -6,7 +6,7 @@ import { nearestName } from "../base/nearest.ts";
 export function parseSize(text: string): { width: number; height: number } {
   const match = /^(\d+)\s*[*x×]\s*(\d+)$/i.exec(text.trim());
   if (!match) {
-    throw new KinoraError("cli.bad-size", "a size is wrong", {
+    throw new KinoraError("cli.bad-size", "invalid size", {
       expected: "W*H",
       actual: text,
       hint: "e.g. 1280*720 or 1280x720",
@@ -20,10 +20,10 @@ export function parseNumber(option: string, text: string): number {
   const value = Number(text);
   if (text.trim() !== "" && Number.isFinite(value)) return value;
   const decimal = text.trim().replace(",", ".");
-  throw new KinoraError("cli.bad-number", `${option} is wrong`, {
+  throw new KinoraError("cli.bad-number", `${option} is invalid`, {
     expected: "a number",
     actual: text,
-    hint: /^[+-]?\d*\.\d+$/.test(decimal) ? `decimals take a point: ${option} ${decimal}` : `e.g. ${option} 1.5`,
+    hint: /^[+-]?\d*\.\d+$/.test(decimal) ? `use a decimal point: ${option} ${decimal}` : `e.g. ${option} 1.5`,
   });
 }
 
@@ -32,8 +32,8 @@ export function parseWholeNumber(option: string, text: string, least = 1): numbe
   const value = Number(text);
   if (text.trim() !== "" && Number.isSafeInteger(value) && value >= least) return value;
   const near = Number.isFinite(value) ? Math.round(value) : least;
-  throw new KinoraError("cli.bad-number", `${option} is wrong`, {
-    expected: `a whole number of at least ${least}`,
+  throw new KinoraError("cli.bad-number", `${option} is invalid`, {
+    expected: `an integer of at least ${least}`,
     actual: text,
     hint: `e.g. ${option} ${Math.max(least, near)}`,
   });
@@ -44,7 +44,7 @@ export function parseChoice<const C extends string>(option: string, text: string
   const found = choices.find((choice) => choice === text);
   if (found !== undefined) return found;
   const near = nearestName(text, choices);
-  throw new KinoraError("cli.bad-value", `${option} is wrong`, {
+  throw new KinoraError("cli.bad-value", `${option} is invalid`, {
     expected: new Intl.ListFormat("en-GB", { type: "disjunction" }).format(choices),
     actual: text,
     hint: near ? `did you mean ${near}?` : `e.g. ${option} ${choices[0]}`,

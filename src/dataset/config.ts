@@ -130,9 +130,10 @@ export function settleDatasetConfig(root: Row, file?: string): DatasetConfig {
     );
   }
   const general = checkTable<GeneralTable>(generalTable, root.general ?? {}, "[general]", undefined, notes);
-  if (isRow(root.datasets)) throw fail("[datasets] is one table", { hint: "write [[datasets]], with two brackets" });
+  if (isRow(root.datasets))
+    throw fail("[datasets] must be a list of tables", { hint: "write [[datasets]], with two brackets" });
   if (!Array.isArray(root.datasets) || root.datasets.length === 0)
-    throw fail("the configuration names no dataset", { hint: "add a [[datasets]] table with a folder to read" });
+    throw fail("the configuration has no dataset", { hint: "add a [[datasets]] table with a folder to read" });
   const datasets = root.datasets.map((table: unknown, index) => section(table, index, general, notes));
   checkCaches(datasets, notes);
   return { file, model: general.model, goal: general.goal, datasets, notes };
@@ -158,14 +159,16 @@ function section(table: unknown, index: number, general: GeneralTable, notes: Co
   if (!isRow(table)) throw fail(`${name} is not a table`);
   const given = (Object.keys(sourceKeys) as SourceKey[]).filter((key) => table[key] !== undefined);
   if (given.length > 1)
-    throw fail(`${name} has ${given.join(" and ")}`, { hint: "a dataset reads one place: make a table for each" });
+    throw fail(`${name} has ${given.join(" and ")}`, {
+      hint: "a dataset reads from one place: use one table per place",
+    });
   const key = given[0];
   if (key === undefined) {
     const wrong = Object.keys(table).find((known) => ![...tableKeys.image, ...tableKeys.video].includes(known));
     const near = wrong && nearestKey(wrong, Object.keys(sourceKeys));
     const hint = wrong && (foreign(wrong) ?? (near && `did you mean ${near}?`));
     if (wrong && hint) throw unknownKey(datasetConfig, wrong, `in ${name}`, hint);
-    throw fail(`${name} names no place to read`, { expected: Object.keys(sourceKeys).join(", ") });
+    throw fail(`${name} does not say where to read from`, { expected: Object.keys(sourceKeys).join(", ") });
   }
   if (key === "image_directory" || key === "image_jsonl_file") {
     const image = checkTable<ImageTable>(imageTable, table, name, index, notes);
@@ -284,7 +287,7 @@ function bucketsOf(
     if (ignored.length > 0)
       note(
         "config.musubi-buckets",
-        `${ignored.join(" and ")} ${ignored.length === 1 ? "is" : "are"} ignored for clips, as musubi-tuner does: each goes to the nearest bucket, enlarged where it is smaller; clip_buckets = "as_written" takes the keys at their word`,
+        `${ignored.join(" and ")} ${ignored.length === 1 ? "is" : "are"} ignored for clips, as musubi-tuner does: each goes to the nearest bucket, enlarged where it is smaller; clip_buckets = "as_written" makes Kinora follow them literally`,
       );
     return { enableBucket: true, bucketNoUpscale: false };
   }
@@ -303,10 +306,10 @@ function videoSettings(
   let extraction: Extraction = table?.frame_extraction ?? (ours && asked === undefined ? "full" : "head");
   const { lengths, floored } = targetFrames(asked ?? [1]);
   for (const { from, to } of floored)
-    note("config.frames-floored", `target_frames: ${from} is not 4n+1 and is taken as ${to}`);
+    note("config.frames-floored", `target_frames: ${from} is not 4n+1 and is rounded to ${to}`);
   if (extraction === "uniform" && (sample ?? 1) === 1) {
     extraction = "head";
-    note("config.uniform-one", "frame_extraction uniform with frame_sample 1 takes the head of each clip");
+    note("config.uniform-one", "frame_extraction uniform with frame_sample 1 takes the start of each clip");
   }
   const unused = (key: string, set: unknown, only: Extraction) => {
     if (set !== undefined && extraction !== only)
@@ -318,9 +321,9 @@ function videoSettings(
   if (extraction === "full" && asked !== undefined)
     note("config.no-effect", "target_frames has no effect with frame_extraction full (max_frames bounds it)");
   if (extraction !== "full" && asked === undefined && table)
-    note("config.frames-missing", "target_frames is not given: every item is a single frame");
+    note("config.frames-missing", "target_frames is not set: every item is a single frame");
   if (extraction === "chunk" && lengths[0] === 1)
-    note("config.chunk-one", "frame_extraction chunk with 1 in target_frames makes an item of every single frame");
+    note("config.chunk-one", "frame_extraction chunk with 1 in target_frames makes one item of every frame");
   return {
     extraction,
     lengths,
@@ -354,7 +357,7 @@ function checkCaches(datasets: readonly DatasetSection[], notes: ConfigNote[]): 
     notes.push({
       code: "config.cache-shared",
       dataset: entry.index,
-      message: `${pair} read one folder without a cache_directory: musubi would refuse this (Kinora's cache goes by content)`,
+      message: `${pair} read one folder without a cache_directory: musubi would refuse this (Kinora caches by content)`,
     });
   }
 }

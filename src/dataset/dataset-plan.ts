@@ -106,7 +106,7 @@ function emptyDataset(section: DatasetSection, { place, ignored }: SourceListing
   // The most telling of them: a picture without a caption before a file of another kind before anything else.
   const telling = ["bad-caption", "no-caption", "other-kind"].map((code) => ignored.find((file) => file.code === code));
   const first = telling.find(Boolean) ?? ignored[0];
-  return new KinoraError("dataset.empty", `${JSON.stringify(place)} holds no ${kind} that this dataset reads`, {
+  return new KinoraError("dataset.empty", `${JSON.stringify(place)} has no ${kind} that this dataset can read`, {
     actual: plural(ignored.length, "other file"),
     hint: first ? `${first.name}: ${first.reason}` : "put the files there, or change the path",
   });
@@ -150,10 +150,10 @@ function layOut(
   }
   const repeated = items.reduce((sum, item) => sum + item.repeats, 0);
   if (repeated > mostItems)
-    throw new KinoraError("dataset.too-many-items", "an epoch would have too many items", {
+    throw new KinoraError("dataset.too-many-items", "the epoch would have too many items", {
       expected: `at most ${formatInteger(mostItems)}`,
       actual: formatInteger(repeated),
-      hint: "lower num_repeats, or take fewer windows of each clip (frame_stride, frame_sample)",
+      hint: "lower num_repeats, or take fewer windows from each clip (frame_stride, frame_sample)",
     });
   const datasets = sections.map((section, index) => plannedDataset(section, listings[index]!, items));
   const sum = (of: (dataset: PlannedDataset) => number) => datasets.reduce((total, dataset) => total + of(dataset), 0);

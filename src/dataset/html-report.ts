@@ -14,10 +14,10 @@ export function inspectionPage(data: Inspection): string {
   const name = data.config === undefined ? "dataset" : basename(data.config);
   const missing = totals.onPaper === undefined ? undefined : totals.onPaper - totals.items;
   const body = html`<h1>${name}</h1>
-<p class="soft">what an epoch of <b>${data.model}</b> (${data.fps} fps, sides in steps of ${data.sizeMultiple}) trains on</p>
+<p class="soft">what one epoch of <b>${data.model}</b> (${data.fps} fps, sides in multiples of ${data.sizeMultiple}) trains on</p>
 <div class="tiles">
-${tile(formatInteger(totals.items), "items of an epoch")}
-${missing ? tile(formatInteger(totals.onPaper!), "on paper") : undefined}
+${tile(formatInteger(totals.items), "items per epoch")}
+${missing ? tile(formatInteger(totals.onPaper!), "nominal") : undefined}
 ${tile(formatInteger(totals.batches), "batches")}
 ${tile(formatInteger(totals.files), "files read")}
 ${withoutItems.length > 0 ? tile(formatInteger(withoutItems.length), "files without items") : undefined}
@@ -26,7 +26,7 @@ ${warnings.length > 0 ? tile(formatInteger(warnings.length), "warnings") : undef
 ${data.refusals.length > 0 ? html`<h2>Training refuses this dataset</h2><ul class="findings">${data.refusals.map(refusal)}</ul>` : undefined}
 ${warnings.length > 0 ? html`<h2>Mind this</h2><ul class="findings">${warnings.map(finding)}</ul>` : undefined}
 <h2>Datasets</h2>${data.datasets.map(dataset)}
-<h2>Files that gave less</h2>
+<h2>Files that yield less</h2>
 ${drops.length === 0 ? html`<p class="good">None: every file gives all it is asked for.</p>` : dropTable(drops)}
 <h2>Items</h2>${table(itemColumns, data.items.map(itemRow), { filter: true })}
 <h2>Batches</h2>
@@ -64,13 +64,13 @@ function dataset(entry: Inspection["datasets"][number]): Html {
   const settings = [
     entry.type,
     `resolution ${entry.resolution.join("×")}`,
-    entry.enableBucket ? `buckets${entry.bucketNoUpscale ? ", never enlarged" : ""}` : "no buckets",
+    entry.enableBucket ? `buckets${entry.bucketNoUpscale ? ", no upscaling" : ""}` : "no buckets",
     entry.extraction,
     `batch size ${entry.batchSize}`,
     entry.repeats > 1 ? `×${entry.repeats} repeats` : undefined,
   ];
   const paper =
-    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` of ${formatInteger(entry.onPaper)} on paper` : "";
+    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` of ${formatInteger(entry.onPaper)} nominal` : "";
   return html`<h3>${entry.dataset}. <span class="mono">${entry.path}</span></h3>
 <p class="soft">${settings.filter(Boolean).join(" · ")}</p>
 <p>${formatInteger(entry.files)} files → <b>${formatInteger(entry.items)} items</b>${paper}, ${formatInteger(entry.batches)} batches, ${formatInteger(entry.frames)} frames</p>

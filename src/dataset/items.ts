@@ -165,7 +165,7 @@ export function planFile(entry: SourceEntry, facts: MediaFacts, section: Settled
   if (isSliver(crop)) {
     const asked = itemsAsked(section, entry.kind) / section.repeats;
     const bucket = `${size.width}×${size.height}`;
-    drop("too-narrow", `is ${width}×${height}, far too narrow to be enlarged to ${bucket}`, undefined, asked);
+    drop("too-narrow", `is ${width}×${height}, far too narrow to enlarge to ${bucket}`, undefined, asked);
     return plan;
   }
   const change = entry.kind === "video" ? rateChange(section, facts, model.fps) : undefined;
@@ -200,7 +200,7 @@ export function planFile(entry: SourceEntry, facts: MediaFacts, section: Settled
   const { windows, tooShort, merged } = frameWindows(count, section.video);
   for (const { first, frames } of windows) add(first, frames, change?.targetFps ?? facts.fps);
   const has = `has ${plural(count, "frame")}${change ? ` at ${change.targetFps} fps (${facts.frames} in the file)` : ""}`;
-  for (const frames of tooShort) drop("too-short", `${has}; ${frames} are needed`, frames, itemsPerLength(section));
+  for (const frames of tooShort) drop("too-short", `${has}; it needs ${frames}`, frames, itemsPerLength(section));
   for (const { frames, asked, kept } of merged)
     drop(
       "same-frames",

@@ -107,7 +107,7 @@ export async function readCaption(
     return { path, text };
   } catch (error) {
     if (!isKinoraError(error)) throw error;
-    const reason = `its caption cannot be read: ${error.message}${error.hint ? ` (${error.hint})` : ""}`;
+    const reason = `its caption could not be read: ${error.message}${error.hint ? ` (${error.hint})` : ""}`;
     listing.ignored.push({ ...of, code: "bad-caption", reason });
     return undefined;
   }

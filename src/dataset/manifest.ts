@@ -63,15 +63,15 @@ function faultOf({ items, sources }: DatasetManifest): string | undefined {
   const ids = new Set<string>();
   for (const { kind, id, file, source } of items) {
     const name = JSON.stringify(id);
-    const idFault = relativePathFault(id) ?? (id.includes("/") ? "is no plain name" : undefined);
+    const idFault = relativePathFault(id) ?? (id.includes("/") ? "is not a plain name" : undefined);
     if (idFault !== undefined) return `the item ${name} ${idFault}`;
     const fileFault = file === undefined ? undefined : relativePathFault(file);
     if (fileFault !== undefined) return `the file ${JSON.stringify(file)} of the item ${name} ${fileFault}`;
     // Some disks take two such names for one.
     const key = nameKey(itemFile({ kind, id }));
-    if (ids.has(key)) return `two items are called ${name}`;
+    if (ids.has(key)) return `two items are named ${name}`;
     ids.add(key);
-    if (source >= sources.length) return `the item ${name} is of a source that is not listed`;
+    if (source >= sources.length) return `the item ${name} has a source that is not listed`;
   }
   return undefined;
 }
@@ -85,6 +85,6 @@ export async function readManifest(folder: string): Promise<DatasetManifest | un
   if (found.state === "missing") return undefined;
   if (found.state === "read") return found.value;
   throw new KinoraError("dataset.bad-manifest", `${JSON.stringify(join(folder, manifestName))}: ${found.why}`, {
-    hint: "run the same kinora dataset prepare again: what is done already is kept; or take the file from a backup",
+    hint: "run the same kinora dataset prepare command again (finished work is kept), or restore the file from a backup",
   });
 }

@@ -62,7 +62,7 @@ export async function listFolder(folder: string, { deep = false } = {}): Promise
     const { code, message } = cause as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR")
       throw new KinoraError("dataset.no-folder", `the folder ${JSON.stringify(folder)} does not exist`, {
-        hint: code === "ENOTDIR" ? "this is a file; a dataset reads a folder" : "check the path in the configuration",
+        hint: code === "ENOTDIR" ? "this is a file; a dataset is a folder" : "check the path in the configuration",
         cause,
       });
     throw new KinoraError("dataset.unreadable", `the folder ${JSON.stringify(folder)} cannot be read: ${message}`, {

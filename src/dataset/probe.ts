@@ -49,7 +49,7 @@ async function imageFacts(path: string): Promise<MediaFacts> {
 async function folderFacts(path: string): Promise<MediaFacts> {
   const pictures = (await listFolder(path)).filter((entry) => mediaKind(entry.path) === "image");
   const first = pictures[0];
-  if (!first) throw new KinoraError("media.no-frames", `the folder ${JSON.stringify(path)} holds no pictures`);
+  if (!first) throw new KinoraError("media.no-frames", `the folder ${JSON.stringify(path)} contains no pictures`);
   return { ...(await imageFacts(first.path)), frames: pictures.length };
 }
 
@@ -69,7 +69,8 @@ async function videoFacts(path: string): Promise<MediaFacts> {
     last = time;
     frames++;
   }
-  if (frames === 0) throw new KinoraError("media.no-frames", `${JSON.stringify(path)} holds no frame that decodes`);
+  if (frames === 0)
+    throw new KinoraError("media.no-frames", `${JSON.stringify(path)} contains no frame that can be decoded`);
   const missing = await reader.missing();
   return {
     width: reader.video.width,

@@ -11,11 +11,11 @@ function listed(names: readonly string[]): string {
 export function trainingRefusals({ items, drops }: Pick<DatasetPlan, "items" | "drops">): KinoraError[] {
   if (items.length === 0)
     return [
-      new KinoraError("train.no-items", "no file of the dataset gives anything to train on", {
+      new KinoraError("train.no-items", "no file in the dataset yields anything to train on", {
         ...(drops.length > 0
           ? { actual: listed([...new Set(drops.map(({ name, reason }) => `${name}: ${reason}`))]) }
           : {}),
-        hint: "shorter target_frames or another frame_extraction take shorter clips; kinora dataset inspect lists every file",
+        hint: "use smaller target_frames or another frame_extraction for shorter clips; kinora dataset inspect lists every file",
       }),
     ];
   const silent = [...new Set(items.filter(({ caption }) => caption.text === undefined).map(({ name }) => name))];
@@ -23,7 +23,7 @@ export function trainingRefusals({ items, drops }: Pick<DatasetPlan, "items" | "
   return [
     new KinoraError("train.no-captions", `${silent.length} of the dataset's files have no caption`, {
       actual: listed(silent),
-      hint: "write a .txt file of the same name beside each, or let kinora dataset caption do it; an empty file means no words",
+      hint: "put a .txt file with the same name next to each, or run kinora dataset caption; an empty file means an empty caption",
     }),
   ];
 }

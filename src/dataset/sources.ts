@@ -74,7 +74,7 @@ async function listMedia(
       continue;
     }
     if (kind === undefined) {
-      if (!bookkeeping.test(basename(path))) ignore(path, "not-media", "neither a picture nor a clip by its name");
+      if (!bookkeeping.test(basename(path))) ignore(path, "not-media", "not a picture or clip, by its extension");
       continue;
     }
     const beside = withoutExtension(path) + captionExtension;
@@ -87,7 +87,7 @@ async function listMedia(
       const asked = media.images ? "pictures" : "clips";
       ignore(path, "other-kind", `a ${kind === "image" ? "picture" : "clip"}; this dataset reads ${asked} only`);
     } else if (captionPath === undefined && captionRequired) {
-      ignore(path, "no-caption", `no caption file ${basename(beside)} beside it`, kind);
+      ignore(path, "no-caption", `no caption file ${basename(beside)} next to it`, kind);
     } else {
       const name = nameIn(place, path);
       const caption =

@@ -55,11 +55,11 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
       const lengths = plan.drops.flatMap(({ dataset, frames }) => (dataset === section.index ? (frames ?? []) : []));
       warnings.push({
         code: "items.none",
-        message: "no file of this dataset gives an item",
+        message: "no file in this dataset yields an item",
         hint:
           lengths.length > 0
             ? `every clip is shorter than ${Math.min(...lengths)} frames: lower target_frames`
-            : "see the reasons of each file",
+            : "see the reason given for each file",
         dataset: section.index,
         files: [],
       });
@@ -70,13 +70,13 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
     warn(
       "caption.unreadable",
       lost,
-      `${some(lost, "file")} left out for a caption that cannot be read`,
+      `${some(lost, "file")} left out because the caption could not be read`,
       unreadable[0] && `${unreadable[0].name}: ${unreadable[0].reason}`,
     );
     warn(
       "caption.orphan",
       orphanCaptions,
-      `${some(orphanCaptions, "caption file")} without a picture or clip of the same name`,
+      `${some(orphanCaptions, "caption file")} without a matching picture or clip`,
       "check the names",
     );
     const shown = notices.slice(0, 3).map(({ name, notice }) => `${name} ${notice}`);
@@ -97,7 +97,7 @@ export function planWarnings(plan: DatasetPlan, options: WarningOptions = {}): D
       lonely.map(({ items: [item] }) => item!.name),
       `${plural(lonely.length, "bucket")} with a single item: ${named.join(", ")}${lonely.length > 5 ? " …" : ""}`,
       section.batchSize > 1
-        ? `such an item always trains alone, in a batch that is never filled to ${section.batchSize}: crop it to a common shape`
+        ? `such an item always trains alone, in a batch of less than ${section.batchSize}: crop it to a common shape`
         : "crop such items to a common shape, or leave them out",
     );
   }
@@ -150,7 +150,7 @@ function captionWarnings(
   warn(
     "caption.long",
     long,
-    `${some(long, "caption")} over ${textLength} tokens${countTokens ? "" : " by an estimate"}: the rest is not read`,
+    `${some(long, "caption")} over ${textLength} tokens${countTokens ? "" : " (estimated)"}: the model ignores the rest`,
     countTokens ? "shorten them" : "shorten them; for an exact count give the text encoder's tokenizer (--tokenizer)",
   );
 }
@@ -180,8 +180,8 @@ function rateWarnings(plan: DatasetPlan, section: DatasetSection, items: readonl
       warn(
         "fps.claimed",
         files,
-        `${clip}, while source_fps says ${rateText(sourceFps)}: motion will be learned ${speed}`,
-        "set source_fps to the clips' own rate; clips of another rate want a dataset of their own",
+        `${clip}, but source_fps is ${rateText(sourceFps)}: motion will be learned ${speed}`,
+        "set source_fps to the clips' own rate; put clips with another rate into a dataset of their own",
       );
     else
       warn(
@@ -213,8 +213,8 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
     warn(
       "i2v.still",
       still,
-      `${some(still, "file")} giving single frames to ${plan.model}: from a picture to itself there is nothing to learn`,
-      "train image-to-video on clips alone, without 1 in target_frames",
+      `${some(still, "file")} yielding single frames for ${plan.model}: image-to-video cannot learn from a single frame`,
+      "train image-to-video on clips only, without 1 in target_frames",
     );
   }
   const cut = filesOf(items.filter((item) => item.crop.lost > LARGE_CROP));
@@ -222,8 +222,10 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
   warn(
     "crop.large",
     cut,
-    `${some(cut, "file")} losing over ${LARGE_CROP * 100} % of the picture to the crop (up to ${Math.round(most * 100)} %)`,
-    section.enableBucket ? "choose a resolution nearer to their shape" : "set enable_bucket = true to keep their shape",
+    `${some(cut, "file")} losing over ${LARGE_CROP * 100} % of the picture to cropping (up to ${Math.round(most * 100)} %)`,
+    section.enableBucket
+      ? "choose a resolution closer to their aspect ratio"
+      : "set enable_bucket = true to keep their aspect ratio",
   );
   const enlarged = filesOf(items.filter((item) => item.crop.scale > LARGE_SCALE));
   warn(
@@ -236,15 +238,15 @@ function pictureWarnings(plan: DatasetPlan, section: DatasetSection, items: read
   warn(
     "file.damaged",
     damaged,
-    `${some(damaged, "file")} with errors inside: some frames may be wrong`,
-    "look at them",
+    `${some(damaged, "file")} with decoding errors: some frames may be damaged`,
+    "check them",
   );
   const partial = items.filter((item) => item.facts.missing !== undefined);
   warn(
     "file.partial",
     filesOf(partial),
-    `${some(filesOf(partial), "file")} not read whole: ${partial[0]?.facts.missing}`,
-    "it may be several recordings in one file: take them apart, or have them encoded as one",
+    `${some(filesOf(partial), "file")} only partly read: ${partial[0]?.facts.missing}`,
+    "it may be several recordings in one file: split them, or re-encode them as one",
   );
 }
 
@@ -274,7 +276,7 @@ function shareWarnings({ video, media }: DatasetSection, items: readonly Dataset
     "clips.partly-used",
     partly,
     `${Math.round((100 * used) / all)} % of the clips' frames are trained on: frame_extraction ${video.extraction} takes ${longest} frames${seconds} of clips of ${Math.round(all / clips.size)} on average`,
-    'frame_extraction = "chunk" or "uniform" takes more of each clip; or cut clips to that length with kinora dataset prepare --longest',
+    'frame_extraction = "chunk" or "uniform" uses more of each clip; or cut clips to that length with kinora dataset prepare --longest',
   );
 }
 
@@ -290,8 +292,8 @@ function goalWarnings({ config, items }: DatasetPlan): DatasetWarning[] {
   return [
     {
       code: "goal.few",
-      message: `${plural(images, "image")} and ${plural(clips, "clip")} are few for a ${goal} set, which wants ${wanted}`,
-      hint: "collect more, or expect it to over-fit early: train fewer steps and watch the previews",
+      message: `${plural(images, "image")} and ${plural(clips, "clip")} are few for a ${goal} set; ${wanted} are recommended`,
+      hint: "collect more, or train fewer steps and watch the previews for over-fitting",
       files: [],
     },
   ];

@@ -41,7 +41,7 @@ function tabled(name: string, table: Operand, runs: RowRuns, x: Operand): Rule[]
     if (fits) next += run.count;
     return !fits;
   });
-  const order = `${name}: runs must follow each other and name rows of the table`;
+  const order = `${name}: runs must be consecutive and refer to rows of the table`;
   return [
     [name, table, [count, lastOf(x)], "f32"],
     ...ask(

@@ -23,9 +23,9 @@ function named(choice: string, table: DeviceTable): { descriptor: DeviceDescript
   if (descriptor) return { descriptor, unit };
   const near = nearestName(name, Object.keys(table));
   const automatic = Object.values(table).filter((row) => row.automatic);
-  throw new KinoraError("device.unavailable", `there is no ${name} device in this version`, {
+  throw new KinoraError("device.unavailable", `this version has no ${name} device`, {
     expected: ["auto", ...automatic.map((row) => row.name)].join(", "),
-    hint: near ? `did you mean ${near}?` : "kinora doctor says which devices this machine has",
+    hint: near ? `did you mean ${near}?` : "kinora doctor lists this machine's devices",
   });
 }
 

@@ -76,16 +76,16 @@ type Calls = { readonly [K in Call]: (...args: any[]) => number };
 
 /** Failures after which the context is lost: every later call fails too. */
 const fatal: Readonly<Record<number, string>> = {
-  214: "the card reported an uncorrectable memory error",
+  214: "the GPU reported an uncorrectable memory error",
   219: "an MPS connection was lost",
-  700: "a kernel touched memory that it does not own",
-  702: "a kernel ran longer than the display driver allows",
-  710: "a kernel stopped at an assertion",
-  714: "a kernel did something the hardware forbids",
-  715: "a kernel has an illegal instruction",
-  716: "a kernel read at a misaligned address",
-  717: "a kernel used an address of another space",
-  718: "a kernel jumped outside of its code",
+  700: "a kernel accessed memory out of bounds",
+  702: "a kernel exceeded the display driver's time limit",
+  710: "a kernel assertion failed",
+  714: "a kernel raised a hardware exception",
+  715: "a kernel executed an illegal instruction",
+  716: "a kernel used a misaligned address",
+  717: "a kernel used an address of the wrong memory space",
+  718: "a kernel jumped outside its code",
   719: "a kernel failed",
 };
 
@@ -135,16 +135,16 @@ export class CudaDriver {
     if (status === 100 || status === 101) {
       return new KinoraError("cuda.no-device", "the NVIDIA driver finds no GPU", {
         actual: text,
-        hint: "see nvidia-smi; in a container the GPU has to be passed through, and CUDA_VISIBLE_DEVICES may hide it",
+        hint: "check nvidia-smi; in a container the GPU must be passed through, and CUDA_VISIBLE_DEVICES may be hiding it",
       });
     }
     if (status === CUDA_OUT_OF_MEMORY) {
-      return new KinoraError("memory.exhausted", "the card has no memory left", { actual: text });
+      return new KinoraError("memory.exhausted", "the GPU is out of memory", { actual: text });
     }
     if (fatal[status] !== undefined) {
-      return new KinoraError("cuda.lost", `the card stopped working for this process: ${fatal[status]}`, {
+      return new KinoraError("cuda.lost", `the GPU stopped working for this process: ${fatal[status]}`, {
         actual: `${call}: ${text}`,
-        hint: "start again: what was saved stays; if it comes back, run kinora doctor and tell us",
+        hint: "run the command again (saved work is kept); if it happens again, run kinora doctor and report it",
       });
     }
     return new KinoraError("cuda.failed", `the NVIDIA driver refused ${call}`, {
@@ -227,8 +227,8 @@ export class CudaDriver {
 }
 
 function noDriver(why: string, cause: unknown): KinoraError {
-  return new KinoraError("cuda.no-driver", `there is no NVIDIA driver that can be used: ${why}`, {
-    hint: "install NVIDIA's driver for the card (it brings libcuda.so.1 or nvcuda.dll), or set KINORA_CUDA_DRIVER to it",
+  return new KinoraError("cuda.no-driver", `no usable NVIDIA driver was found: ${why}`, {
+    hint: "install NVIDIA's driver (it includes libcuda.so.1 or nvcuda.dll), or set KINORA_CUDA_DRIVER to its path",
     cause,
   });
 }

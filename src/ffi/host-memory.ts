@@ -124,7 +124,7 @@ export function viewBytes(address: Address, bytes: number): Uint8Array {
 export function reserveMemory(bytes: number): Address {
   const address = memory.reserve(bytes);
   if (address === undefined) {
-    throw new KinoraError("memory.exhausted", "the system refused more memory", {
+    throw new KinoraError("memory.exhausted", "the system could not provide more memory", {
       actual: `a request for ${bytes} bytes`,
       hint: "use a smaller size, fewer frames, or a narrower dtype",
     });
@@ -159,7 +159,7 @@ export class FileMap {
   bytes(start = 0, end: number = this.size): Uint8Array {
     if (!this.#open) throw new KinoraError("io.map-closed", `${this.path} was closed`);
     if (start < 0 || end < start || end > this.size) {
-      throw new KinoraError("io.out-of-range", `no bytes ${start} to ${end} in ${this.path}`, {
+      throw new KinoraError("io.out-of-range", `${this.path} has no bytes ${start} to ${end}`, {
         actual: `${this.size} bytes`,
       });
     }

@@ -43,15 +43,15 @@ async function isAbandoned(path: string): Promise<boolean> {
 export function writeError(error: unknown, path: string): KinoraError {
   const code = (error as NodeJS.ErrnoException).code;
   const known: Record<string, [string, string]> = {
-    ENOSPC: ["io.disk-full", "free space on the disk and run the same command again: it goes on where it stopped"],
-    EDQUOT: ["io.disk-full", "your quota on this disk is used up"],
-    EFBIG: ["io.disk-full", "the file is larger than the system allows here: choose another disk"],
-    ENOENT: ["io.not-found", "make the folder first"],
-    EACCES: ["io.no-permission", "choose a folder this user may write to"],
-    EPERM: ["io.no-permission", "choose a folder this user may write to"],
+    ENOSPC: ["io.disk-full", "free disk space and run the same command again to continue"],
+    EDQUOT: ["io.disk-full", "your disk quota is used up"],
+    EFBIG: ["io.disk-full", "the file is too large for this file system: choose another disk"],
+    ENOENT: ["io.not-found", "create the folder first"],
+    EACCES: ["io.no-permission", "choose a folder that you can write to"],
+    EPERM: ["io.no-permission", "choose a folder that you can write to"],
     EROFS: ["io.no-permission", "the disk is mounted read-only: choose another folder"],
-    ENOTDIR: ["io.not-a-folder", "a part of the path is a file: choose another folder"],
-    EEXIST: ["io.not-a-folder", "a file has this name: choose another folder"],
+    ENOTDIR: ["io.not-a-folder", "part of the path is a file: choose another folder"],
+    EEXIST: ["io.not-a-folder", "a file with this name exists: choose another folder"],
     ENAMETOOLONG: ["io.name-too-long", "choose a shorter path"],
   };
   const [stable, hint] = known[code ?? ""] ?? ["io.write-failed", undefined];

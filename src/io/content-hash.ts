@@ -67,7 +67,7 @@ async function filesOf(path: string): Promise<string[]> {
     const models = findModels(path, 0);
     if (models.length === 1) return filesOf(models[0]!);
     throw new KinoraError("io.ambiguous-folder", `${path} holds ${models.length} models`, {
-      hint: "name the file you mean",
+      hint: "give the file itself",
     });
   }
   if (!path.endsWith(".index.json")) return [path];
@@ -138,7 +138,7 @@ export class HashCache {
     const real = await realpath(file);
     const found = await stat(real, { bigint: true });
     // Reading a pipe would wait for its writer for ever.
-    if (!found.isFile()) throw new KinoraError("io.not-a-file", `${file} is no plain file`);
+    if (!found.isFile()) throw new KinoraError("io.not-a-file", `${file} is not a regular file`);
     const [size, modified, inode] = [Number(found.size), String(found.mtimeNs), String(found.ino)];
     const known = how === "anew" ? undefined : files[real];
     if (known && known.size === size && known.modified === modified && known.inode === inode) {

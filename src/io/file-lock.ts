@@ -34,7 +34,7 @@ function readHolder(path: string): Holder | undefined {
   if (!found) return undefined;
   // Reading a pipe would wait for its writer for ever.
   if (!found.isFile())
-    throw new KinoraError("io.not-a-file", `${path} is no plain file, so that it cannot serve as a lock`, {
+    throw new KinoraError("io.not-a-file", `${path} is not a regular file, so it cannot be used as a lock`, {
       hint: "remove it",
     });
   if (found.size > MOST_BYTES) return undefined;
@@ -109,7 +109,7 @@ export class FileLock implements Disposable {
         if (other && alive(other)) throw locked(path, other, words);
         removeStale(path, own, other?.token);
       }
-      throw new KinoraError(words.code, `${path} changes hands too fast to be taken`, { hint: "try again" });
+      throw new KinoraError(words.code, `${path} could not be acquired: it is contended`, { hint: "try again" });
     } finally {
       rmSync(own, { force: true });
     }
@@ -125,7 +125,7 @@ function locked(path: string, { pid, host, since }: Holder, { code, message, ins
   const where = host === hostname() ? "" : ` on ${host}`;
   return new KinoraError(code, message, {
     actual: `process ${pid}${where}, since ${since}`,
-    hint: `wait for it or stop it, or ${instead}; if that process is gone for good, remove ${path}`,
+    hint: `wait for it or stop it, or ${instead}; if that process no longer exists, remove ${path}`,
   });
 }
 

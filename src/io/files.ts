@@ -8,10 +8,10 @@ import { FileMap } from "../ffi/host-memory.ts";
 const codes: Record<string, readonly [code: string, what: string, hint: string]> = {
   ENOENT: ["io.not-found", "there is no such file or folder", "check the path"],
   ENOTDIR: ["io.not-found", "there is no such file or folder", "check the path"],
-  EACCES: ["io.no-permission", "permission was denied", "this user may not read it"],
-  EPERM: ["io.no-permission", "permission was denied", "this user may not read it"],
+  EACCES: ["io.no-permission", "permission was denied", "you have no permission to read it"],
+  EPERM: ["io.no-permission", "permission was denied", "you have no permission to read it"],
   // A socket.
-  ENXIO: ["io.not-a-file", "it is no plain file", "name a file"],
+  ENXIO: ["io.not-a-file", "it is not a regular file", "name a file"],
 };
 
 /** The coded error for a failure of the file system; other errors come back as they are. */
@@ -39,7 +39,7 @@ export function fileOrFolder(path: string): { kind: "file" | "folder"; size: num
 export function mapFile(path: string): FileMap {
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder") throw new KinoraError("io.not-a-file", `${path} is a folder`);
-  if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "fetch the file again" });
+  if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "download the file again" });
   try {
     return new FileMap(path);
   } catch (error) {

@@ -60,10 +60,10 @@ class Cursor {
 
   take(count: number): DataView {
     if (count > this.#map.size - this.#at) {
-      throw new KinoraError("gguf.truncated", "the file ends in the middle of its head", {
+      throw new KinoraError("gguf.truncated", "the file ends within its header", {
         expected: `at least ${this.#at + count} bytes`,
         actual: `${this.#map.size}`,
-        hint: "fetch the file again",
+        hint: "download the file again",
       });
     }
     const bytes = this.#map.bytes(this.#at, this.#at + count);
@@ -82,7 +82,7 @@ class Cursor {
     throw new KinoraError("gguf.malformed", `${what} is out of bounds`, {
       expected: `at most ${most}`,
       actual: `${value}`,
-      hint: "fetch the file again",
+      hint: "download the file again",
     });
   }
 
@@ -95,12 +95,12 @@ class Cursor {
     if (type === STRING) return this.text("a text");
     if (type === ARRAY) return this.#array(depth);
     const bytes = scalarBytes[type];
-    if (bytes === undefined) throw malformed(`a value of the unknown type ${type}`);
+    if (bytes === undefined) throw malformed(`a value of unknown type ${type}`);
     return scalar(this.take(bytes), type);
   }
 
   #array(depth: number): readonly GgufValue[] {
-    if (depth >= DEEPEST) throw malformed("arrays within arrays, too deep");
+    if (depth >= DEEPEST) throw malformed("arrays nested too deeply");
     const type = this.u32();
     const count = this.size("the length of an array", Number.MAX_SAFE_INTEGER);
     const bytes = scalarBytes[type];
@@ -152,7 +152,7 @@ const exact = (value: bigint): number | bigint =>
   value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
 
 function malformed(what: string): KinoraError {
-  return new KinoraError("gguf.malformed", `the head of the file holds ${what}`, { hint: "fetch the file again" });
+  return new KinoraError("gguf.malformed", `the file's header has ${what}`, { hint: "download the file again" });
 }
 
 export class GgufFile implements TensorSource {
@@ -171,7 +171,7 @@ export class GgufFile implements TensorSource {
     this.path = path;
     this.#map = map;
     const cursor = new Cursor(map);
-    if (cursor.u32() !== MAGIC) throw malformed("no GGUF at its beginning");
+    if (cursor.u32() !== MAGIC) throw malformed("no GGUF signature");
     const version = cursor.u32();
     if (version !== 2 && version !== 3) throw badVersion(version);
     const count = cursor.size("the number of tensors", MOST_TENSORS);
@@ -216,7 +216,7 @@ export class GgufFile implements TensorSource {
     throw new KinoraError("gguf.truncated", "the file is shorter than its tensors", {
       expected: `${this.#dataStart + end} bytes`,
       actual: `${this.#map.size}`,
-      hint: "fetch the file again",
+      hint: "download the file again",
     });
   }
 
@@ -290,9 +290,9 @@ function readTensor(cursor: Cursor, metadata: ReadonlyMap<string, GgufValue>, al
   const id = cursor.u32();
   const type = ggmlType(id);
   if (!type) {
-    throw new KinoraError("gguf.unknown-type", `${JSON.stringify(name)} is in a number format that is not known here`, {
+    throw new KinoraError("gguf.unknown-type", `${JSON.stringify(name)} uses an unknown number format`, {
       actual: `GGML type ${id}`,
-      hint: "use a file in one of the usual formats, e.g. Q4_K_M or Q8_0",
+      hint: "use a file in a common format, e.g. Q4_K_M or Q8_0",
     });
   }
   const start = cursor.size(`the offset of ${name}`, Number.MAX_SAFE_INTEGER);
@@ -324,7 +324,7 @@ function badVersion(version: number): KinoraError {
     bigEndian ? "this GGUF file is big-endian" : "this GGUF file is of another version",
     {
       expected: "version 2 or 3",
-      actual: bigEndian ? "a file for big-endian machines" : `${version}`,
+      actual: bigEndian ? "a big-endian file" : `${version}`,
       hint: "convert it with a current gguf-py",
     },
   );

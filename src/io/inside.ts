@@ -20,14 +20,14 @@ export interface InsideWords {
  */
 export function relativePathFault(path: string, platform: Platform = process.platform): string | undefined {
   if (path === "") return "is empty";
-  if (path.includes("\0")) return "holds a zero byte";
+  if (path.includes("\0")) return "contains a zero byte";
   if (path.includes("\\")) return "has a backslash";
   if (path.startsWith("/") || /^[A-Za-z]:/.test(path)) return "is not relative";
   for (const name of path.split("/")) {
-    if (name === "..") return "leads out of the folder";
+    if (name === "..") return "points outside the folder";
     if (name === "" || name === ".") return "has an empty part";
     const problem = platform === "win32" ? nameProblem(name) : undefined;
-    if (problem !== undefined) return `has a part that Windows does not take: ${problem}`;
+    if (problem !== undefined) return `has a part that Windows does not allow: ${problem}`;
   }
   return undefined;
 }
@@ -57,9 +57,9 @@ function linkFault(folder: string, path: string): string | undefined {
     try {
       here = realpathSync(here);
     } catch {
-      return "goes by a link that leads nowhere";
+      return "goes through a broken link";
     }
-    if (!isInside(root, here)) return "goes by a link that leads out of the folder";
+    if (!isInside(root, here)) return "goes through a link that points outside the folder";
   }
   return undefined;
 }

@@ -20,7 +20,7 @@ export async function readBack<T>(path: string, schema: ZodType<T>): Promise<Rea
     text = (await readPlainFile(path, mostBytes)).toString("utf8");
   } catch (error) {
     if (isKinoraError(error, "io.not-found")) return { state: "missing" };
-    if (isKinoraError(error, "io.not-a-file")) return { state: "damaged", why: "is no plain file" };
+    if (isKinoraError(error, "io.not-a-file")) return { state: "damaged", why: "is not a regular file" };
     if (isKinoraError(error, "io.too-large")) return { state: "damaged", why: "is far too large" };
     throw error;
   }
@@ -33,11 +33,11 @@ export function readBackText<T>(text: string, schema: ZodType<T>): ReadBack<T> {
   try {
     value = JSON.parse(text);
   } catch (error) {
-    return { state: "damaged", why: `is no JSON: ${(error as Error).message}` };
+    return { state: "damaged", why: `is not valid JSON: ${(error as Error).message}` };
   }
   const parsed = schema.safeParse(value);
   if (parsed.success) return { state: "read", value: parsed.data };
   const [issue] = parsed.error.issues;
   const place = issue?.path.map(String).join(".");
-  return { state: "damaged", why: `does not hold what it should: ${place ? `${place}: ` : ""}${issue?.message}` };
+  return { state: "damaged", why: `is malformed: ${place ? `${place}: ` : ""}${issue?.message}` };
 }

@@ -40,7 +40,7 @@ function invalid(what: string, detail: { expected?: string; actual?: string } = 
 
 function count(value: Json | undefined, what: string): number {
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) {
-    invalid(`${what} is no whole number`, { actual: JSON.stringify(value)?.slice(0, 100) });
+    invalid(`${what} is not an integer`, { actual: JSON.stringify(value)?.slice(0, 100) });
   }
   return value;
 }
@@ -51,9 +51,9 @@ function parseDtype(name: string, value: Json | undefined): DType {
   if (typeof value === "string" && alignmentOrder.includes(value)) {
     throw new KinoraError(
       "safetensors.unsupported-dtype",
-      `tensor ${name} has dtype ${value}, which Kinora does not read`,
+      `tensor ${name} has dtype ${value}, which Kinora does not support`,
       {
-        hint: `it reads ${Object.values(dtypes)
+        hint: `supported: ${Object.values(dtypes)
           .map((row) => row.safetensors)
           .join(", ")}`,
       },
@@ -63,14 +63,14 @@ function parseDtype(name: string, value: Json | undefined): DType {
 }
 
 function parseTensor(name: string, value: Json): PlacedTensor {
-  if (!(value instanceof Map)) return invalid(`tensor ${name} is not described by an object`);
+  if (!(value instanceof Map)) return invalid(`the entry of tensor ${name} is not an object`);
   const entry: JsonObject = value;
   const dtype = parseDtype(name, entry.get("dtype"));
   const sizes = entry.get("shape");
   if (!Array.isArray(sizes)) return invalid(`tensor ${name} has no shape`);
   const shape = sizes.map((size) => count(size, `a dimension of ${name}`));
   const offsets = entry.get("data_offsets");
-  if (!Array.isArray(offsets) || offsets.length !== 2) return invalid(`tensor ${name} has no pair of data_offsets`);
+  if (!Array.isArray(offsets) || offsets.length !== 2) return invalid(`tensor ${name} has no data_offsets pair`);
   const start = count(offsets[0], `an offset of ${name}`);
   const end = count(offsets[1], `an offset of ${name}`);
   // A zero among the dimensions hides an overflow of the others from the product, so each step is checked.
@@ -91,9 +91,9 @@ function parseTensor(name: string, value: Json): PlacedTensor {
 function parseMetadata(value: Json | undefined): Map<string, string> {
   const metadata = new Map<string, string>();
   if (value === undefined || value === null) return metadata;
-  if (!(value instanceof Map)) return invalid(`${METADATA} is no object`);
+  if (!(value instanceof Map)) return invalid(`${METADATA} is not an object`);
   for (const [key, text] of value as JsonObject) {
-    if (typeof text !== "string") invalid(`the metadata ${JSON.stringify(key.slice(0, 100))} is no string`);
+    if (typeof text !== "string") invalid(`the metadata ${JSON.stringify(key.slice(0, 100))} is not a string`);
     metadata.set(key, text as string);
   }
   return metadata;
@@ -114,7 +114,7 @@ export function headerLength(prefix: Uint8Array, fileSize: number): number {
   if (length > BigInt(MAX_HEADER_BYTES)) {
     throw new KinoraError(
       "safetensors.header-too-large",
-      "the header's length is out of bounds; not a safetensors file?",
+      "the header length is out of bounds; this may not be a safetensors file",
       {
         expected: `at most ${MAX_HEADER_BYTES}`,
         actual: `${length}`,
@@ -122,13 +122,13 @@ export function headerLength(prefix: Uint8Array, fileSize: number): number {
     );
   }
   if (length < 2n) {
-    return invalid("the header is empty; an unfinished download begins like this", { actual: `${length} bytes` });
+    return invalid("the header is empty, as in an unfinished download", { actual: `${length} bytes` });
   }
   if (Number(length) + PREFIX_BYTES > fileSize) {
     throw new KinoraError("safetensors.truncated", "the file ends within its header", {
       expected: `${Number(length) + PREFIX_BYTES} bytes or more`,
       actual: `${fileSize}`,
-      hint: "the download was cut off; fetch the file again",
+      hint: "the download is incomplete: download the file again",
     });
   }
   return Number(length);
@@ -151,7 +151,7 @@ export function parseHeader(header: Uint8Array, dataBytes: number): SafetensorsH
     if (start !== at) {
       throw new KinoraError(
         "safetensors.bad-offsets",
-        start < at ? `the data of ${name} overlaps that of ${previous}` : `a hole lies before the data of ${name}`,
+        start < at ? `the data of ${name} overlaps that of ${previous}` : `there is a gap before the data of ${name}`,
         { expected: `offset ${at}`, actual: `${start}` },
       );
     }
@@ -162,7 +162,7 @@ export function parseHeader(header: Uint8Array, dataBytes: number): SafetensorsH
     throw new KinoraError("safetensors.truncated", "the file is shorter than its header says", {
       expected: `${at} bytes of data`,
       actual: `${dataBytes}`,
-      hint: "the download was cut off; fetch the file again",
+      hint: "the download is incomplete: download the file again",
     });
   }
   if (at < dataBytes) {
@@ -187,7 +187,7 @@ export function placeTensors(specs: Iterable<TensorSpec>): PlacedTensor[] {
   let at = 0;
   return sorted.map(({ name, dtype, shape }, i) => {
     if (name === METADATA || name === sorted[i - 1]?.name) {
-      throw new KinoraError("safetensors.bad-tensor", `the tensor name ${name} is reserved or given twice`);
+      throw new KinoraError("safetensors.bad-tensor", `the tensor name ${name} is reserved or duplicated`);
     }
     const start = at;
     at += bytesOf(dtype) * elementCount(shape);

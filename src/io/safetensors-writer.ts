@@ -77,10 +77,10 @@ export class SafetensorsWriter {
     try {
       const { bavail, bsize } = await statfs(folder);
       if (bavail * bsize < size) {
-        throw new KinoraError("io.disk-full", `${folder} has no room for ${basename(path)}`, {
+        throw new KinoraError("io.disk-full", `${folder} has not enough free space for ${basename(path)}`, {
           expected: `${size} bytes`,
           actual: `${bavail * bsize} free`,
-          hint: "free some space or write to another disk",
+          hint: "free some space or choose another disk",
         });
       }
       file = await open(temporary, "wx");
@@ -116,7 +116,7 @@ export class SafetensorsWriter {
     for (const { name, start, end } of this.#tensors.values()) {
       const done = this.#written.get(name) ?? 0;
       if (done === end - start) continue;
-      const error = new KinoraError("safetensors.incomplete", `tensor ${name} was not written whole`, {
+      const error = new KinoraError("safetensors.incomplete", `tensor ${name} was not written completely`, {
         expected: `${end - start} bytes`,
         actual: `${done}`,
       });
@@ -139,7 +139,7 @@ export class SafetensorsWriter {
 
   async #put(bytes: Uint8Array, position: number): Promise<void> {
     if (this.#sum) {
-      if (position !== this.#sum.next) throw await this.#abandon(new Error("a hashed file is written in its order"));
+      if (position !== this.#sum.next) throw await this.#abandon(new Error("a hashed file must be written in order"));
       this.#sum.hash.update(bytes);
       this.#sum.next += bytes.length;
     }

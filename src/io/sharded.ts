@@ -22,7 +22,7 @@ function list(names: readonly string[]): string {
 export function readIndex(path: string): Map<string, string> {
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder" || size === 0 || size > MAX_INDEX_BYTES) {
-    throw new KinoraError("shards.bad-index", `${path} is no index of shards`, { actual: `${size} bytes` });
+    throw new KinoraError("shards.bad-index", `${path} is not a shard index`, { actual: `${size} bytes` });
   }
   let bytes: Uint8Array;
   try {
@@ -42,7 +42,7 @@ export function readIndex(path: string): Map<string, string> {
   for (const [name, file] of map as JsonObject) {
     // A path that leads out of the folder would read what the user never pointed at.
     if (typeof file !== "string" || file !== basename(file) || file === ".." || file === "." || file.includes("\\")) {
-      throw new KinoraError("shards.bad-index", `${path} places ${name.slice(0, 200)} in no file of its folder`, {
+      throw new KinoraError("shards.bad-index", `${path} places ${name.slice(0, 200)} outside its folder`, {
         actual: JSON.stringify(file).slice(0, 200),
       });
     }
@@ -66,18 +66,18 @@ export class ShardedSource implements TensorSource {
     this.format = this.#sources[0]?.format === "torch zip" ? "torch zip (sharded)" : "safetensors (sharded)";
     const missing = [...shards].filter(([name, file]) => !sources.get(file)!.has(name));
     if (missing.length > 0) {
-      throw new KinoraError("shards.disagree", `${path} places tensors where they are not`, {
+      throw new KinoraError("shards.disagree", `${path} lists tensors in the wrong shards`, {
         actual: list(missing.map(([name, file]) => `${name} in ${file}`)),
-        hint: "the shards and the index come from different versions; fetch them all again",
+        hint: "the shards and the index come from different versions; download them all again",
       });
     }
     const extra = [...sources].flatMap(([file, source]) =>
       source.names.filter((name) => shards.get(name) !== file).map((name) => `${name} in ${file}`),
     );
     if (extra.length > 0) {
-      throw new KinoraError("shards.disagree", `shards of ${path} hold tensors that the index does not place there`, {
+      throw new KinoraError("shards.disagree", `shards of ${path} hold tensors that the index does not list there`, {
         actual: list(extra),
-        hint: "the shards and the index come from different versions; fetch them all again",
+        hint: "the shards and the index come from different versions; download them all again",
       });
     }
     this.names = this.#sources.flatMap((source) => source.names);
@@ -105,10 +105,10 @@ export class ShardedSource implements TensorSource {
       }
     });
     if (missing.length > 0) {
-      throw new KinoraError("shards.missing", `${path} names shards that are not there`, {
+      throw new KinoraError("shards.missing", `${path} lists shards that do not exist`, {
         expected: `${files.length} shards`,
         actual: `without ${list(missing)}`,
-        hint: "fetch the missing files into the same folder",
+        hint: "download the missing files into the same folder",
       });
     }
     const sources = new Map<string, TensorSource>();

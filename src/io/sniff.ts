@@ -28,9 +28,10 @@ interface Signature {
 }
 
 const convert = "convert it to safetensors with the tool that made it";
-const again = "fetch the file again, with its real content";
+const again = "download the file again, with its real content";
 const unpack = "unpack it first";
-const noPickles = "Kinora runs no pickles; load it with the tool that made it and save its weights as safetensors";
+const noPickles =
+  "Kinora never executes pickles; load it with the tool that made it and save its weights as safetensors";
 
 /** A protobuf message whose first field is a small version number and whose second is a string, as ONNX begins. */
 const onnx = (head: string): boolean => head[0] === "\x08" && head.charCodeAt(1) < 32 && head[2] === "\x12";
@@ -67,13 +68,13 @@ const signatures: readonly Signature[] = [
       ["\x89PNG", "\xff\xd8\xff", "RIFF"].some((magic) => head.startsWith(magic)) || head.slice(4, 8) === "ftyp",
   },
   {
-    what: "a file of zeros, which an unfinished download leaves",
+    what: "a file of zeros, as left by an unfinished download",
     hint: again,
     begins: (head) => head === "\0".repeat(head.length),
   },
   {
     what: "a JSON file, not weights",
-    hint: "name the .safetensors file, its .index.json, or the folder",
+    hint: "give the .safetensors file, its .index.json, or the folder",
     begins: (head) => /^\s*[{[]/.test(head),
   },
 ];
@@ -84,7 +85,7 @@ const signatures: readonly Signature[] = [
 export function sniff(path: string): "safetensors" | "torch zip" | "gguf" {
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder") throw new KinoraError("io.not-a-file", `${path} is a folder`);
-  if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "fetch the file again" });
+  if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "download the file again" });
   const bytes = head(path);
   const text = String.fromCharCode(...bytes);
   if (text.startsWith("PK\x03\x04") || text.startsWith("PK\x05\x06")) return "torch zip";
@@ -97,7 +98,7 @@ export function sniff(path: string): "safetensors" | "torch zip" | "gguf" {
   if (known) throw new KinoraError("io.not-weights", `${path} is ${known.what}`, { hint: known.hint });
   // A damaged file of that name deserves the reader's own words on what is wrong with it.
   if (/\.(?:safetensors|sft)$/i.test(path)) return "safetensors";
-  throw new KinoraError("io.not-weights", `${path} is no kind of weight file that Kinora knows`, {
-    hint: "it reads safetensors, GGUF and PyTorch's zip checkpoints",
+  throw new KinoraError("io.not-weights", `${path} is not a weight file that Kinora knows`, {
+    hint: "Kinora reads safetensors, GGUF and PyTorch zip checkpoints",
   });
 }

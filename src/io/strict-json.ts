@@ -47,7 +47,7 @@ class Reader {
     let end = this.#at + 1;
     for (let slashes = 1; slashes % 2 === 1; end++) {
       end = this.#text.indexOf('"', end);
-      if (end < 0) this.fail("a string without an end");
+      if (end < 0) this.fail("an unterminated string");
       slashes = 0;
       while (this.#text[end - 1 - slashes] === "\\") slashes++;
     }
@@ -72,7 +72,7 @@ class Reader {
       const key = this.#string();
       if (this.#peek() !== ":") this.fail("expected a colon");
       this.#at++;
-      if (result.has(key)) this.fail(`the key ${JSON.stringify(key.slice(0, 100))} is given twice`);
+      if (result.has(key)) this.fail(`the key ${JSON.stringify(key.slice(0, 100))} is duplicated`);
       result.set(key, this.value(depth + 1));
       const next = this.#peek();
       this.#at++;
@@ -119,16 +119,16 @@ class Reader {
       case "n":
         return this.#word("null", null);
       case "":
-        return this.fail("it ends too early");
+        return this.fail("unexpected end");
       default: {
         const digits = this.#take(number);
-        return digits === undefined ? this.fail("an unexpected character") : Number(digits);
+        return digits === undefined ? this.fail("unexpected character") : Number(digits);
       }
     }
   }
 
   end(): void {
-    if (this.#peek() !== "") this.fail("something follows the value");
+    if (this.#peek() !== "") this.fail("unexpected text after the value");
   }
 }
 

@@ -76,21 +76,21 @@ function openFolder(folder: string): TensorSource {
   if (only !== undefined && models.length === 1) return openTensorSource(join(folder, only));
   const shards = models.filter(isShard);
   if (shards.length > 1) {
-    throw new KinoraError("shards.no-index", `${folder} holds shards without their index`, {
-      expected: "a .index.json beside them",
+    throw new KinoraError("shards.no-index", `${folder} has shards without their index`, {
+      expected: "a .index.json next to them",
       actual: shards.slice(0, 3).join(", "),
-      hint: "fetch the index too; without it a missing shard would go unseen",
+      hint: "download the index too; without it a missing shard would go unnoticed",
     });
   }
   if (models.length > 1) {
-    throw new KinoraError("io.ambiguous-folder", `${folder} holds several models`, {
+    throw new KinoraError("io.ambiguous-folder", `${folder} contains several models`, {
       actual: models.join(", "),
-      hint: "name the one you mean",
+      hint: "give the one you mean",
     });
   }
-  throw new KinoraError("io.no-weights", `${folder} holds no weights`, {
+  throw new KinoraError("io.no-weights", `${folder} contains no weights`, {
     expected: "a .safetensors or .gguf file, an index of shards, or a .pth file",
-    hint: folders.length > 0 ? `its folders: ${folders.join(", ")}` : undefined,
+    hint: folders.length > 0 ? `it has the folders ${folders.join(", ")}` : undefined,
   });
 }
 

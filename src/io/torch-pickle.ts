@@ -69,9 +69,10 @@ const MAX_DIMENSIONS = 64;
 
 /** A tuple of whole numbers. */
 function sizes(value: PickleValue | undefined, what: string): number[] {
-  if (!Array.isArray(value) || value.length > MAX_DIMENSIONS) return refuse(`${what} is no tuple of a tensor's sizes`);
+  if (!Array.isArray(value) || value.length > MAX_DIMENSIONS) return refuse(`${what} is not a tuple of sizes`);
   for (const size of value) {
-    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0) refuse(`${what} holds no whole number`);
+    if (typeof size !== "number" || !Number.isSafeInteger(size) || size < 0)
+      refuse(`${what} contains something other than an integer`);
   }
   // A copy, since a later instruction may still append to the list.
   return [...(value as number[])];
@@ -140,7 +141,7 @@ const rebuildTensor = ([storage, offset, shape, stride]: PickleValue[]): PickleV
   tensor(storage, offset, sizes(shape, "a shape"), sizes(stride, "a stride"));
 
 const rebuildParameter = ([data]: PickleValue[]): PickleValue =>
-  isTensor(data) ? data : refuse("a parameter holds no tensor");
+  isTensor(data) ? data : refuse("a parameter has no tensor");
 
 const functions: Record<string, (args: PickleValue[]) => PickleValue> = {
   // Python fills the dictionary afterwards, item by item.
@@ -172,7 +173,7 @@ function lookUp(module: string, member: string): Global {
     return { kind: "global", name, storage: "untyped" };
   throw new KinoraError(
     "torch-zip.refused-global",
-    `the file wants to run or build ${name.slice(0, 200)}, which is no part of plain weights`,
+    `the file asks to run or construct ${name.slice(0, 200)}, which plain weights never need`,
     {
       hint: "nothing was run; if you trust the file, save its state_dict() as safetensors with the tool that made it",
     },
@@ -237,12 +238,12 @@ class Unpickler {
 
   #pop(): PickleValue {
     const value = this.#stack.pop();
-    return value === undefined || value === MARK ? refuse("the pickle takes more than it has") : value;
+    return value === undefined || value === MARK ? refuse("the pickle pops more than its stack holds") : value;
   }
 
   #top(): PickleValue {
     const value = this.#stack.at(-1);
-    return value === undefined || value === MARK ? refuse("the pickle takes more than it has") : value;
+    return value === undefined || value === MARK ? refuse("the pickle pops more than its stack holds") : value;
   }
 
   #toMark(): PickleValue[] {
@@ -259,7 +260,7 @@ class Unpickler {
 
   #recall(index: number): void {
     const value = this.#memo.get(index);
-    if (value === undefined) refuse("the pickle recalls what it never kept");
+    if (value === undefined) refuse("the pickle reads a memo entry that was never stored");
     this.#stack.push(value as PickleValue);
   }
 
@@ -268,7 +269,7 @@ class Unpickler {
     const callable = this.#pop();
     if (!isGlobal(callable) || !callable.call || !Array.isArray(args)) {
       const what = isGlobal(callable) ? callable.name : "a plain value";
-      refuse(`the pickle applies ${what}, which is no function`);
+      refuse(`the pickle applies ${what}, which is not a function`);
     }
     this.#stack.push(callable.call(args));
   }
@@ -317,7 +318,7 @@ class Unpickler {
           this.#stack.push(MARK);
           break;
         case 0x30: // POP
-          if (this.#stack.pop() === undefined) refuse("the pickle takes more than it has");
+          if (this.#stack.pop() === undefined) refuse("the pickle pops more than its stack holds");
           break;
         case 0x31: // POP_MARK
           this.#toMark();

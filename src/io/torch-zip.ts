@@ -38,20 +38,17 @@ function unwrap(root: PickleValue): { root: PickleValue; besides: Map<PickleValu
  */
 function flatten(root: PickleValue, steps: number): Found {
   if (!(root instanceof Map || Array.isArray(root) || isTensor(root))) {
-    throw new KinoraError("torch-zip.bad-pickle", "the checkpoint holds a plain value, not tensors");
+    throw new KinoraError("torch-zip.bad-pickle", "the checkpoint contains a plain value, not tensors");
   }
   const found: Found = { tensors: new Map(), metadata: new Map() };
   const visit = (value: PickleValue, path: string, depth: number): void => {
     if (depth > MAX_NESTING || path.length > MAX_NAME || --steps < 0) {
-      throw new KinoraError(
-        "torch-zip.bad-pickle",
-        "the pickle nests its values, or lengthens their names, without end",
-      );
+      throw new KinoraError("torch-zip.bad-pickle", "the pickle nests its values too deeply");
     }
     if (isTensor(value)) {
       // A checkpoint may be one bare tensor.
       if (path === "") path = "tensor";
-      if (found.tensors.has(path)) throw new KinoraError("torch-zip.bad-pickle", `two tensors are named ${path}`);
+      if (found.tensors.has(path)) throw new KinoraError("torch-zip.bad-pickle", `two tensors have the name ${path}`);
       found.tensors.set(path, value);
     } else if (value instanceof Map || Array.isArray(value)) {
       for (const [key, item] of value.entries()) {
@@ -202,7 +199,7 @@ export class TorchZipFile implements TensorSource {
     const pickles = [...this.#entries.keys()].filter((name) => /^(?:[^/]+\/)?data\.pkl$/.test(name));
     const prefix = pickles[0]?.slice(0, -"data.pkl".length);
     if (prefix === undefined || pickles.length > 1) {
-      throw new KinoraError("torch-zip.not-a-checkpoint", "a zip archive, but not one that torch.save wrote", {
+      throw new KinoraError("torch-zip.not-a-checkpoint", "a zip archive that was not written by torch.save", {
         expected: "one data.pkl",
         actual: `${pickles.length} among ${this.#entries.size} entries`,
       });
@@ -261,7 +258,7 @@ export class TorchZipFile implements TensorSource {
     // A stride of zero makes one stored number stand for any count of them.
     const bytes = bytesOf(ref.dtype) * elementCount(ref.shape);
     if (!(bytes <= swellLimit(stored))) {
-      throw new KinoraError("torch-zip.expanded", `tensor ${name} repeats its storage beyond reason`, {
+      throw new KinoraError("torch-zip.expanded", `tensor ${name} repeats its storage too often`, {
         expected: `at most ${swellLimit(stored)} bytes`,
         actual: `${bytes}`,
       });

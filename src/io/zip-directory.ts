@@ -44,7 +44,7 @@ const ENCRYPTED = 1;
 function bad(what: string, detail: { expected?: string; actual?: string } = {}): never {
   throw new KinoraError("zip.bad-archive", what, {
     ...detail,
-    hint: "the download may be cut off; fetch the file again",
+    hint: "the download may be incomplete: download the file again",
   });
 }
 
@@ -136,10 +136,10 @@ function readEntry(file: ByteRange, directory: DataView, at: number): { entry: P
   if (start + compressedSize > file.size) bad(`the zip entry ${name} ends outside the file`);
   if (method === "stored" && size !== compressedSize) bad(`the zip entry ${name} is stored with two different sizes`);
   if (method === "deflate" && size > swellLimit(compressedSize)) {
-    throw new KinoraError("zip.bomb", `the zip entry ${name} would swell beyond reason`, {
+    throw new KinoraError("zip.bomb", `the zip entry ${name} would expand too much`, {
       expected: `at most ${MAX_RATIO} times its ${compressedSize} compressed bytes`,
       actual: `${size} bytes`,
-      hint: "this is no archive of weights; do not use it",
+      hint: "this is not an archive of weights; do not use it",
     });
   }
   return { entry: { name, method, start, compressedSize, size, local }, next };
@@ -165,13 +165,13 @@ export function readZipDirectory(file: ByteRange): ReadonlyMap<string, ZipEntry>
     const next = placed[i + 1]?.local ?? start;
     if (entry.start + entry.compressedSize > next) {
       throw new KinoraError("zip.bomb", `the zip entry ${entry.name} overlaps what follows it`, {
-        hint: "this is no archive of weights; do not use it",
+        hint: "this is not an archive of weights; do not use it",
       });
     }
   }
   const byName = new Map<string, ZipEntry>();
   for (const entry of entries) {
-    if (byName.has(entry.name)) bad(`the zip entry ${entry.name} is there twice`);
+    if (byName.has(entry.name)) bad(`the zip entry ${entry.name} appears twice`);
     byName.set(entry.name, entry);
   }
   return byName;
@@ -191,6 +191,6 @@ export function readZipEntry(file: ByteRange, entry: ZipEntry): Uint8Array {
     });
   }
   if (bytes.length !== entry.size)
-    bad(`the zip entry ${entry.name} has not its size`, { expected: `${entry.size}`, actual: `${bytes.length}` });
+    bad(`the zip entry ${entry.name} has the wrong size`, { expected: `${entry.size}`, actual: `${bytes.length}` });
   return bytes;
 }

@@ -108,11 +108,11 @@ async function settingsOf(
 ): Promise<{ settings: CaptionSettings; notices: string[] }> {
   const { endpoint, model, protocol, keyVariable, separator, seed, limit, requestsPerMinute, body } = request;
   if (endpoint === undefined && !dry)
-    throw new KinoraError("request.missing-option", "which endpoint?", {
+    throw new KinoraError("request.missing-option", "no endpoint was given", {
       hint: "e.g. ollama, or http://127.0.0.1:8000/v1",
     });
   if (model === undefined && !dry)
-    throw new KinoraError("request.missing-option", "which model?", {
+    throw new KinoraError("request.missing-option", "no model was given", {
       hint: "e.g. qwen2.5vl (Ollama), qwen-vl-max (DashScope)",
     });
   const { template, notices } =

@@ -85,7 +85,7 @@ function follow<E, R>(child: ChildProcess, start: ToChild, { tell, stop, killed 
     // Its pipes are read to their end then; messages came before.
     child.once("close", (code, signal) => {
       stop.removeEventListener("abort", cancel);
-      if (killed()) reject(new JobStopped("the job was ended at once"));
+      if (killed()) reject(new JobStopped("the job was killed"));
       // A terminal's Ctrl-C also reaches a child that has not begun to ignore it.
       else if (stop.aborted && signal !== null) reject(new JobStopped());
       else reject(crashed(start, { code, signal, words }));
@@ -104,10 +104,10 @@ function crashed(
   const last = words.trim().split("\n").slice(-5).join("\n");
   const how = signal === null ? `code ${code}` : signal;
   const memory = signal === "SIGKILL" || /heap out of memory|Allocation failed/i.test(words);
-  return new KinoraError("job.crashed", `the process of ${job} ended without a result`, {
+  return new KinoraError("job.crashed", `the ${job} process ended without a result`, {
     actual: last === "" ? how : `${how}: ${last}`,
     hint: memory
       ? "most likely the system ran out of memory: choose a smaller size or fewer frames, or close other programs"
-      : "what was saved stays: the same command goes on; if it happens again, please report it",
+      : "saved work is kept: run the same command again to continue; if it happens again, please report it",
   });
 }

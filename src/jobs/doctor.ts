@@ -66,7 +66,7 @@ async function chooseDevice(): Promise<Report["device"]> {
   using opened = device;
   return {
     name: opened.name,
-    why: note ?? "the fastest that is in this version, and its library was found",
+    why: note ?? "the fastest in this version whose library was found",
     capacity: opened.capacity(),
     products: opened.productTypes,
   };
@@ -81,9 +81,9 @@ function advise(
   if (major < NODE[0] || (major === NODE[0] && minor < NODE[1]))
     advice.push({ what: `Node.js ${NODE.join(".")} or newer`, why: `this is ${machine.node}` });
   if ("missing" in oneDnn && env.KINORA_ONEDNN)
-    advice.push({ what: "KINORA_ONEDNN", why: `it names no library that can be used: ${env.KINORA_ONEDNN}` });
+    advice.push({ what: "KINORA_ONEDNN", why: `it does not name a usable library: ${env.KINORA_ONEDNN}` });
   else if ("missing" in oneDnn)
-    advice.push({ what: "oneDNN", why: "the fast cpu device needs it", command: installCommand() });
+    advice.push({ what: "oneDNN", why: "needed by the fast cpu device", command: installCommand() });
   if (!ffmpeg.h264Encoder || ffmpeg.missingDecoders.length > 0) {
     const lost = [
       ...(ffmpeg.h264Encoder ? [] : ["writing H.264"]),
@@ -100,7 +100,10 @@ function advise(
     });
   }
   if (nvidia.gpus.length > 0 && !nvidia.driver)
-    advice.push({ what: "NVIDIA's driver", why: "there is a GPU without one; this version would not use it either" });
+    advice.push({
+      what: "NVIDIA's driver",
+      why: "there is a GPU without a driver; this version would not use it either",
+    });
   for (const { name, path, free } of folders)
     if (free !== undefined && free < LITTLE_SPACE)
       advice.push({ what: `room in the ${name}`, why: `${formatBytes(free)} are free in ${path}` });

@@ -22,7 +22,7 @@ export function errorData(error: unknown): ErrorData {
   return {
     code: "internal",
     message: `${name}: ${message}`,
-    hint: "this is a mistake in Kinora: please report it, with what was run",
+    hint: "this is a bug in Kinora: please report it, with the command you ran",
     ...(stack === undefined ? {} : { stack }),
   };
 }

@@ -59,15 +59,15 @@ function blocksOf({ blocksToSwap, blockMemory }: GenerateRequest): BlockMemory |
 function imageOf({ image, frameImages = [] }: GenerateRequest): string | undefined {
   const last = frameImages.find(({ frameType }) => frameType === "last_frame");
   if (last) {
-    throw new KinoraError("generate.last-frame-unsupported", "no model of this version takes a last frame", {
+    throw new KinoraError("generate.last-frame-unsupported", "no model in this version takes a last frame", {
       actual: last.image,
       hint: "give a first_frame only",
     });
   }
   const [first, second] = frameImages;
-  if (second) throw contradiction("a film begins with one picture", `${first!.image} and ${second.image}`);
+  if (second) throw contradiction("a video starts with one picture", `${first!.image} and ${second.image}`);
   if (image !== undefined && first && first.image !== image) {
-    throw contradiction("image and frameImages name two first pictures", `${image} and ${first.image}`);
+    throw contradiction("both image and frameImages give a first frame", `${image} and ${first.image}`);
   }
   return image ?? first?.image;
 }
@@ -81,30 +81,37 @@ function sizeOf(
   const asked = width && height ? { width, height } : size;
   const text = ({ width: w, height: h }: { width: number; height: number }) => `${w}x${h}`;
   if (asked && size && text(asked) !== text(size)) {
-    throw contradiction("resolution and size mean the same and differ", `${text(asked)} and ${text(size)}`);
+    throw contradiction(
+      "resolution and size mean the same but have different values",
+      `${text(asked)} and ${text(size)}`,
+    );
   }
   if (aspectRatio === undefined) return asked;
   if (aspectRatio === "adaptive") {
     if (pictured) return asked;
-    throw contradiction(`aspectRatio "adaptive" takes a picture's shape`, "no picture", "give an image, or a ratio");
+    throw contradiction(
+      `aspectRatio "adaptive" takes a picture's shape`,
+      "no picture",
+      "give an image, or an aspect ratio",
+    );
   }
   if (pictured) {
     const hint = `leave aspectRatio out, or say "adaptive"`;
-    throw contradiction("a film that begins with a picture has its shape", `aspectRatio ${aspectRatio}`, hint);
+    throw contradiction("a video that starts with a picture has its aspect ratio", `aspectRatio ${aspectRatio}`, hint);
   }
   const [across, down] = aspectRatio.split(":").map(Number) as [number, number];
   if (!(across > 0 && down > 0)) {
-    throw new KinoraError("request.invalid", "aspectRatio is wrong", { actual: aspectRatio, hint: `e.g. "16:9"` });
+    throw new KinoraError("request.invalid", "aspectRatio is invalid", { actual: aspectRatio, hint: `e.g. "16:9"` });
   }
   if (asked) {
     if (Math.abs((asked.width * down) / (asked.height * across) - 1) <= SAME_SHAPE) return asked;
-    throw contradiction("the resolution has another shape than aspectRatio", `${text(asked)} and ${aspectRatio}`);
+    throw contradiction("resolution and aspectRatio contradict each other", `${text(asked)} and ${aspectRatio}`);
   }
   const { defaults } = model;
   const step = mediaOf(model).sizeMultiple;
   const cover = coverGeometry(across, down, defaults.width * defaults.height, [step, step]);
   if (cover.width > 0 && cover.height > 0) return { width: cover.width, height: cover.height };
-  throw new KinoraError("request.invalid", `${model.name} cannot make films of this shape`, {
+  throw new KinoraError("request.invalid", `${model.name} does not support this aspect ratio`, {
     actual: `aspectRatio ${aspectRatio}`,
     hint: `sides are multiples of ${step}; give a resolution to choose them`,
   });

@@ -62,9 +62,10 @@ async function settle(
   let source = request.from;
   if (resume) {
     if (out === undefined) {
-      throw new KinoraError("request.missing-option", "resume needs to know which run", { hint: "give its out" });
+      throw new KinoraError("request.missing-option", "resume needs the run's out", { hint: "give its out" });
     }
-    if (n > 1) throw contradiction("one run is resumed at a time", `n is ${n}`, "resume each film by its own out");
+    if (n > 1)
+      throw contradiction("only one run can be resumed at a time", `n is ${n}`, "resume each video with its own out");
     source ??= resumeSource(out);
   }
   const repeats = source === undefined ? undefined : await readRecipe(source);
@@ -93,8 +94,8 @@ async function openAsked(asked: string | undefined, begunOn: string | undefined)
     return await openDevice(asked ?? begunOn ?? "auto");
   } catch (error) {
     if (asked !== undefined || begunOn === undefined || !isKinoraError(error)) throw error;
-    throw new KinoraError(error.code, `the run was begun on device ${begunOn}: ${error.message}`, {
-      hint: "--device auto goes on with another; the last bits may then differ",
+    throw new KinoraError(error.code, `the run was started on device ${begunOn}: ${error.message}`, {
+      hint: "--device auto continues on another device; the last bits may then differ",
       cause: error,
     });
   }
@@ -124,6 +125,6 @@ function filmTeller({ out }: FilmRequest, { emit }: JobContext<Event>) {
 
 function stopped({ step, steps, latents, path }: Extract<Event, { type: "stopped" }>): JobStopped {
   if (latents !== undefined)
-    return new JobStopped(`stopped after step ${step} of ${steps}`, { hint: `resume goes on with ${path}` });
+    return new JobStopped(`stopped after step ${step} of ${steps}`, { hint: `use resume to continue with ${path}` });
   return new JobStopped(step === 0 ? "stopped before the first step" : `stopped after step ${step} of ${steps}`);
 }

@@ -31,9 +31,9 @@ export const inspectModelJob = job(inspectModelContract, async function* (reques
   const folder = fileOrFolder(path).kind === "folder";
   const found = folder ? findModels(path) : [path];
   if (found.length === 0) {
-    throw new KinoraError("io.no-weights", `${path} holds no weights`, {
+    throw new KinoraError("io.no-weights", `${path} contains no weights`, {
       expected: ".safetensors or .pth files, or an index of shards",
-      hint: "name the file or folder that has them",
+      hint: "give the file or folder that has them",
     });
   }
   const files: z.input<Contract["result"]>["files"] = [];

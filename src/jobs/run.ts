@@ -108,8 +108,8 @@ export class JobRun<E, R> implements AsyncIterable<E>, PromiseLike<R> {
   /** The events, once. @throws KinoraError `job.already-read` for a second loop. */
   async *[Symbol.asyncIterator](): AsyncGenerator<E, void> {
     if (this.#read) {
-      throw new KinoraError("job.already-read", "the events of this job are read by another loop", {
-        hint: "read them once and pass them on",
+      throw new KinoraError("job.already-read", "the events of this job are already being read", {
+        hint: "read them in one loop and pass them on",
       });
     }
     this.#read = true;

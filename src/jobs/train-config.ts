@@ -14,12 +14,12 @@ export async function settledConfig({
 }: z.output<(typeof trainContract)["request"]>): Promise<SettledConfig> {
   if (typeof config === "string") {
     if (base === undefined) return readTrainConfig(config, set);
-    throw new KinoraError("request.invalid", "base belongs to a configuration that is no file", {
-      hint: "the paths in a file begin at its own folder",
+    throw new KinoraError("request.invalid", "base is only for a configuration that is not a file", {
+      hint: "paths in a file are relative to the file's folder",
     });
   }
   if (set.length > 0) {
-    throw new KinoraError("request.invalid", "set belongs to a configuration file", {
+    throw new KinoraError("request.invalid", "set is only for a configuration file", {
       hint: "put the settings into the configuration itself",
     });
   }

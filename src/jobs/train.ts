@@ -44,7 +44,7 @@ export const trainJob = job(trainContract, async function* (request, context): W
       if (end === "finished") return { end, ...result, page: pageName };
       const { step, steps, output } = result;
       yield { type: "stopped", step, steps, output };
-      throw new JobStopped(`stopped after step ${step} of ${steps}`, { hint: "the same call goes on" });
+      throw new JobStopped(`stopped after step ${step} of ${steps}`, { hint: "call it again to continue" });
     }
   } finally {
     await run.return(undefined as never);

@@ -23,9 +23,9 @@ function diffusersConfigs(text: string): Map<string, PeftConfig> {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new KinoraError("lora.bad-metadata", `the file's ${DIFFUSERS_CONFIG} is no JSON`, {
+    throw new KinoraError("lora.bad-metadata", `the file's ${DIFFUSERS_CONFIG} is not valid JSON`, {
       actual: text.slice(0, 60),
-      hint: "alpha is kept there: save the file again with the tool that made it",
+      hint: "alpha is stored there: save the file again with the tool that made it",
       cause,
     });
   }
@@ -45,9 +45,9 @@ function numberIn(metadata: Readonly<Record<string, string>>, ...names: string[]
     const value = Number(text);
     if (Number.isFinite(value) && value > 0) return value;
     if (name !== "ss_network_alpha") {
-      throw new KinoraError("lora.bad-metadata", `the file's metadata ${name} is no positive number`, {
+      throw new KinoraError("lora.bad-metadata", `the file's metadata ${name} is not a positive number`, {
         actual: text.slice(0, 60),
-        hint: "the LoRA's scale is kept there: save the file again with the tool that made it",
+        hint: "the LoRA's scale is stored there: save the file again with the tool that made it",
       });
     }
   }
@@ -93,9 +93,7 @@ export class Alphas {
     if (alpha === undefined || alpha === trained || metadata[TENSOR_TABLE_HASH] !== undefined) return undefined;
     const ratio = `alpha ${alpha} and rank ${trained}`;
     if (place.format === "kohya") {
-      this.notes.add(
-        `it holds no alpha tensors; the metadata's ${ratio} are used (other tools take a scale of 1 for such a file)`,
-      );
+      this.notes.add(`it has no alpha tensors; the metadata's ${ratio} are used (other tools assume a scale of 1)`);
       return (alpha / trained) * rank;
     }
     this.notes.add(

@@ -67,7 +67,7 @@ export function attachLora(host: AdapterHost, values: readonly AdapterValues[], 
   const seams = seamsOf(host);
   checkFit(new Map([...seams].map(([name, seam]) => [name, shapeOf(seam)])), values.map(placeOfValues), {
     message: "the LoRA does not fit this model",
-    hint: "is it a LoRA for another Wan model? kinora models inspect FILE tells",
+    hint: "it may be for another Wan model: kinora models inspect FILE shows",
   });
   const attached = new AttachedLora();
   try {
@@ -110,7 +110,7 @@ export function freshLora(
   const chosen = [...linears].filter(([name]) => select(name));
   if (chosen.length === 0) {
     const [example] = linears.keys();
-    throw new KinoraError("lora.no-target", "the pattern selects no Linear layer of this model", {
+    throw new KinoraError("lora.no-target", "the pattern matches no linear layer of this model", {
       hint: `names look like ${example}`,
     });
   }

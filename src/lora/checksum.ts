@@ -32,10 +32,10 @@ export function checkHash(source: TensorSource): string | undefined {
   if (actual === told.toLowerCase()) return undefined;
   const table = tensorTableHash(source.names.map((name) => ({ name, ...source.info(name) })));
   if (source.metadata[TENSOR_TABLE_HASH] === table) {
-    throw new KinoraError("lora.damaged", `${source.path} is not what was written: its data has changed`, {
+    throw new KinoraError("lora.damaged", `${source.path} has changed since it was written`, {
       expected: `SHA-256 ${told}`,
       actual,
-      hint: "take it again from where it came, or save it again from the run's state",
+      hint: "get the file again from its source, or save it again from the training state",
     });
   }
   return "the hash in its metadata is not that of its data: it was converted or edited by another tool, or is damaged";

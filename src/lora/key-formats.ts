@@ -41,7 +41,7 @@ export function stemOf(format: LoraFormat, module: string): string {
       const theirs = ditNames.fromOfficial(module);
       if (theirs !== undefined) return `transformer.${theirs}`;
       throw new KinoraError("lora.unknown-module", `diffusers has no module for ${module}`, {
-        hint: "choose other names (musubi, comfy or diffsynth), or leave the module out with --exclude",
+        hint: "choose another format (musubi, comfy or diffsynth), or leave the module out with --exclude",
       });
     }
     case "diffsynth":
@@ -52,7 +52,7 @@ export function stemOf(format: LoraFormat, module: string): string {
 /** The stem for an adapter of LyCORIS' kinds, which the loaders of diffusers and DiffSynth do not know. Throws `lora.no-form`. */
 export function lycorisStem(format: LoraFormat, module: string, kind: string): string {
   if (format === "kohya" || format === "peft") return stemOf(format, module);
-  throw new KinoraError("lora.no-form", `the ${format} form has none for ${kind} (${module})`, {
+  throw new KinoraError("lora.no-form", `the ${format} format has no keys for ${kind} (${module})`, {
     hint: "write it as comfy or musubi",
   });
 }

@@ -66,7 +66,7 @@ export class ModuleTensors {
     const tensor = this.take("alpha");
     const alpha = elementCount(tensor.shape) === 1 ? tensor.values()[0]! : Number.NaN;
     if (!Number.isFinite(alpha)) {
-      const why = `the alpha of ${this.module} is no number`;
+      const why = `the alpha of ${this.module} is not a number`;
       this.refused.push({ names: [tensor.name], module: this.module, why, expected: "one finite number" });
     }
     return { alpha, tensors: [tensor.name] };
@@ -78,7 +78,7 @@ export class ModuleTensors {
     this.refused.push({
       names,
       module: this.module,
-      why: `the matrices of ${this.module} do not go together`,
+      why: `the matrices of ${this.module} do not fit together`,
       expected,
       actual,
     });

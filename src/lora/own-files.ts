@@ -24,7 +24,7 @@ function soundness(source: TensorSource): OwnFile["facts"] {
   if (!(source instanceof SafetensorsFile)) return [];
   const found = verifyChecksum(source);
   if (found === "absent") return [];
-  return [["checksum", found === "right" ? "right: it is what was written" : "WRONG: it is not what was written"]];
+  return [["checksum", found === "right" ? "OK" : "MISMATCH: the file has changed since it was written"]];
 }
 
 /** Of the metadata `kind`. */
@@ -36,10 +36,7 @@ const kinds: Readonly<Record<string, Describe>> = {
     return {
       what: `the state${whose} of a training run: ${trained.length} trained tensors and what its optimizer keeps`,
       facts: [
-        [
-          "use",
-          "kinora train goes on from it; the LoRA or transformer to generate with is beside the run's state folder",
-        ],
+        ["use", "kinora train resumes from it; the LoRA or transformer for generating is next to the state folder"],
       ],
     };
   },
@@ -57,7 +54,7 @@ const kinds: Readonly<Record<string, Describe>> = {
 function cacheFacts({ metadata }: TensorSource): OwnFile["facts"] {
   return [
     ["made from", metadata.facts ?? "unknown"],
-    ["use", "kinora train reads it from its cache and makes it anew where it is missing"],
+    ["use", "kinora train reads it from its cache, and rebuilds it if it is missing"],
   ];
 }
 
@@ -73,7 +70,7 @@ function savedLatents(source: TensorSource): OwnFile {
   }
   facts.push([
     "use",
-    "kinora show FILE prints all of its recipe; kinora generate --resume goes on with it, --from repeats it",
+    "kinora show FILE prints all of its recipe; kinora generate --resume continues it, --from repeats it",
   ]);
   return { what: `latents ${shape} of a generation, with its recipe`, facts: [...facts, ...soundness(source)] };
 }
@@ -87,9 +84,9 @@ export function ownFile(source: TensorSource): OwnFile | undefined {
 
 /** JSON files by their `kind`. */
 const jsonKinds: Readonly<Record<string, readonly [what: string, use: string]>> = {
-  "kinora.train-state": ["where a training run stands", "kinora train CONFIG goes on from it"],
+  "kinora.train-state": ["the progress of a training run", "kinora train CONFIG resumes from it"],
   "kinora.dataset": ["the manifest of a prepared set", "kinora dataset inspect DIR reads it"],
-  "kinora.recipe": ["the recipe of a generation", "kinora generate --from takes the film or the latents that carry it"],
+  "kinora.recipe": ["the recipe of a generation", "kinora generate --from takes the video or latents that contain it"],
   "kinora.registry": ["a registry", "kinora registry reads its folder"],
 };
 

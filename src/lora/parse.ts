@@ -169,10 +169,10 @@ function sortModule(module: ModuleTensors, parsed: ParsedLora): void {
 }
 
 function whyUnmatched(name: string, isAdapter: boolean): string {
-  if (!isAdapter) return "no adapter's tensor";
+  if (!isAdapter) return "not an adapter tensor";
   return /^(?:lora_te|text_encoder|conditioner)/.test(name)
-    ? "for a text encoder; Wan's LoRAs change the transformer alone"
-    : "on no module of the Wan transformer";
+    ? "for a text encoder; Wan LoRAs only change the transformer"
+    : "not a module of the Wan transformer";
 }
 
 const wordFor = (part: string): string => part.replaceAll("_", " ");

@@ -36,14 +36,14 @@ export function loraFileOf(path: string): string {
   if (weights !== undefined) return weights;
   throw new KinoraError("lora.peft-config", `${path} has an ${PEFT_CONFIG} and no weights`, {
     expected: PEFT_WEIGHTS.join(" or "),
-    hint: "name the folder that the training saved the adapter in",
+    hint: "give the folder that the adapter was saved to",
   });
 }
 
 function invalid(where: string, actual: string, cause?: unknown): KinoraError {
   return new KinoraError("lora.peft-config", `${where} cannot be used`, {
     actual,
-    hint: "the LoRA's scale is kept there: save it again with the tool that made it",
+    hint: "the LoRA's scale is stored there: save it again with the tool that made it",
     ...(cause === undefined ? {} : { cause }),
   });
 }
@@ -58,14 +58,17 @@ export function parsePeftConfig(value: unknown, where: string): PeftConfig {
   const refuse = (what: string, hint: string) => new KinoraError("lora.unsupported", `${where}: ${what}`, { hint });
   const { peft_type: type, init_lora_weights: start, layer_replication: replicated } = data;
   if (type && !["LORA", "LOHA"].includes(type))
-    throw refuse(`the adapter is ${type}`, "LORA and LOHA are read; merge it with PEFT, or train another kind");
+    throw refuse(
+      `the adapter is ${type}`,
+      "only LORA and LOHA are supported; merge it with PEFT, or train another kind",
+    );
   if (typeof start === "string" && changesBase.test(start)) {
     throw refuse(
       `init_lora_weights is ${JSON.stringify(start)}, which changes the base model`,
       "save the adapter with PEFT's path_initial_model_for_weight_conversion, which turns it into a plain LoRA",
     );
   }
-  if (replicated) throw refuse("layer_replication makes another model", "merge the adapter with PEFT");
+  if (replicated) throw refuse("layer_replication changes the model", "merge the adapter with PEFT");
   return data;
 }
 
@@ -98,7 +101,7 @@ function patternFor(patterns: Readonly<Record<string, number>>, modules: readonl
     try {
       expression = new RegExp(`^(?:.*\\.)?(?:${pattern})$`);
     } catch (cause) {
-      throw invalid(where, `the pattern ${JSON.stringify(pattern)} is no regular expression`, cause);
+      throw invalid(where, `the pattern ${JSON.stringify(pattern)} is not a regular expression`, cause);
     }
     // PEFT's own anchored patterns stand for the whole name.
     if (modules.some((module) => expression.test(module))) return value;
@@ -118,7 +121,7 @@ export function peftAlpha(
 ): number | undefined {
   const told = patternFor(config.rank_pattern ?? {}, modules, where) ?? config.r ?? undefined;
   if (told !== undefined && told !== rank) {
-    throw new KinoraError("lora.peft-config", `${where} is of another adapter`, {
+    throw new KinoraError("lora.peft-config", `${where} belongs to another adapter`, {
       expected: `rank ${told} for ${modules[0]}`,
       actual: `${rank} in the file`,
       hint: "the scale would be wrong: use the configuration that was saved with these weights",

@@ -79,8 +79,8 @@ export function withoutExcluded(parsed: ParsedLora, exclude: readonly string[] =
   const stays = (name: string) => !patterns.some((pattern) => pattern.test(name));
   const adapters = parsed.adapters.filter(({ place }) => stays(place.parameter));
   if (adapters.length === 0 && parsed.adapters.length > 0)
-    throw new KinoraError("lora.exclude", "nothing is left of the LoRA", {
-      hint: "exclude less, or leave the file away",
+    throw new KinoraError("lora.exclude", "every module of the LoRA was excluded", {
+      hint: "exclude fewer modules, or leave out the file",
     });
   return {
     ...parsed,
@@ -109,7 +109,7 @@ function expressionOf(pattern: string): RegExp {
   try {
     return new RegExp(pattern);
   } catch (cause) {
-    throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} is no pattern`, {
+    throw new KinoraError("lora.exclude", `${JSON.stringify(pattern)} is not a valid pattern`, {
       cause,
       hint: "a regular expression of official names, e.g. ^blocks\\.0\\. or patch_embedding",
     });
@@ -130,7 +130,7 @@ export function refuseWhatIsNotRead(
 ): void {
   if (others.length > 0) {
     const kinds = [...new Set(others.map(({ kind }) => kind))];
-    throw new KinoraError("lora.unsupported", `the LoRA holds ${kinds.join(", ")}, which Kinora does not apply`, {
+    throw new KinoraError("lora.unsupported", `the LoRA contains ${kinds.join(", ")}, which Kinora does not support`, {
       actual: `${others.length} tensors: ${listed(others.map(({ name }) => name))}`,
       hint: "merge it into the model with the tool that made it",
     });
@@ -140,20 +140,20 @@ export function refuseWhatIsNotRead(
     throw new KinoraError("lora.shape", first.why, {
       expected: first.expected,
       actual: first.actual ?? listed(first.names),
-      hint: "the file is damaged or was merged wrongly: take it again from where it came",
+      hint: "the file is damaged or was merged wrongly: get it again from its source",
     });
   }
   if (adapters.length === 0) {
-    throw new KinoraError("lora.not-a-lora", `${path} holds no LoRA for a Wan transformer`, {
+    throw new KinoraError("lora.not-a-lora", `${path} is not a LoRA for a Wan transformer`, {
       expected: "tensors such as diffusion_model.blocks.0.self_attn.q.lora_A.weight",
       actual: listed(names),
-      hint: "kinora models inspect FILE says what it is",
+      hint: "kinora models inspect FILE shows what it is",
     });
   }
   if (unmatched.length > 0) {
     throw new KinoraError("lora.unmatched", `${unmatched.length} tensors of the LoRA are not understood`, {
       actual: listed(unmatched.map(({ name, why }) => `${name} (${why})`)),
-      hint: "nothing is left out in silence; kinora models inspect FILE --names lists them all",
+      hint: "kinora models inspect FILE --names lists them all",
     });
   }
 }

@@ -32,7 +32,7 @@ export function countTargets(
     const example = names.find((name) => name.startsWith("blocks.0")) ?? names[0];
     throw new KinoraError(
       "lora.no-target",
-      `lora.targets: ${JSON.stringify(idle.pattern)} selects no layer of ${modelName}`,
+      `lora.targets: ${JSON.stringify(idle.pattern)} matches no layer of ${modelName}`,
       { hint: `${near ? `did you mean ${near}? ` : ""}names look like ${example}` },
     );
   }

@@ -66,7 +66,7 @@ export class Linear implements Seam {
   merge(): void {
     if (this.adapters.length === 0) return;
     if (!(this.weight instanceof FrozenWeight)) {
-      const why = this.weight instanceof Tensor ? "trains its own weight" : "is read from its file when it is needed";
+      const why = this.weight instanceof Tensor ? "trains its own weight" : "is read from its file on demand";
       throw new KinoraError("lora.merge", `${this.name} ${why}; adapters merge into frozen weights in memory`);
     }
     const dtype = isPlainFloat(this.weight.dtype) ? this.weight.dtype : "bf16";

@@ -123,7 +123,7 @@ export class WeightLoader implements WeightProvider {
   #stored(name: string, shape: Shape): StoredWeight {
     const stored = this.#reader.find(name);
     if (!stored) {
-      throw new KinoraError("weights.missing", `the weights have no ${name}`, { expected: `[${shape}]` });
+      throw new KinoraError("weights.missing", `the weights lack ${name}`, { expected: `[${shape}]` });
     }
     if (!sameShape(stored.shape, shape)) {
       throw new KinoraError("weights.shape", `${name} has the wrong shape`, {

@@ -9,7 +9,7 @@ export const text = z.string().min(1);
 const oneLine = (what: string) =>
   text.regex(/^\P{Cc}*$/u, {
     error: ({ input }) =>
-      `must be ${what}, and holds ${controlNames(String(input))}, which a backslash in double quotes makes`,
+      `must be ${what}, but contains ${controlNames(String(input))}, which is what a backslash in double quotes makes`,
   });
 
 export const line = oneLine("text of one line");

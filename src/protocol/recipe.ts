@@ -26,7 +26,7 @@ export { DEFAULT_SAMPLER, guidanceSchema, type SamplerName };
 export const noiseSchema = z
   .string()
   .max(100)
-  .refine((text) => noiseRows.some(({ name }) => name === splitNoise(text)[0]), "no noise that is known");
+  .refine((text) => noiseRows.some(({ name }) => name === splitNoise(text)[0]), "not a known kind of noise");
 
 /** Frames a second. */
 export const fpsSchema = z.number().positive().max(1000);
@@ -96,12 +96,12 @@ export const RECIPE_KEY = "kinora";
 /** No recipe comes near: the longest prompts are some thousand characters. */
 const LONGEST = 4_000_000;
 
-const MALFORMED = "it was damaged or changed by hand: give the options themselves, without this file";
+const MALFORMED = "it was damaged or edited: give the options themselves, without this file";
 
 /** Reads a recipe's JSON. Throws `recipe.malformed`, `recipe.newer`. */
 export function parseRecipe(text: string, path: string): Recipe {
   if (text.length > LONGEST) {
-    throw new KinoraError("recipe.malformed", `the recipe in ${path} is too long to be one`, {
+    throw new KinoraError("recipe.malformed", `the recipe in ${path} is too long`, {
       expected: `at most ${LONGEST} characters`,
       actual: `${text.length}`,
       hint: MALFORMED,
@@ -111,7 +111,7 @@ export function parseRecipe(text: string, path: string): Recipe {
   try {
     value = JSON.parse(text);
   } catch (cause) {
-    throw new KinoraError("recipe.malformed", `the recipe in ${path} is no JSON`, { hint: MALFORMED, cause });
+    throw new KinoraError("recipe.malformed", `the recipe in ${path} is not valid JSON`, { hint: MALFORMED, cause });
   }
   const version = (value as { version?: unknown } | null)?.version;
   if (typeof version === "number" && version > recipeVersion) {

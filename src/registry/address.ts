@@ -29,7 +29,7 @@ export function parseKind(text: string): LoraKind {
   const found = kinds.find((kind) => kind === text || loraKinds[kind] === text);
   if (found) return found;
   const near = nearestName(text, kinds);
-  throw new KinoraError("registry.bad-kind", "this is no kind of LoRA", {
+  throw new KinoraError("registry.bad-kind", "this is not a kind of LoRA", {
     expected: kinds.join(", "),
     actual: text,
     hint: near ? `did you mean ${near}?` : "choose what the LoRA teaches",
@@ -73,7 +73,7 @@ export function parseReference(text: string): Reference {
 /** A version or an alias. Throws `registry.bad-version`. */
 export function checkWhich(text: string): string {
   if (versionNameSchema.safeParse(text).success || aliasNames.some((alias) => alias === text)) return text;
-  throw new KinoraError("registry.bad-version", "this is neither a version nor an alias", {
+  throw new KinoraError("registry.bad-version", "this is not a version or alias", {
     expected: `v1, v2, …, or ${aliasNames.join(" or ")}`,
     actual: text,
     hint: /^\d+$/.test(text) ? `did you mean @v${text}?` : "kinora registry show NAME lists them",
@@ -81,7 +81,7 @@ export function checkWhich(text: string): string {
 }
 
 function badAddress(text: string): KinoraError {
-  return new KinoraError("registry.bad-address", "this is no address of a LoRA", {
+  return new KinoraError("registry.bad-address", "this is not a LoRA address", {
     expected: "KIND/PROJECT/NAME",
     actual: text,
     hint: "e.g. styles/acme/neon, or styles/acme/neon@v2 for a version",

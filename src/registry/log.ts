@@ -39,7 +39,7 @@ export function parseEvent(data: Uint8Array, key: string): RegistryEvent {
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(data));
   } catch (cause) {
-    throw damagedEvent(key, "it is no JSON", cause);
+    throw damagedEvent(key, "it is not valid JSON", cause);
   }
   const format = (value as { format?: unknown } | null)?.format;
   if (typeof format === "number" && format > registryFormat) throw newer(key, format);
@@ -50,7 +50,7 @@ export function parseEvent(data: Uint8Array, key: string): RegistryEvent {
 
 export function damagedEvent(key: string, why: string, cause?: unknown): KinoraError {
   return new KinoraError("registry.damaged-event", `${key} cannot be trusted: ${why}`, {
-    hint: "kinora registry verify lists everything that is wrong; bring the file back from a backup",
+    hint: "kinora registry verify lists every problem; restore the file from a backup",
     cause,
   });
 }
@@ -117,7 +117,7 @@ export async function append(
     }
     log = await readLog(storage, folder, log);
   }
-  throw new KinoraError("registry.busy", `${folder} changes too fast to be written to`, { hint: "try again" });
+  throw new KinoraError("registry.busy", `${folder} is being changed by others too quickly`, { hint: "try again" });
 }
 
 /** A clock that is behind does not turn time back. */
@@ -140,7 +140,7 @@ export async function checkLog(storage: Storage, folder: string): Promise<string
   const found = new Map<number, string>();
   for await (const { key } of storage.list(`${folder}/events/`)) {
     const number = Number(/\/(\d{8})\.json$/.exec(key)?.[1] ?? Number.NaN);
-    if (Number.isNaN(number)) problems.push(`${key}: a file that is no event`);
+    if (Number.isNaN(number)) problems.push(`${key}: a file that is not an event`);
     else found.set(number, key);
   }
   const count = Math.max(0, ...found.keys());
@@ -157,7 +157,7 @@ export async function checkLog(storage: Storage, folder: string): Promise<string
       const event = parseEvent(data, key);
       if (event.number !== number) problems.push(`${key}: says it is number ${event.number}`);
       if (event.previous !== last)
-        problems.push(`${key}: does not follow the event before it, one of both was changed`);
+        problems.push(`${key}: does not follow the event before it; one of them was changed`);
     } catch (error) {
       problems.push((error as Error).message);
     }

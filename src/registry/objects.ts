@@ -20,7 +20,7 @@ export async function contentOf(path: string): Promise<Content> {
   const sum = createHash("sha256");
   let bytes = 0;
   try {
-    if (!(await stat(path)).isFile()) throw new KinoraError("io.not-a-file", `${path} is no plain file`);
+    if (!(await stat(path)).isFile()) throw new KinoraError("io.not-a-file", `${path} is not a regular file`);
     for await (const chunk of createReadStream(path, { highWaterMark: 4 << 20 })) {
       sum.update(chunk as Uint8Array);
       bytes += (chunk as Uint8Array).length;
@@ -88,7 +88,7 @@ export async function checkObject(
 }
 
 function damaged(place: string, hash: string): KinoraError {
-  return new KinoraError("registry.object-damaged", `${place} holds other bytes under ${hash} than were published`, {
-    hint: "kinora registry verify lists everything that was changed; bring the file back from a backup",
+  return new KinoraError("registry.object-damaged", `${place} has different bytes under ${hash} than were published`, {
+    hint: "kinora registry verify lists everything that was changed; restore the file from a backup",
   });
 }

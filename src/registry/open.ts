@@ -12,8 +12,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export function storePlace(given: string | undefined, environment: Environment, configured?: string): string {
   const place = given ?? (environment.KINORA_STORE || undefined) ?? configured;
   if (place !== undefined && place.trim() !== "") return place;
-  throw new KinoraError("registry.no-store", "no registry was named", {
-    hint: "give --store FOLDER or --store s3://BUCKET/PREFIX, or set KINORA_STORE; kinora registry init makes one",
+  throw new KinoraError("registry.no-store", "no registry was given", {
+    hint: "give --store FOLDER or --store s3://BUCKET/PREFIX, or set KINORA_STORE; kinora registry init creates one",
   });
 }
 

@@ -86,7 +86,8 @@ export class Registry {
     }
     const format = (value as { format?: unknown } | null)?.format;
     if (typeof format === "number" && format > registryFormat) throw newer(storage.place, format);
-    if (!storeSchema.safeParse(value).success) throw notAStore(storage.place, "its store.json is of something else");
+    if (!storeSchema.safeParse(value).success)
+      throw notAStore(storage.place, "its store.json belongs to another program");
     const policy = await storage.read("policy.json");
     return new Registry(storage, personOf(who, policy && parsePolicy(policy, storage.place)));
   }
@@ -105,7 +106,7 @@ export class Registry {
   async setPolicy(policy: RegistryPolicy): Promise<void> {
     demand(this.person, "manage");
     if (policy.others !== "admin" && !Object.values(policy.people).includes("admin")) {
-      throw new KinoraError("registry.no-admin", "this policy has no admin, so nobody could change it again", {
+      throw new KinoraError("registry.no-admin", "this policy has no admin, so nobody could change it later", {
         hint: `give one person the role admin, e.g. ${this.person.who}`,
       });
     }
@@ -138,7 +139,7 @@ export class Registry {
     for await (const other of this.names()) if (others.push(formatAddress(other)) >= 200) break;
     const same = others.find((other) => other.endsWith(`/${address.name}`));
     return new KinoraError("registry.unknown-name", `${this.storage.place} has no ${formatAddress(address)}`, {
-      hint: same ? `did you mean ${same}?` : "kinora registry list shows what there is",
+      hint: same ? `did you mean ${same}?` : "kinora registry list shows what exists",
     });
   }
 
@@ -171,7 +172,7 @@ export class Registry {
     demand(this.person, "published");
     if (!files.some(({ role }) => role === "lora")) {
       throw new KinoraError("registry.no-files", "there is no LoRA among the files", {
-        hint: "name a run's folder or a .safetensors file",
+        hint: "give a run folder or a .safetensors file",
       });
     }
     const stored: VersionFile[] = [];
@@ -230,7 +231,7 @@ export class Registry {
           "registry.not-accepted",
           `${formatAddress(address)}@${version} is not ready: ${lacks.join("; ")}`,
           {
-            hint: "kinora accept and kinora registry approve make it so; --force goes without, and the log keeps why",
+            hint: "kinora accept and kinora registry approve make it ready; --force skips this, and the log records the reason",
           },
         );
       }
@@ -241,7 +242,7 @@ export class Registry {
   /** Gives a version a share of the requests, or changes the share it has. Throws `registry.trial-running`. */
   async trial(address: Address, version: string, share: number, why?: string): Promise<void> {
     if (!(share > 0 && share < 1)) {
-      throw new KinoraError("registry.bad-share", "a trial takes a part of the requests", {
+      throw new KinoraError("registry.bad-share", "a trial takes a share of the requests", {
         expected: "more than 0 % and less than 100 %",
         actual: `${share * 100} %`,
         hint: "e.g. --share 15%",
@@ -432,11 +433,11 @@ function before({ history, current, versions }: NameState): string | undefined {
 
 function needReason(why: string): void {
   if (why.trim() !== "") return;
-  throw new KinoraError("registry.no-reason", "what changes production needs a reason", { hint: '--why "…"' });
+  throw new KinoraError("registry.no-reason", "a change to production needs a reason", { hint: '--why "…"' });
 }
 
 function notAStore(place: string, why: string): KinoraError {
-  return new KinoraError("registry.not-a-store", `${place} is no registry: ${why}`, {
-    hint: `kinora registry init --store ${place} makes one`,
+  return new KinoraError("registry.not-a-store", `${place} is not a registry: ${why}`, {
+    hint: `kinora registry init --store ${place} creates one`,
   });
 }

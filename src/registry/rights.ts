@@ -70,9 +70,9 @@ export function parsePolicy(data: Uint8Array, place: string): RegistryPolicy {
   try {
     return policySchema.parse(JSON.parse(new TextDecoder().decode(data)));
   } catch (cause) {
-    const why = cause instanceof z.ZodError ? z.prettifyError(cause).replaceAll("\n", " ") : "it is no JSON";
+    const why = cause instanceof z.ZodError ? z.prettifyError(cause).replaceAll("\n", " ") : "it is not valid JSON";
     throw new KinoraError("registry.bad-policy", `policy.json of ${place} cannot be read: ${why}`, {
-      hint: "mend it or bring it back from a backup; until then nobody can write",
+      hint: "fix it or restore it from a backup; until then nobody can write",
       cause,
     });
   }

@@ -19,7 +19,7 @@ export function checkFiles({ model, files }: GenerateRequest): { vae: VaeConfig;
     if (path === undefined) continue;
     const { expert } = checkTransformer(path, model);
     if (files.high !== undefined && expert && expert !== role)
-      notes.push(`${path} is named as the ${expert}-noise expert and runs as the ${role}-noise one`);
+      notes.push(`${path} is named like the ${expert}-noise expert but is used as the ${role}-noise one`);
   }
   const vae = checkAutoencoder(files.vae, model);
   notes.push(...vae.notes, ...checkTextEncoder(files.textEncoder, model).notes);
@@ -29,17 +29,19 @@ export function checkFiles({ model, files }: GenerateRequest): { vae: VaeConfig;
 /** Throws `generate.bad-output` where the film could not be put in its place at the end. */
 export function checkOutput(out: string): void {
   const bad = (message: string, hint: string) => new KinoraError("generate.bad-output", message, { hint });
-  if (!/\.mp4$/i.test(out)) throw bad(`${out} is no MP4 file`, "the file to write ends in .mp4");
-  if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) throw bad(`${out} is a folder`, "name a file in it");
+  if (!/\.mp4$/i.test(out)) throw bad(`${out} is not an MP4 file`, "the output must end in .mp4");
+  if (statSync(out, { throwIfNoEntry: false })?.isDirectory())
+    throw bad(`${out} is a folder`, "give a file name in it");
   const folder = dirname(resolve(out));
   const found = statSync(folder, { throwIfNoEntry: false });
-  if (!found?.isDirectory()) throw bad(`there is no folder ${folder}`, "make the folder first, or choose another");
+  if (!found?.isDirectory())
+    throw bad(`the folder ${folder} does not exist`, "create the folder first, or choose another");
   try {
     accessSync(folder, constants.W_OK);
     if (existsSync(out)) accessSync(out, constants.W_OK);
   } catch (error) {
     const cause = fileError(error, out);
-    throw bad(cause instanceof Error ? cause.message : String(cause), "choose a folder this user may write to");
+    throw bad(cause instanceof Error ? cause.message : String(cause), "choose a folder that you can write to");
   }
 }
 
@@ -47,7 +49,7 @@ export function checkOutput(out: string): void {
 export function lockOutput(out: string): FileLock {
   return FileLock.take(join(dirname(out), `.${basename(out)}.lock`), {
     code: "generate.locked",
-    message: `another run is making ${out}`,
+    message: `another run is writing ${out}`,
     instead: "choose another --out",
   });
 }

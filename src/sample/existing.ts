@@ -22,7 +22,7 @@ export async function existingFilm(out: string): Promise<ExistingFilm | undefine
   } catch (cause) {
     if (!(cause instanceof KinoraError)) throw cause;
     if (cause.code === "recipe.malformed" || cause.code === "recipe.newer") return { bytes, recipe: undefined };
-    throw new KinoraError("generate.foreign-film", `${out} is there, and Kinora did not make it`, {
+    throw new KinoraError("generate.foreign-film", `${out} exists and was not made by Kinora`, {
       actual: cause.message,
       hint: "choose another --out, or delete that file first",
       cause,
@@ -49,8 +49,8 @@ export function checkNothingUnfinished(out: string): void {
   const saved = loadLatents(latents);
   if (isFinished(saved) && existsSync(out)) return;
   const { step, steps } = saved.scheduler;
-  throw new KinoraError("generate.unfinished", `an unfinished run lies in ${latents} (step ${step} of ${steps})`, {
-    hint: "--resume goes on with it; delete the file to begin anew",
+  throw new KinoraError("generate.unfinished", `${latents} holds an unfinished run (step ${step} of ${steps})`, {
+    hint: "use --resume to continue it, or delete the file to start over",
   });
 }
 
@@ -62,7 +62,7 @@ export function resumeSource(out: string): string {
   const latents = latentsPath(out);
   if (existsSync(latents)) return latents;
   if (existsSync(out)) return out;
-  throw new KinoraError("generate.nothing-to-resume", `there is no ${latents}`, {
-    hint: "leave out --resume to begin",
+  throw new KinoraError("generate.nothing-to-resume", `${latents} does not exist`, {
+    hint: "leave out --resume to start",
   });
 }

@@ -183,7 +183,7 @@ export class FilmRun implements Disposable {
     if (velocity.some((value) => !Number.isFinite(value))) {
       throw new KinoraError(
         "sample.not-finite",
-        `the ${place.expert}-noise model answered with NaN or infinity at step ${place.step + 1}`,
+        `the ${place.expert}-noise model produced NaN or infinity at step ${place.step + 1}`,
         { hint: "check the weights (kinora models inspect) and LoRA strengths" },
       );
     }

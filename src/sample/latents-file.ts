@@ -85,9 +85,9 @@ export interface LoadedLatents extends SavedLatents {
 export function loadLatents(path: string): LoadedLatents {
   using file = SafetensorsFile.open(path);
   const malformed = (actual: string) =>
-    new KinoraError("latents.malformed", `${path} holds no latents that Kinora saved`, {
+    new KinoraError("latents.malformed", `${path} does not contain latents saved by Kinora`, {
       actual,
-      hint: "it is damaged or another program's: delete it, or move it away, to begin anew",
+      hint: "it is damaged or from another program: delete or move it to start over",
     });
   const text = file.metadata[RECIPE_KEY];
   if (text === undefined) throw malformed("no recipe");
@@ -99,8 +99,8 @@ export function loadLatents(path: string): LoadedLatents {
   if (scheduler.step > scheduler.steps) throw malformed(`step ${scheduler.step} of ${scheduler.steps}`);
   const found = verifyChecksum(file);
   if (found === "wrong" || (checksum && found === "absent")) {
-    throw new KinoraError("latents.damaged", `${path} is damaged: its checksum is not that of its content`, {
-      hint: "check the disk; delete the file, or move it away, to begin anew",
+    throw new KinoraError("latents.damaged", `${path} is damaged: its checksum does not match`, {
+      hint: "check the disk; delete or move the file to start over",
     });
   }
   const { shape } = file.info(LATENTS);
@@ -155,7 +155,7 @@ export class LatentsSaver {
       if (!(error instanceof KinoraError)) throw error;
       if (this.#failed) return undefined;
       this.#failed = true;
-      return `what is done could not be saved, so an interruption would lose it: ${error.message}`;
+      return `the latents could not be saved, so an interruption would lose them: ${error.message}`;
     }
     return undefined;
   }

@@ -34,15 +34,18 @@ export function resolveLoras(
     const { recognized, whole, told } = inspectLora(model, path, exclude);
     all.push(whole);
     notes.push(...told.map((note) => `${path}: ${note}`));
-    if (strength === 0) notes.push(`${path} is used at strength 0: it changes nothing`);
-    else if (changesNothing(path)) notes.push(`${path} changes nothing: all that it adds is zero`);
+    if (strength === 0) notes.push(`${path} has strength 0 and no effect`);
+    else if (changesNothing(path)) notes.push(`${path} has no effect: all of its changes are zero`);
     const chosen = { path, strength, ...(exclude ? { exclude } : {}) };
     if (model.boundary === undefined) return { ...chosen, expert: "low" as const };
     if (recognized.bothExperts) return { ...chosen, expert: expert ?? ("both" as const) };
     const settled = expert ?? recognized.expert;
-    if (settled === undefined) notes.push(`${path} names no expert: it is put on both (@high or @low chooses one)`);
+    if (settled === undefined)
+      notes.push(`${path} does not name an expert: it is applied to both (@high or @low chooses one)`);
     else if (expert !== undefined && expert !== "both" && recognized.expert && recognized.expert !== expert) {
-      notes.push(`${path} says it is for the ${recognized.expert}-noise expert and is put on the ${expert}-noise one`);
+      notes.push(
+        `${path} says it is for the ${recognized.expert}-noise expert but is applied to the ${expert}-noise one`,
+      );
     }
     return { ...chosen, expert: settled ?? ("both" as const) };
   });
@@ -63,9 +66,9 @@ function inspectLora(
   refuseWhatIsNotRead(parsed, path, source.names);
   const { bothExperts, label, models } = recognized;
   if (bothExperts && model.boundary === undefined) {
-    throw new KinoraError("lora.both-experts", `${path} holds a LoRA for each of two experts`, {
+    throw new KinoraError("lora.both-experts", `${path} contains a LoRA for each of two experts`, {
       actual: `${model.name} has one transformer`,
-      hint: "is it for a 2.2 A14B model? kinora lora convert FILE --expert high|low writes one of them",
+      hint: "it may be for a 2.2 A14B model; kinora lora convert FILE --expert high|low extracts one of them",
     });
   }
   const places = parsed.adapters.map(({ place }) => place);
@@ -73,7 +76,7 @@ function inspectLora(
     message: `${path} does not fit ${model.name}: ${label}`,
     hint: models[0]
       ? `use it with --task ${models[0]}`
-      : "kinora models inspect FILE says more; --lora_exclude PATTERN leaves modules out",
+      : "kinora models inspect FILE shows more; --lora_exclude PATTERN leaves modules out",
   });
   const told = [...recognized.notes];
   const left = whole.adapters.length - places.length;

@@ -34,8 +34,7 @@ export function checkSize(model: WanModel, size: VideoSize, dtype: "f32" | "bf16
   } catch (error) {
     if (!isKinoraError(error, "size.too-large")) throw error;
     const guess = unboundedLatentSize(model, size).tokens * model.dit.dim * GENEROUS.token;
-    const bytes =
-      guess > COUNTABLE ? "more memory than there is" : `about ${formatBytes(stepBytes(model, size, dtype))}`;
+    const bytes = guess > COUNTABLE ? "not enough memory" : `about ${formatBytes(stepBytes(model, size, dtype))}`;
     const figure = `: ${bytes} for a step, beside the weights`;
     throw KinoraError.from({ ...error, message: error.message + figure, actual: error.actual + figure });
   }
@@ -63,9 +62,9 @@ export function checkMemory(
     "generate.too-large",
     `${model.name} at ${width}×${height} with ${frames} frames is too large`,
     {
-      expected: `what fits in the ${formatBytes(total)} of memory of device ${device.name}`,
+      expected: `what fits into the ${formatBytes(total)} of memory of device ${device.name}`,
       actual: `about ${formatBytes(most)} for ${what}, beside the weights`,
-      hint: "take a smaller --size or --frame_num; kinora plan says what a size takes",
+      hint: "use a smaller --size or --frame_num; kinora plan shows what a size needs",
     },
   );
 }

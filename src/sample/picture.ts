@@ -28,9 +28,9 @@ export async function preparePicture(
   const area = size.width * size.height;
   const video = pictureVideoSize(model, picture, area);
   if (!video) {
-    throw new KinoraError("generate.image-aspect", `no video of ${area} pixels fits the shape of ${path}`, {
+    throw new KinoraError("generate.image-aspect", `no video size of ${area} pixels fits the aspect ratio of ${path}`, {
       actual: `${width}×${height}`,
-      hint: "take a larger --size, or crop the picture",
+      hint: "use a larger --size, or crop the picture",
     });
   }
   accept(video);

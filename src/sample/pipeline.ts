@@ -82,12 +82,12 @@ export async function* generate(
   if (existing) {
     const kept = existsSync(latentsFile);
     if (isSameFilm(existing.recipe, recipe) && (kept || !request.keepLatents)) {
-      yield { type: "note", text: `${request.out} is finished already, by this very recipe: it is left as it is` };
+      yield { type: "note", text: `${request.out} is already finished with this recipe and was left unchanged` };
       yield finished({ frames: recipe.frames, bytes: existing.bytes }, kept);
       return;
     }
     const what = filmDifference(existing, recipe);
-    yield { type: "note", text: `${request.out} is another film (${what}): the new one will take its place` };
+    yield { type: "note", text: `${request.out} is another video (${what}) and will be replaced` };
   }
   const saved = options.resume ? resumable(plan) : undefined;
   for (const text of saved ? resumeNotes(saved, device) : []) yield { type: "note", text };
@@ -144,7 +144,7 @@ async function* sample(
   }
   const previewed = options.preview && hasPreview(plan.vae);
   if (options.preview && !previewed) {
-    yield { type: "note", text: "no preview: this autoencoder has no map from latents to colours" };
+    yield { type: "note", text: "no preview: there is no latent-to-RGB map for this autoencoder" };
   }
 
   using run = new FilmRun(device, filmSettings(request), { shape, text, condition }, saved);
@@ -241,7 +241,7 @@ async function* decode(
     }
   } catch (error) {
     if (!(error instanceof KinoraError) || !existsSync(latentsFile)) throw error;
-    const kept = `the latents are kept in ${latentsFile}: --resume goes on from there`;
+    const kept = `the latents are saved in ${latentsFile}: --resume continues from there`;
     const hint = error.hint ? `${error.hint}; ${kept}` : kept;
     throw new KinoraError(error.code, error.message, { hint, cause: error });
   } finally {

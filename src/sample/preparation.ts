@@ -43,7 +43,7 @@ export async function* prepare(
 ): AsyncGenerator<GenerateEvent, Preparation | undefined> {
   const request = { ...asked, files: { ...asked.files, tokenizer: await tokenizerFile(asked.files.tokenizer) } };
   const { model, image, out, size, frames } = request;
-  yield { type: "stage", stage: "check", detail: `looking at the files of ${model.name}` };
+  yield { type: "stage", stage: "check", detail: `checking the files of ${model.name}` };
   const { vae, notes } = checkFiles(request);
   const { loras, notes: loraNotes } = resolveLoras(model, request.loras);
   const accept = (sides: { width: number; height: number }) =>
@@ -54,7 +54,7 @@ export async function* prepare(
   const { shape } = latentSize(model, { ...video, frames });
   for (const text of [...notes, ...loraNotes]) yield { type: "note", text };
 
-  yield { type: "stage", stage: "hash", detail: "hashing the files (once for each)" };
+  yield { type: "stage", stage: "hash", detail: "hashing the files (once per file)" };
   const contents = yield* hashAll(contentPaths(request), hashes, signal);
   if (!contents) return undefined;
   const recipe = buildRecipe(request, { hashes: contents, loras, video, device: device.name });
@@ -90,7 +90,7 @@ async function* hashAll(
 /** How a recipe differs from the one that it repeats, for the person. */
 function deviation(repeats: Recipe, recipe: Recipe): string | undefined {
   const differs = recipeDifferences(repeats, recipe);
-  if (differs.length > 0) return `differs from the recipe that is repeated: ${differs.join(", ")}`;
+  if (differs.length > 0) return `differs from the repeated recipe: ${differs.join(", ")}`;
   if (repeats.device === recipe.device) return undefined;
   return `recorded on device ${repeats.device}: the last bits may differ on ${recipe.device}`;
 }
@@ -98,8 +98,8 @@ function deviation(repeats: Recipe, recipe: Recipe): string | undefined {
 /** The saved latents that a run goes on from. Throws `generate.nothing-to-resume`, `generate.resume-mismatch`. */
 export function resumable({ latentsFile, recipe, shape }: Preparation): LoadedLatents {
   if (!existsSync(latentsFile)) {
-    throw new KinoraError("generate.nothing-to-resume", `there is no ${latentsFile}`, {
-      hint: "leave out --resume to begin",
+    throw new KinoraError("generate.nothing-to-resume", `${latentsFile} does not exist`, {
+      hint: "leave out --resume to start",
     });
   }
   const saved = loadLatents(latentsFile);
@@ -109,16 +109,17 @@ export function resumable({ latentsFile, recipe, shape }: Preparation): LoadedLa
   if (differs.length === 0) return saved;
   throw new KinoraError("generate.resume-mismatch", `${latentsFile} belongs to a run with other settings`, {
     actual: `different: ${differs.join(", ")}`,
-    hint: "leave those options out to go on with it, or delete the file to begin anew",
+    hint: "leave out those options to continue it, or delete the file to start over",
   });
 }
 
 /** What a person should know of the latents that a run goes on from. */
 export function resumeNotes({ recipe, verified }: LoadedLatents, device: Device): string[] {
   const notes: string[] = [];
-  if (!verified) notes.push("the saved latents carry no checksum (an older Kinora wrote them): damage would not show");
+  if (!verified)
+    notes.push("the saved latents have no checksum (written by an older Kinora): damage cannot be detected");
   if (recipe.device !== device.name) {
-    notes.push(`begun on device ${recipe.device}: the last bits may differ, since it goes on with ${device.name}`);
+    notes.push(`started on device ${recipe.device}: the last bits may differ, since it continues on ${device.name}`);
   }
   return notes;
 }

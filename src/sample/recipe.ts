@@ -86,8 +86,8 @@ export async function readRecipe(path: string): Promise<Recipe> {
   if (/\.safetensors$/i.test(path)) return loadLatents(path).recipe;
   const text = (await probe(path)).metadata[RECIPE_KEY];
   if (text !== undefined) return parseRecipe(text, path);
-  throw new KinoraError("recipe.absent", `${path} carries no recipe of Kinora`, {
-    hint: "only films that kinora generate wrote do; other programs drop it when they write the film again",
+  throw new KinoraError("recipe.absent", `${path} contains no Kinora recipe`, {
+    hint: "only videos written by kinora generate do; other programs drop it when they re-encode the video",
   });
 }
 
@@ -158,7 +158,7 @@ export async function repeatOptions(
   }
   const image = given.image ?? (await locate("--image", recipe.image, sameTask));
   if (missing.length > 0) {
-    throw new KinoraError("recipe.missing-files", "files of the recipe were not found on this machine", {
+    throw new KinoraError("recipe.missing-files", "some files of the recipe were not found on this machine", {
       actual: missing.join(", "),
       hint: "give them by their flags, or the checkpoint's folder with --ckpt_dir",
     });

@@ -106,10 +106,10 @@ export function taskModel(task: string): WanModel {
   if (model || elsewhere.includes(task)) {
     throw new KinoraError(
       "generate.unsupported-task",
-      `${task} cannot be run yet${model ? `: it needs ${model.lacking}` : ""}`,
+      `${task} is not supported yet${model ? `: it needs ${model.lacking}` : ""}`,
       {
         expected: runnableModels.join(", "),
-        hint: model ? "--task i2v-A14B makes a video from a picture" : "choose one of the others",
+        hint: model ? "use --task i2v-A14B to make a video from a picture" : "choose one of the others",
       },
     );
   }
@@ -129,7 +129,9 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   const model = taskModel(options.task ?? DEFAULT_TASK);
   const { defaults } = model;
   if (options.prompt === undefined || options.prompt.trim() === "") {
-    throw new KinoraError("generate.no-prompt", "there is no prompt", { hint: `e.g. --prompt "a cat on a surfboard"` });
+    throw new KinoraError("generate.no-prompt", "no prompt was given", {
+      hint: `e.g. --prompt "a cat on a surfboard"`,
+    });
   }
   const fps = fpsOf(options.fps ?? defaults.fps);
   const frames = framesOf(model, options, fps, notes);
@@ -191,10 +193,10 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
 
 function fpsOf(fps: number): number {
   if (fpsSchema.safeParse(fps).success) return fps;
-  throw new KinoraError("generate.bad-fps", "a film cannot have this rate", {
-    expected: `more than 0 and at most ${fpsSchema.maxValue} frames a second`,
+  throw new KinoraError("generate.bad-fps", "invalid frame rate", {
+    expected: `more than 0 and at most ${fpsSchema.maxValue} fps`,
     actual: `${fps}`,
-    hint: "leave it out for the model's own rate",
+    hint: "leave it out to use the model's rate",
   });
 }
 
@@ -203,15 +205,15 @@ function framesOf(model: WanModel, options: GenerateOptions, fps: number, notes:
   const { frames, duration } = options;
   if (duration === undefined) return roundFrames(model, frames ?? model.defaults.frames, notes);
   if (!Number.isFinite(duration) || duration <= 0) {
-    throw new KinoraError("generate.bad-duration", "a film cannot last so long", {
+    throw new KinoraError("generate.bad-duration", "invalid duration", {
       expected: "a number of seconds above 0",
       actual: `${duration}`,
     });
   }
   const counted = roundFrames(model, Math.max(1, Math.round(duration * fps)), []);
   if (frames === undefined || frames === counted) return counted;
-  throw new KinoraError("generate.contradiction", "frames and duration mean the same and differ", {
-    actual: `${plural(frames, "frame")}, and ${duration} s at ${fps} a second, which are ${counted}`,
+  throw new KinoraError("generate.contradiction", "frames and duration mean the same but have different values", {
+    actual: `${plural(frames, "frame")}, and ${duration} s at ${fps} fps, which is ${counted}`,
     hint: "give one of them",
   });
 }
@@ -225,19 +227,19 @@ function roundFrames(model: WanModel, frames: number, notes: string[]): number {
     });
   }
   const rounded = Math.round((frames - 1) / stride) * stride + 1;
-  if (rounded !== frames) notes.push(`${frames} frames are not ${stride}n + 1: ${rounded} are made`);
+  if (rounded !== frames) notes.push(`${frames} frames is not ${stride}n + 1: using ${rounded}`);
   return rounded;
 }
 
 function checkImage(model: WanModel, image: string | undefined): void {
   if (image !== undefined && model.image === "none") {
-    throw new KinoraError("generate.image-unused", `${model.name} takes no picture`, {
-      hint: `use --task ${pictureModels.join(" or ")}, or leave --image out`,
+    throw new KinoraError("generate.image-unused", `${model.name} does not take a picture`, {
+      hint: `use --task ${pictureModels.join(" or ")}, or leave out --image`,
     });
   }
   if (image === undefined && model.image === "channels") {
-    throw new KinoraError("generate.image-missing", `${model.name} begins with a picture`, {
-      hint: "give it with --image FILE",
+    throw new KinoraError("generate.image-missing", `${model.name} needs a first frame`, {
+      hint: "give a picture with --image FILE",
     });
   }
 }
@@ -257,17 +259,17 @@ export function guidanceOf(
 
 function checkBoundary(boundary: number | undefined): void {
   if (boundary === undefined || (boundary >= 0 && boundary <= 1)) return;
-  throw new KinoraError("generate.bad-boundary", "the experts cannot change there", {
+  throw new KinoraError("generate.bad-boundary", "invalid boundary between the experts", {
     expected: "a noise level from 0 to 1",
     actual: `${boundary}`,
-    hint: "leave it out for the model's own",
+    hint: "leave it out to use the model's own",
   });
 }
 
 function checkLoraChoices({ model, loras }: GenerateRequest): void {
   for (const { path, strength, expert } of loras) {
     if (!Number.isFinite(strength)) {
-      throw new KinoraError("lora.bad-strength", `the strength of ${path} is no number`, {
+      throw new KinoraError("lora.bad-strength", `the strength of ${path} is not a number`, {
         actual: `${strength}`,
         hint: "1 is as trained, 0.8 is weaker",
       });

@@ -39,7 +39,7 @@ export class Scope implements Disposable {
   [Symbol.dispose](): void {
     if (this.#stack.pop() !== this) {
       throw new KinoraError("scope.order", `scopes of device ${this.#device.name} were closed out of order`, {
-        hint: "one flow of work drives a device at a time; await it before starting another",
+        hint: "only one task may use a device at a time; await it before starting another",
       });
     }
     for (const tensor of this.#tensors) tensor[Symbol.dispose]();

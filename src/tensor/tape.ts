@@ -67,12 +67,12 @@ export class Tape implements Disposable {
   backward(output: Tensor, dy?: Tensor): void {
     const root = output.slot;
     if (!root?.requiresGrad) {
-      throw new KinoraError("tape.no-gradient", "nothing that requires a gradient led to this tensor", {
+      throw new KinoraError("tape.no-gradient", "no tensor that requires a gradient led to this one", {
         hint: "mark parameters with requireGradient() and compute the loss while the tape is open",
       });
     }
     if (!dy && output.size !== 1) {
-      throw new KinoraError("tape.not-scalar", "backward without a gradient starts from a scalar", {
+      throw new KinoraError("tape.not-scalar", "backward without a gradient needs a scalar", {
         actual: `[${output.shape}]`,
       });
     }

@@ -108,7 +108,7 @@ export class Tensor implements Operand, Disposable {
     );
     if (elementOffset < 0 || elementOffset + handle.size > this.size) {
       handle[Symbol.dispose]();
-      throw new KinoraError("tensor.alias", "a view would leave its tensor", {
+      throw new KinoraError("tensor.alias", "the view is outside its tensor", {
         expected: `at most ${this.size} elements`,
         actual: `[${shape}] at ${elementOffset}`,
       });

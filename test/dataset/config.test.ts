@@ -268,7 +268,7 @@ describe("a wrong configuration", () => {
     expect(codes(config)).toEqual(["config.cache-shared"]);
   });
 
-  it("that is not there, or is a folder, is told so", async () => {
+  it("that does not exist, or is a folder, is told so", async () => {
     await expect(readDatasetConfig(path("none.toml"))).rejects.toMatchObject({ code: "dataset-config.unreadable" });
     await expect(readDatasetConfig(path("."))).rejects.toMatchObject({ code: "dataset-config.unreadable" });
     writeFileSync(path("set.json"), '{"datasets": [{"source": "x"}]}');

@@ -150,21 +150,21 @@ describe("a folder with every kind of bad file", () => {
   }, 120_000);
 
   it.each([
-    ["no-index.mp4", "media.unreadable", "is no film or picture that FFmpeg can read"],
-    ["no-frames.mp4", "media.no-video", "holds no picture"],
-    ["no-frames.mkv", "media.unreadable", "is no film or picture that FFmpeg can read"],
-    ["sound.mp4", "media.no-video", "holds sound but no picture"],
-    ["text.mp4", "media.unreadable", "is no film or picture that FFmpeg can read"],
-    ["text.jpg", "image.unknown-format", "is no picture of a known format"],
+    ["no-index.mp4", "media.unreadable", "is not a video or picture that FFmpeg can read"],
+    ["no-frames.mp4", "media.no-video", "contains no video"],
+    ["no-frames.mkv", "media.unreadable", "is not a video or picture that FFmpeg can read"],
+    ["sound.mp4", "media.no-video", "contains audio but no video"],
+    ["text.mp4", "media.unreadable", "is not a video or picture that FFmpeg can read"],
+    ["text.jpg", "image.unknown-format", "is not a picture in a known format"],
     ["empty.mp4", "media.empty", "is an empty file (0 bytes)"],
-    ["empty.png", "image.unknown-format", "is no picture of a known format"],
+    ["empty.png", "image.unknown-format", "is not a picture in a known format"],
     ["one-pixel.png", "prepare.too-small", "is 1×1 pixels, under one step of t2v-A14B (16×16)"],
     ["tiny-film.mkv", "prepare.too-small", "is 8×8 pixels, under one step of t2v-A14B (16×16)"],
     ["cut-off.png", "image.unreadable", "could not be decoded as png"],
-    ["cut-off.jpeg", "image.unreadable", "is cut off: the picture's end is missing"],
+    ["cut-off.jpeg", "image.unreadable", "is truncated: the end of the picture is missing"],
     ["cut-off.webp", "image.unreadable", "could not be decoded as webp"],
-    ["loop-a.mp4", "media.io-error", "is a link that leads in a circle"],
-    ["broken.mp4", "media.not-found", "is a link that leads nowhere"],
+    ["loop-a.mp4", "media.io-error", "is a circular link"],
+    ["broken.mp4", "media.not-found", "is a broken link"],
   ])("%s gives nothing and is named with %s", (name, code, message) => {
     const problem = answer.problems.find(({ path }) => path === at(name));
     expect(problem).toMatchObject({ code, message: expect.stringContaining(message) });
@@ -243,7 +243,7 @@ describe("a folder with every kind of bad file", () => {
 
   it("the report lists them, and trusts no name", () => {
     const html = readFileSync(join(out, "report.html"), "utf8");
-    expect(html).toContain("holds sound but no picture");
+    expect(html).toContain("contains audio but no video");
     expect(html).not.toContain("<img src=x");
     expect(html).not.toMatch(/https?:\/\/|<link|src="(?!data:)/);
   });
@@ -253,9 +253,9 @@ describe("a folder with every kind of bad file", () => {
     const set = contents(out);
     const { code, data, notes } = await kinora(sources, "--out", out, ...usual);
     expect(code).toBe(0);
-    expect(data).toContain("nothing to do: sources and settings are as they were, the set is complete");
+    expect(data).toContain("nothing to do: sources and settings are unchanged and the set is complete");
     expect(notes).toContain(
-      `cannot use ${JSON.stringify(at("sound.mp4"))}: holds sound but no picture (media.no-video)`,
+      `cannot use ${JSON.stringify(at("sound.mp4"))}: contains audio but no video (media.no-video)`,
     );
     expect(notes).toContain(`damaged ${JSON.stringify(at("hurt.mp4"))}`);
     expect(contents(out)).toEqual(set);
@@ -276,18 +276,18 @@ describe("a picture larger than FFmpeg takes", () => {
     writeFileSync(path, head);
     const { code, notes } = await kinora(path, "--out", join(folder, "vast"), ...usual);
     expect(code).toBe(2);
-    expect(notes).toMatch(/vast\.png": is 32768×32768 pixels, more than can be decoded/);
+    expect(notes).toMatch(/vast\.png": is 32768×32768 pixels, too large to decode/);
   });
 });
 
 describe("sources that are none", () => {
   it.each([
     [
-      "a file that is not there",
+      "a file that does not exist",
       () => [join(folder, "gone.mp4")],
       /gone\.mp4": does not exist.*error prepare\.no-sources/s,
     ],
-    ["a folder without media", () => [empty("nothing")], /error prepare\.no-sources: no film or picture was found/],
+    ["a folder without media", () => [empty("nothing")], /error prepare\.no-sources: no video or picture was found/],
   ])("%s", async (_, words, said) => {
     const { code, notes } = await kinora(...words(), "--out", join(folder, "none"), ...usual);
     expect(code).toBe(1);
@@ -327,7 +327,7 @@ describe("a place that cannot be written to", () => {
     expect(readFileSync(join(folder, "file.txt"), "utf8")).toBe("here");
   });
 
-  it("is named before the work where a file has the name of one of the set's folders", async () => {
+  it("is named before the work where a file has the name of one of output folder of the sets", async () => {
     const out = join(folder, "taken");
     mkdirSync(out);
     writeFileSync(join(out, "videos"), "here");
@@ -375,7 +375,7 @@ describe("a full disk", () => {
   });
 
   test.skipIf(!canMount)(
-    `that is really full is told, and after making room the same command goes on${canMount ? "" : " (skipped: no mounts here)"}`,
+    `that is really full is told, and after making room run the same command again to continue${canMount ? "" : " (skipped: no mounts here)"}`,
     () => {
       const disk = join(folder, "disk");
       const saved = join(folder, "saved");

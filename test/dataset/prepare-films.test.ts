@@ -43,7 +43,7 @@ describe("a film of joined recordings", () => {
     writeFileSync(at("two.mp4"), Buffer.concat([readFileSync(at("one.mp4")), readFileSync(at("one.mp4"))]));
     const { manifest, problems, summary } = await prepare([at("two.mp4")], at("two"), everything);
     expect(summary.videos).toBe(1);
-    const reason = { code: "media.partial", message: "holds further films behind the first, which are not read" };
+    const reason = { code: "media.partial", message: "contains more videos after the first, which are ignored" };
     expect(problems).toMatchObject([reason]);
     expect(manifest.sources[0]!.notes).toEqual([reason]);
     expect(readFileSync(summary.report, "utf8")).toContain(reason.message);
@@ -62,8 +62,8 @@ describe("a film with a palette", () => {
 
 describe("a source that gives nothing", () => {
   it.each([
-    ["black", "color=black:s=320x180:r=16,trim=end=3", "holds no scene: 3.0 s of one colour, near black or white"],
-    ["white", "color=white:s=320x180:r=16,trim=end=2", "holds no scene: 2.0 s of one colour, near black or white"],
+    ["black", "color=black:s=320x180:r=16,trim=end=3", "contains no scene: 3.0 s of one colour, near black or white"],
+    ["white", "color=white:s=320x180:r=16,trim=end=2", "contains no scene: 2.0 s of one colour, near black or white"],
   ])("has a reason: %s", async (name, graph, message) => {
     await makeFilm(at(`${name}.mp4`), { graph: `${graph},format=yuv420p` });
     const { manifest, problems, summary } = await prepare([at(`${name}.mp4`)], at(name), quick);
@@ -85,7 +85,7 @@ describe("a source that gives nothing", () => {
     const { manifest, problems } = await prepare([at("half.mp4")], at("half"), everything);
     expect(manifest.items.filter(({ verdict }) => verdict === "keep")).toHaveLength(1);
     expect(manifest.sources[0]!.notes).toMatchObject([{ code: "prepare.left-out" }]);
-    expect(problems[0]!.message).toMatch(/^3\.\d s are in no clip: (2|3)\.\d s of one colour, near black or white/);
+    expect(problems[0]!.message).toMatch(/^3\.\d s are not in any clip: (2|3)\.\d s of one colour, near black or white/);
   });
 });
 

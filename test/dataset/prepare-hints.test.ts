@@ -118,7 +118,7 @@ describe("the command line", () => {
     await picture(join(silent, "b.png"));
     const { data } = await kinora("dataset", "inspect", silent);
     expect(data).toMatch(
-      /training refuses this dataset\n {2}2 of the dataset's files have no caption; got a\.mp4, b\.png/,
+      /this dataset cannot be trained\n {2}2 of the dataset's files have no caption; got a\.mp4, b\.png/,
     );
     const short = at("short.toml");
     writeFileSync(short, `[[datasets]]\nvideo_directory = ${JSON.stringify(silent)}\ntarget_frames = [81]\n`);

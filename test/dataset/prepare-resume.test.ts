@@ -149,7 +149,7 @@ describe.each(["way", "tones"] as const)("a preparation (%s)", (kind) => {
     const before = times();
     const { code, stdout } = await run(kind, `unbroken-${kind}`);
     expect(code).toBe(0);
-    expect(stdout).toContain("nothing to do: sources and settings are as they were, the set is complete");
+    expect(stdout).toContain("nothing to do: sources and settings are unchanged and the set is complete");
     expect(times()).toEqual(before);
     const { summary } = await prepare([sources], out, readSettings(kind));
     expect(summary.work).toEqual({ analysed: 0, rendered: 0, written: 0 });
@@ -199,11 +199,11 @@ describe("stopping", () => {
     const second = await run("way", "stopped");
     expect(second.code).toBe(1);
     expect(second.stderr).toMatch(
-      /error prepare\.busy: another preparation writes to .*got process \d+.*hint: wait for it/s,
+      /error prepare\.busy: another preparation is writing to .*got process \d+.*hint: wait for it/s,
     );
     child.kill("SIGINT");
     const { code, stderr } = await end;
-    expect(stderr).toContain("stopped; what is done stays, and the same command goes on");
+    expect(stderr).toContain("stopped; finished work is kept, run the same command again to continue");
     expect(code).toBe(130);
     expect(readdirSync(join(folder, "stopped/.kinora"))).not.toContain("lock");
     expect(partials("stopped")).toEqual([]);

@@ -186,7 +186,7 @@ describe("files of the set", () => {
     const before = contents(out);
     const { summary } = await prepare([at("in")], out, { ...config, video: { preset: "superfast" } });
     expect(summary.notes).toEqual([
-      "videos/film-000m00s000.mp4 was there before or was changed since: it stays as it is",
+      "videos/film-000m00s000.mp4 existed before or has been edited since, and is left unchanged",
     ]);
     const after = contents(out);
     for (const name of ["videos/film-000m00s000.mp4", "videos/mine.mp4"]) expect(after[name]).toBe(before[name]);
@@ -318,7 +318,7 @@ describe("crop and size", () => {
 describe("settings", () => {
   it.each([
     [{ model: "t2v-A14" }, /unknown model "t2v-A14".*/],
-    [{}, /no model is named/],
+    [{}, /no model was given/],
     [{ clips: { shortest: 5, longest: 2 } }, /clips\.shortest \(5 s\) is over clips\.longest \(2 s\)/],
     [{ clips: { shortst: 1 } }, /unknown key "shortst" in \[clips\]/],
     [{ quality: { shaking: { max: 1 } } }, /unknown key "shaking" in \[quality\]/],

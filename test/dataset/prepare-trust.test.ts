@@ -95,7 +95,7 @@ describe("a manifest that names files outside", () => {
     });
     await expect(readCaptionFolder(set, { extension: ".txt" })).rejects.toMatchObject({ code: "dataset.bad-manifest" });
     const { summary } = await prepare([sources], set);
-    expect(summary.notes).toEqual([expect.stringMatching(/^manifest\.json was damaged and is written anew: the /)]);
+    expect(summary.notes).toEqual([expect.stringMatching(/^manifest\.json was damaged and will be rewritten: the /)]);
     expect(readFileSync(victim, "utf8")).toBe("not of the set");
     expect(readManifestFile(set).items).toEqual(readManifestFile(finished).items);
   });

@@ -78,7 +78,7 @@ describe("the published case", () => {
     const { text } = await inspect(config, "--summary");
     expect(text).toContain("1,080 items on paper − 2 = 1,078 items in 1,078 batches an epoch");
     expect(text).toContain("dataset 3  clip017.mp4: has 44 frames; 45 are needed (−2 items)");
-    expect(text).toContain("1 file gave no item: clip017.mp4");
+    expect(text).toContain("1 file yield no item: clip017.mp4");
     await clips(join(config, "../clips"), 1, { frames: 30 });
     const { text: json } = await inspect(config, "--json");
     const data = JSON.parse(json);

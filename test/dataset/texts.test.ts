@@ -101,7 +101,7 @@ describe("captioning", () => {
       ["drafted.png", true],
       ["odd.png", true],
     ]);
-    expect(notices).toEqual([expect.stringMatching(/^old\.txt is not UTF-8 and is read as Windows-1252/)]);
+    expect(notices).toEqual([expect.stringMatching(/^old\.txt is not UTF-8 and was read as Windows-1252/)]);
     const events = [];
     for await (const event of acceptDrafts({ folder: path("mine"), extension: ".txt", overwrite: true }))
       events.push(event);
@@ -165,7 +165,7 @@ describe("a prompt file", () => {
     writeFileSync(path("q.txt"), encodeText("собака бежит по снегу --d 3\r# коммент\r", "windows-1251"));
     const { prompts, notes } = await readPromptFile(path("q.txt"));
     expect(prompts).toEqual([{ prompt: "собака бежит по снегу", seed: 3n }]);
-    expect(notes).toEqual([expect.stringMatching(/q\.txt is not UTF-8 and is read as Windows-1251/)]);
+    expect(notes).toEqual([expect.stringMatching(/q\.txt is not UTF-8 and was read as Windows-1251/)]);
     writeFileSync(path("r.txt"), unclear);
     await expect(readPromptFile(path("r.txt"))).rejects.toMatchObject({ code: "text.unknown-encoding" });
   });

@@ -92,7 +92,7 @@ describe.each([createReferenceDevice(), createNullDevice()])("operand checks on 
       () => k.rope(t([1, 2, 1, 3]), { cos: t([2, 1]), sin: t([2, 1]) }, t([1, 2, 1, 3])),
     ],
     [
-      "gatedAdd: run names a row that is not there",
+      "gatedAdd: run names a row that does not exist",
       "kernel.runs",
       () => k.gatedAdd(undefined, t([4, 5]), t([1, 5]), [{ start: 0, count: 4, row: 1 }], t([4, 5])),
     ],
@@ -149,7 +149,7 @@ describe.each([createReferenceDevice(), createNullDevice()])("operand checks on 
       () =>
         k.stridedCopy({ operand: t([4]), offset: 0, strides: [1] }, { operand: t([4]), offset: 0, strides: [0] }, [4]),
     ],
-    ["sum: axis that is not there", "kernel.option", () => k.sum(t([2, 3]), [2], t([2, 3]))],
+    ["sum: axis that does not exist", "kernel.option", () => k.sum(t([2, 3]), [2], t([2, 3]))],
     ["embedding: ids in float", "kernel.dtype", () => k.embedding(t([4, 5]), t([2]), t([2, 5]))],
     [
       "adamw: step 0",
@@ -205,7 +205,7 @@ test("what is wrong is told by kernel, operand and sizes", () => {
     ],
     [
       () => k.gatedAdd(undefined, t([4, 5]), t([1, 5]), [{ start: 0, count: 4, row: 1 }], t([4, 5])),
-      "gatedAdd table: runs must follow each other and name rows of the table; expected a run from 0, row < 1; got 0, row 1",
+      "gatedAdd table: runs must be consecutive and refer to rows of the table; expected a run from 0, row < 1; got 0, row 1",
     ],
     [() => k.cast(t([4]), t([5])), "cast out has the wrong shape; expected 4 elements; got [5]"],
     [

@@ -51,10 +51,10 @@ describe("broken TOML", () => {
     expect(error.hint).toMatch(hint);
   });
 
-  it("names what is given twice", () => {
+  it("names what is duplicated", () => {
     const error = failure(() => toml("steps = 1\nname = 'a'\nsteps = 2\n"));
-    expect(error.message).toMatch(/line 3.*steps is given twice/);
-    expect(failure(() => toml("[model]\n[lora]\n[model]\n")).message).toContain("[model] is given twice");
+    expect(error.message).toMatch(/line 3.*steps is duplicated/);
+    expect(failure(() => toml("[model]\n[lora]\n[model]\n")).message).toContain("[model] is duplicated");
   });
 });
 
@@ -78,7 +78,7 @@ describe("a configuration's file", () => {
     writeFileSync(path("b.toml"), encodeText('trigger = "crème brûlée"\r', "windows-1252"));
     const { root, notices } = await readConfigFile(kind, path("b.toml"));
     expect(root).toEqual({ trigger: "crème brûlée" });
-    expect(notices).toEqual([expect.stringMatching(/b\.toml is not UTF-8 and is read as Windows-1252/)]);
+    expect(notices).toEqual([expect.stringMatching(/b\.toml is not UTF-8 and was read as Windows-1252/)]);
     writeFileSync(path("c.JSON"), '\ufeff{"a": 1}');
     expect((await readConfigFile(kind, path("c.JSON"))).root).toEqual({ a: 1 });
   });
@@ -132,7 +132,7 @@ describe("unknown keys", () => {
     expect(unknown({ lora: { network_dim: 1 } })).toBe("here it is lora.rank");
     expect(unknown({ stepps: 1 })).toBe("did you mean steps?");
     expect(unknown({ lora: { scal: 1 } })).toBe("did you mean scale?");
-    expect(unknown({ xyzzy_plugh: 1 })).toBe(`known here: ${Object.keys(schema.shape).join(", ")}`);
+    expect(unknown({ xyzzy_plugh: 1 })).toBe(`known keys: ${Object.keys(schema.shape).join(", ")}`);
     expect(unknown({ constructor: 1 })).toContain("known here");
     expect(unknown({ steps: 1, lora: { rank: 1 } })).toBe("");
   });
@@ -151,12 +151,12 @@ describe("values that cannot be", () => {
     [{ steps: 1.5 }, "steps must be a whole number (it is 1.5) | 1000 are usual"],
     [{ steps: 0 }, "steps must be at least 1 (it is 0) | 1000 are usual"],
     [{ steps: 10n ** 30n }, `steps is too large (it is ${10n ** 30n}) | 1000 are usual`],
-    [{ steps: [4] }, "steps must be a number (it is [4]) | one value belongs here, without [ ]"],
+    [{ steps: [4] }, "steps must be a number (it is [4]) | give a single value, without [ ]"],
     [{ steps: { a: 1 } }, "steps must be a number (it is a table) | 1000 are usual"],
     [{ on: "true" }, 'on must be true or false (it is the text "true") | write it without quotes: on = true'],
     [{ on: 1 }, "on must be true or false (it is 1) | write true or false, without quotes"],
     [{ name: 2024 }, 'name must be text (it is 2024) | write it in quotes: name = "2024"'],
-    [{ name: ["a"] }, 'name must be text (it is ["a"]) | one value belongs here, without [ ]'],
+    [{ name: ["a"] }, 'name must be text (it is ["a"]) | give a single value, without [ ]'],
     [{ name: "" }, 'name must not be empty (it is the text "") | see the page'],
     [{ ending: "txt" }, 'ending must be an ending with its dot, e.g. ".txt" (it is the text "txt") | see the page'],
     [{ kind: "plane" }, 'kind must be one of plain, fancy (it is the text "plane") | did you mean plain?'],

@@ -54,7 +54,7 @@ describe("relative paths", () => {
   it("says what was wrong, where, and what to do", () => {
     expect(() => insideFolder(set, "../a", words)).toThrow(
       expect.objectContaining({
-        message: expect.stringContaining('set/manifest.json names "../a", which leads out of the folder'),
+        message: expect.stringContaining('set/manifest.json names "../a", which points outside the folder'),
         hint: "write it again",
       }),
     );

@@ -80,7 +80,7 @@ describe("text in an encoding that is not named", () => {
   ])("is read rightly and told: %s, %s", (encoding, text) => {
     const { text: read, notice } = decodeText(encodeText(text, encoding));
     expect(read).toBe(text);
-    expect(notice).toMatch(/^is not UTF-8 and is read as .*: ".+"; if that is wrong, save it as UTF-8/);
+    expect(notice).toMatch(/^is not UTF-8 and was read as .*: ".+"; if that is wrong, save it as UTF-8/);
   });
 
   it("is refused with what it may be, where several readings are likely", () => {

@@ -104,8 +104,8 @@ describe("recordings joined end to end", () => {
   });
 
   it.each([
-    ["mp4", "holds further films behind the first, which are not read"],
-    ["mov", "holds further films behind the first, which are not read"],
+    ["mp4", "contains more videos after the first, which are ignored"],
+    ["mov", "contains more videos after the first, which are ignored"],
     ["flv", "% of the file lie behind what can be read"],
   ])("in .%s, where only the first can be read, are told", async (ending, words) => {
     const first = await part(`single.${ending}`, 1);
@@ -122,7 +122,7 @@ describe("recordings joined end to end", () => {
     await remux(at("pid-b.ts"), [{ from: await part("pid-b.mp4", 4), id: 0x200 }]);
     await using reader = await VideoReader.open(joinFiles("pids.ts", at("pid-a.ts"), at("pid-b.ts")));
     await seen(reader);
-    expect(await reader.missing()).toMatch(/^about [34]\.\d s are in another stream, which is not read$/);
+    expect(await reader.missing()).toMatch(/^about [34]\.\d s are in another stream, which is ignored$/);
     // Side by side, as programmes of one broadcast are, they are none of ours.
     await remux(at("both.ts"), [{ from: at("pid-a.mp4") }, { from: at("pid-b.mp4") }]);
     await using both = await VideoReader.open(at("both.ts"));

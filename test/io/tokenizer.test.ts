@@ -343,7 +343,7 @@ describe("files that are refused", () => {
     ["a piece given twice", "tokenizer.malformed", () => sentencepieceModel({ pieces: [...vocabulary, ["a", -1]] })],
     ["an empty piece", "tokenizer.malformed", () => sentencepieceModel({ pieces: [...vocabulary, ["", -1]] })],
     [
-      "a score that is no number",
+      "a score that is not a number",
       "tokenizer.malformed",
       () => sentencepieceModel({ pieces: [...vocabulary, ["x", Number.NaN]] }),
     ],

@@ -228,7 +228,7 @@ describe("nothing is executed, and what is refused is named", () => {
     ["a stride too few", tensorOf({ shape: [2, 2], stride: [1] }), "torch-zip.bad-pickle"],
     ["a storage longer than its entry", tensorOf({ shape: [17] }, 17), "torch-zip.wrong-size"],
     [
-      "a storage that is not there",
+      "a storage that does not exist",
       new PickleWriter()
         .emptyDict()
         .text("t")

@@ -135,7 +135,7 @@ describe("the scale of a PEFT folder", () => {
     expect(() => readLora(folder)).toThrow(expect.objectContaining({ code, hint: expect.any(String) }));
   });
 
-  it("is refused without weights, and where it is no JSON", async () => {
+  it("is refused without weights, and where it is not valid JSON", async () => {
     mkdirSync(path("bare"));
     writeFileSync(join(path("bare"), "adapter_config.json"), "{}");
     expect(() => readLora(path("bare"))).toThrow(expect.objectContaining({ code: "lora.peft-config" }));
@@ -187,7 +187,7 @@ describe("the scale in a file's metadata", () => {
     ],
     ["kohya's, where there are no alpha tensors", kohya, { ss_network_alpha: "2.0", ss_network_dim: "4" }, all(0.5)],
     ["kohya's of a converted file is in its matrices", peft, { ss_network_alpha: "2.0", ss_network_dim: "4" }, all(1)],
-    ["kohya's that is no number", kohya, { ss_network_alpha: "None" }, all(1)],
+    ["kohya's that is not a number", kohya, { ss_network_alpha: "None" }, all(1)],
   ])("%s", async (name, tensors, metadata, expected) => {
     const file = await write(path(`${name.replace(/\W+/g, "-")}.safetensors`), tensors, metadata);
     expect(scales(file)).toEqual(expected);
@@ -197,7 +197,7 @@ describe("the scale in a file's metadata", () => {
     else expect(notes).toEqual([]);
   });
 
-  it("is refused where it is no number", async () => {
+  it("is refused where it is not a number", async () => {
     const file = await write(path("word.safetensors"), peft, { lora_alpha: "sixteen" });
     expect(() => readLora(file)).toThrow(expect.objectContaining({ code: "lora.bad-metadata" }));
   });

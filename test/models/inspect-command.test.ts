@@ -52,7 +52,7 @@ describe("kinora models inspect", () => {
     expect(row(text, "layout")).toBe("official names, prefix model.diffusion_model.");
     expect(row(text, "quantised")).toBe("20 × f8e4m3, a scale per tensor");
     expect(row(text, "complete")).toContain("yes");
-    expect(row(text, "values")).toBe("finite, all of them looked at");
+    expect(row(text, "values")).toBe("finite, all checked");
     expect(row(text, "metadata")).toBe("format = pt");
   });
 
@@ -146,7 +146,7 @@ describe("kinora models inspect", () => {
     const file = await writeFile(path("else.safetensors"), [
       { name: "layer.weight", dtype: "f32", shape: [2], bytes: new Uint8Array(8) },
     ]);
-    expect(row((await run([file])).text, "what")).toBe("no Wan network and no LoRA that Kinora knows");
+    expect(row((await run([file])).text, "what")).toBe("not a Wan network or LoRA that Kinora knows");
   });
 
   test("wrong use", async () => {
@@ -256,7 +256,7 @@ describe("Kinora's own files", () => {
     writeFileSync(file, JSON.stringify({ kind: "kinora.train-state", version: 3 }, null, 2));
     const { code, text } = await run([file]);
     expect(code).toBe(0);
-    expect(row(text, "what")).toBe("where a training run stands, no weights");
+    expect(row(text, "what")).toBe("the progress of a training run, no weights");
     writeFileSync(file, JSON.stringify({ kind: "something else" }));
     expect((await run([file])).code).not.toBe(0);
   });

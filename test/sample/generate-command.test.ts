@@ -115,7 +115,7 @@ describe("kinora generate", () => {
     expect((await kinora("generate", "--from", one, "--out", two, "--keep-latents")).code).toBe(0);
     expect(latentsOf(two)).toEqual(latentsOf(one));
     const other = await kinora("generate", "--from", one, "--out", three, "--keep-latents", "--noise", "torch-cpu");
-    expect(other.notes).toContain("differs from the recipe that is repeated: noise");
+    expect(other.notes).toContain("differs from the repeated recipe: noise");
     expect(latentsOf(three)).not.toEqual(latentsOf(one));
   });
 
@@ -126,7 +126,7 @@ describe("kinora generate", () => {
     expect(made.progress).toEqual([]);
     const events = made.notes.split("\n").map((line) => JSON.parse(line));
     expect(events.flatMap(({ type, text }) => (type === "note" ? [text] : []))).toEqual([
-      "without effect here: --t5_cpu",
+      "no effect in Kinora: --t5_cpu",
       "6 frames are not 4n + 1: 5 are made",
     ]);
     const stages = events.flatMap(({ type, stage }) => (type === "stage" ? [stage] : []));
@@ -216,8 +216,8 @@ describe("options", () => {
     ["a@hihg:0.8", "did you mean @high?"],
     ["a.safetensors:high", "did you mean @high?"],
     ["a.safetensors@0.8", "did you mean :0.8?"],
-    ["a:0.5:0.8", "each LoRA takes one strength and one expert"],
-    ["a@high@low", "each LoRA takes one strength and one expert"],
+    ["a:0.5:0.8", "a LoRA takes one strength and one expert"],
+    ["a@high@low", "a LoRA takes one strength and one expert"],
   ])("say what is wrong with the LoRA %j", (text, hint) => {
     expect(() => parseLora(text)).toThrow(
       expect.objectContaining({ code: "cli.bad-value", expected: "FILE[:strength][@high|low|both]", hint }),

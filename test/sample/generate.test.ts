@@ -363,7 +363,7 @@ describe("bad input", () => {
       "a size beyond counting",
       { size: { width: 16e10, height: 16e10 } },
       "size.too-large",
-      /more memory than there is/,
+      /not enough memory/,
     ],
     ["a clip without end", { frames: 400_000_001 }, "size.too-large", /4093 frames.* tokens: about [\d.]+ [GT]B/],
     [
@@ -378,7 +378,7 @@ describe("bad input", () => {
       "size.too-large",
       /tokens/,
     ],
-    ["a size that is no number", { size: { width: Number.NaN, height: 32 } }, "size.not-divisible", /multiples/],
+    ["a size that is not a number", { size: { width: Number.NaN, height: 32 } }, "size.not-divisible", /multiples/],
     ["steps without end", { steps: Number.POSITIVE_INFINITY }, "scheduler.options", /10000 steps/],
     ["a shift without end", { shift: Number.POSITIVE_INFINITY }, "scheduler.options", /positive shift/],
     ["guidance beyond reason", { guidance: 1e30 }, "generate.bad-guidance", /-1000 to 1000/],
@@ -411,7 +411,7 @@ describe("bad input", () => {
     ["an unknown sampler", { sampler: "unipcc" }, "generate.unknown-sampler", /did you mean unipc/],
     ["too many steps", { steps: 100_000 }, "scheduler.options", /10000 steps.* are usual/],
     ["a shift of zero", { shift: 0 }, "scheduler.options", /positive shift/],
-    ["guidance that is no number", { guidance: Number.NaN }, "generate.bad-guidance", /NaN.* e\.g\. 5/],
+    ["guidance that is not a number", { guidance: Number.NaN }, "generate.bad-guidance", /NaN.* e\.g\. 5/],
     ["unknown noise", { noise: "gauss" }, "noise.unknown", /torch-cpu.* same on every device/],
     ["a mistyped noise", { noise: "torch_cpu" }, "noise.unknown", /did you mean torch-cpu\?/],
     [
@@ -425,9 +425,9 @@ describe("bad input", () => {
     ["no such folder", { files: { folder: "/no/such/folder" } }, "checkpoint.no-folder", /official or diffusers/],
     ["a film in no folder", { out: "/no/such/folder/x.mp4" }, "generate.bad-output", /no folder \/no\/such/],
     ["a film that is no MP4", { out: "film.gif" }, "generate.bad-output", /\.mp4/],
-    ["a LoRA that is not there", { loras: [{ path: "/no/lora.safetensors", strength: 1 }] }, "io.not-found", /lora/],
+    ["a LoRA that does not exist", { loras: [{ path: "/no/lora.safetensors", strength: 1 }] }, "io.not-found", /lora/],
     [
-      "a strength that is no number",
+      "a strength that is not a number",
       { loras: [{ path: "x", strength: Number.NaN }] },
       "lora.bad-strength",
       /NaN.* as trained/,

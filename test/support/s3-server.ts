@@ -90,7 +90,7 @@ export class S3Server {
         return this.#say(response, 204, "");
       case "HEAD":
       case "GET":
-        if (!there) return this.#say(response, 404, error("NoSuchKey", "it is not there"));
+        if (!there) return this.#say(response, 404, error("NoSuchKey", "it does not exist"));
         return this.#download(request, response, there.data);
       default:
         return this.#say(response, 405, error("MethodNotAllowed", String(method)));

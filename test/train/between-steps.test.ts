@@ -243,7 +243,7 @@ describe("the run's page as text", () => {
     return /<main>([\s\S]*)<\/main>/.exec(await runPage(settings, lines, 40))![1]!;
   };
 
-  it("shows nothing of what is not there yet", async () => {
+  it("shows nothing of what does not exist yet", async () => {
     const text = await bodyOf("page-empty", "tiny-ti2v", []);
     expect(text).toContain("LoRA of rank 2 on tiny-ti2v</p>");
     expect(text).toContain("No step is done yet.");
@@ -288,7 +288,7 @@ describe("the run's page as text", () => {
     const text = await bodyOf("page-films", "tiny-ti2v", [step(1), line(1, "a <red> cat"), line(2, "a <red> cat")]);
     expect(text.match(/<h3>a &lt;red&gt; cat<\/h3>/g)).toHaveLength(1);
     expect(text).toMatch(/data:video\/mp4;base64,ZmlsbQ==.*<figcaption>step 1<\/figcaption>/);
-    expect(text).toMatch(/the film is gone.*<figcaption>step 2<\/figcaption>/);
+    expect(text).toMatch(/the video was deleted.*<figcaption>step 2<\/figcaption>/);
   });
 });
 

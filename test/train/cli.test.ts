@@ -52,7 +52,7 @@ describe("kinora train", () => {
     });
     expect(stopped.code).toBe(130);
     expect(stopped.data).toBe("");
-    const done = /^stopped after step (\d) of 6; the same command goes on$/m.exec(stopped.notes)![1]!;
+    const done = /^stopped after step (\d) of 6; run the same command again to continue$/m.exec(stopped.notes)![1]!;
     expect(stopped.notes).toContain("stopping after this step; press Ctrl-C again to stop now");
     expect(stopped.progress.find((text) => text.startsWith("step 1/6"))).toMatch(
       /^step 1\/6 {2}loss \d\.\d{4} \(\d\.\d{4}\) {2}lr 1\.00e-4 {2}norm \d.* s\/step {2}.* left {2}\d.*B$/,

@@ -159,7 +159,7 @@ describe("a configuration", () => {
     const { settings, notes } = await readTrainConfig(path("umlaut.toml"));
     expect(settings.save.title).toBe("Große Bäume");
     expect(settings.dataset.datasets[0]!.path).toBe(path("cafe\u0301"));
-    expect(notes[0]).toMatch(/umlaut\.toml is not UTF-8 and is read as Windows-1252/);
+    expect(notes[0]).toMatch(/umlaut\.toml is not UTF-8 and was read as Windows-1252/);
   });
 
   it.each([
@@ -201,7 +201,7 @@ describe("mistakes", () => {
 
   it.each([
     ["a zero learning rate", "[optimizer]\nlearning_rate = 0\n", /optimizer\.learning_rate must be above 0.*it is 0/],
-    ["a learning rate that is no number", "[optimizer]\nlearning_rate = nan\n", /learning_rate must be a number.*NaN/],
+    ["a learning rate that is not a number", "[optimizer]\nlearning_rate = nan\n", /learning_rate must be a number.*NaN/],
     ["one without end", "[optimizer]\nlearning_rate = inf\n", /learning_rate must be a number.*Infinity/],
     ["a negative one", "[optimizer]\nlearning_rate = -1e-4\n", /optimizer\.learning_rate must be above 0/],
     ["a rank of 1.5", "[lora]\nrank = 1.5\n", /lora\.rank must be a whole number/],
@@ -265,7 +265,7 @@ describe("mistakes", () => {
       return (await read(top).catch((error: { hint?: string }) => error.hint)) as string;
     };
     expect(await hint("network_dim = 8\n")).toBe("here it is lora.rank");
-    expect(await hint("[network_arguments]\nnetwork_dim = 8\n")).toMatch(/known here: name, output/);
+    expect(await hint("[network_arguments]\nnetwork_dim = 8\n")).toMatch(/known keys: name, output/);
     expect(await hint("[lora]\nnetwork_alpha = 8\n")).toBe("here it is lora.alpha");
     expect(await hint("min_timestep = 875\n")).toMatch(/^here it is experts\.train: .*"high"/);
     expect(await hint('resume = "runs/a"\n')).toMatch(/run the same command again/);
@@ -334,7 +334,7 @@ describe("mistakes", () => {
     ["broken TOML", () => read("dataset = clips\n"), "train-config.syntax"],
     ["no model", () => read('dataset = "clips"\n'), "train-config.invalid"],
     ["no dataset", () => read('[model]\nname = "t2v-A14B"\n'), "train-config.invalid"],
-    ["a dataset that is not there", () => read(minimal.replace('"clips"', '"absent"')), "train.no-dataset"],
+    ["a dataset that does not exist", () => read(minimal.replace('"clips"', '"absent"')), "train.no-dataset"],
     ["an unknown model", () => read(minimal.replace("t2v-A14B", "t2v-A15B")), "model.unknown"],
     ["a model that cannot be trained", () => read(minimal.replace("t2v-A14B", "i2v-14B")), "train.unsupported-model"],
     ["steps and epochs", () => read(`steps = 1\nepochs = 1\n${minimal}`), "train-config.invalid"],
@@ -409,7 +409,7 @@ describe("what would stop a preview", () => {
   it.each([
     ["a flow shift of 0", "t2v-A14B", "a cat --fs 0", /flow shift.*/, /own, 12/],
     ["a seed of more than 64 bits", "t2v-A14B", "a cat --d 18446744073709551616", /seed/, /--d/],
-    ["a picture that is not there", "ti2v-5B", "a cat --i absent.png", /is not there/, /beside/],
+    ["a picture that does not exist", "ti2v-5B", "a cat --i absent.png", /does not exist/, /beside/],
     ["a picture that is cut off", "ti2v-5B", "a cat --i cut.png", /cannot be read/, /cut off/],
     [
       "a picture that no video fits",

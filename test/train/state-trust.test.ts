@@ -91,7 +91,7 @@ describe("a damaged state", () => {
     // One bit in the header, one in the weights, one in the last byte.
     for (const at of [20, Math.floor(size / 2), size - 1]) {
       flipBit(file, at);
-      await refused("flipped", { ...earlier, message: expect.stringContaining("is not as it was written") });
+      await refused("flipped", { ...earlier, message: expect.stringContaining("has changed since it was written") });
       flipBit(file, at);
     }
     flipBit(file, size - 1);
@@ -134,7 +134,7 @@ describe("a damaged state", () => {
     await refused("none-whole", {
       code: "train.bad-state",
       message: expect.stringContaining("cannot be read"),
-      hint: "choose another output to begin again",
+      hint: "choose another output to start over",
     });
     await expect(goOn("none-whole", { from: 5 })).rejects.toMatchObject({
       code: "train.bad-state",

@@ -13,71 +13,80 @@ import type { Printer } from "../terminal.ts";
 
 const options = {
   endpoint: { type: "string", value: "URL|NAME", help: `address, or ${Object.keys(knownEndpoints).join(", ")}` },
-  model: { type: "string", value: "NAME", help: "vision-language model, as the endpoint calls it" },
-  protocol: { type: "string", value: chatProtocols.join("|"), help: "where the address does not tell" },
-  "key-env": { type: "string", value: "VARIABLE", help: "environment variable that holds the key" },
-  trigger: { type: "string", value: "TEXT", help: "first in every caption, unchanged" },
-  separator: { type: "string", value: "TEXT", help: "between the trigger and the rest (by template: '. ' or ', ')" },
+  model: { type: "string", value: "NAME", help: "vision-language model, by the endpoint's name for it" },
+  protocol: { type: "string", value: chatProtocols.join("|"), help: "protocol, if the address does not tell" },
+  "key-env": { type: "string", value: "VARIABLE", help: "environment variable that holds the API key" },
+  trigger: { type: "string", value: "TEXT", help: "trigger phrase that begins every caption" },
+  separator: {
+    type: "string",
+    value: "TEXT",
+    help: "text between the trigger and the rest (default by template: '. ' or ', ')",
+  },
   template: {
     type: "string",
     value: "NAME",
     help: promptTemplates.map(({ name }) => name).join(", "),
     default: defaultTemplate,
   },
-  "template-file": { type: "string", value: "FILE", help: "an instruction of your own; see below" },
+  "template-file": { type: "string", value: "FILE", help: "your own instruction; see below" },
   note: { type: "string", value: "TEXT", help: "added to the instruction, e.g. 'The woman is a fencer.'" },
-  missing: { type: "boolean", help: "only items without a caption (what happens anyway)" },
-  rewrite: { type: "boolean", help: "all items; previous captions are kept as NAME.txt.1.bak, .2.bak, …" },
-  draft: { type: "boolean", help: "write NAME.draft.txt to be edited, leave captions alone" },
-  accept: { type: "boolean", help: "turn drafts into captions; over existing ones only with --rewrite" },
-  "dry-run": { type: "boolean", help: "show what would be asked, ask nothing" },
-  restart: { type: "boolean", help: "with --rewrite: begin anew instead of going on after an interruption" },
-  limit: { type: "string", value: "N", help: "at most N items, to try an instruction out" },
-  send: { type: "string", value: "frames|video", help: "what is sent of a clip", default: captionDefaults.send },
+  missing: { type: "boolean", help: "only items without a caption (the default)" },
+  rewrite: { type: "boolean", help: "rewrite all captions; the old ones are kept as NAME.txt.1.bak, .2.bak, …" },
+  draft: { type: "boolean", help: "write NAME.draft.txt for editing; captions stay as they are" },
+  accept: { type: "boolean", help: "turn drafts into captions; with --rewrite also over existing ones" },
+  "dry-run": { type: "boolean", help: "print the requests without sending them" },
+  restart: { type: "boolean", help: "with --rewrite: start over instead of resuming" },
+  limit: { type: "string", value: "N", help: "at most N items, to try out an instruction" },
+  send: { type: "string", value: "frames|video", help: "what to send of a clip", default: captionDefaults.send },
   frames: {
     type: "string",
     value: "N",
-    help: "frames of a clip, evenly sampled",
+    help: "number of frames per clip, evenly spaced",
     default: String(captionDefaults.frames),
   },
   "frame-size": {
     type: "string",
     value: "PIXELS",
-    help: "longest side of what is sent",
+    help: "longest side of the pictures sent, in pixels",
     default: String(captionDefaults.side),
   },
-  "max-tokens": { type: "string", value: "N", help: "longest answer", default: String(captionDefaults.maxTokens) },
+  "max-tokens": {
+    type: "string",
+    value: "N",
+    help: "maximum length of an answer, in tokens",
+    default: String(captionDefaults.maxTokens),
+  },
   temperature: { type: "string", value: "T", help: "0 to 2", default: String(captionDefaults.temperature) },
-  seed: { type: "string", value: "N", help: "where the endpoint takes one" },
-  body: { type: "string", value: "JSON", help: "further fields of the request, e.g. '{\"enable_thinking\":false}'" },
-  "requests-per-minute": { type: "string", value: "N", help: "no faster than this" },
+  seed: { type: "string", value: "N", help: "sampling seed, if the endpoint takes one" },
+  body: { type: "string", value: "JSON", help: "extra request fields, e.g. '{\"enable_thinking\":false}'" },
+  "requests-per-minute": { type: "string", value: "N", help: "maximum request rate" },
   concurrency: { type: "string", value: "N", help: "requests at once", default: String(captionDefaults.concurrency) },
   timeout: {
     type: "string",
     value: "SECONDS",
-    help: "for one answer, at most 300",
+    help: "timeout of one request, at most 300",
     default: String(captionDefaults.timeoutSeconds),
   },
   retries: {
     type: "string",
     value: "N",
-    help: "further tries of a request that failed",
+    help: "retries of a failed request",
     default: String(captionDefaults.retries),
   },
-  extension: { type: "string", value: ".EXT", help: "ending of caption files", default: captionDefaults.extension },
+  extension: { type: "string", value: ".EXT", help: "extension of caption files", default: captionDefaults.extension },
 } as const satisfies Record<string, Option>;
 
 const templateRows = promptTemplates.map(({ name, summary }) => `  ${name.padEnd(12)}  ${summary}`).join("\n");
 
 const details = `
 The endpoint is any server of the OpenAI chat protocol (Ollama, vLLM, LM Studio, OpenAI), or DashScope in its
-OpenAI-compatible mode. Keys come from the environment: OPENAI_API_KEY, or DASHSCOPE_API_KEY (DASH_API_KEY), or
+OpenAI-compatible mode. API keys come from the environment: OPENAI_API_KEY, DASHSCOPE_API_KEY (or DASH_API_KEY), or
 the variable that --key-env names.
 
-Templates, each with a text for clips and one for pictures:
+Templates, each with a version for clips and one for pictures:
 ${templateRows}
-A template file is the instruction as plain text, or two of them under lines that say [clip] and [picture].
-{trigger}, {note} and {view} (what the model is shown of a clip) are filled in.
+A template file holds the instruction as plain text, or two instructions under the lines [clip] and [picture].
+{trigger}, {note} and {view} (what the model sees of a clip) are filled in.
 
 Examples:
   kinora dataset caption set --endpoint ollama --model qwen2.5vl --trigger "Studio Ghibli style" --template style
@@ -150,8 +159,8 @@ function duration(seconds: number): string {
 type Captioned = Pick<Extract<EventOf<"caption-dataset">, { type: "captioned" }>, "tokens" | "limit">;
 
 const warningWords: Record<"too-long" | "cut", (caption: Captioned) => string> = {
-  "too-long": ({ tokens, limit }) => `about ${tokens} tokens, of which the model reads ${limit}: its end is lost`,
-  cut: () => "the answer was cut at --max-tokens; the caption ends with its last whole sentence",
+  "too-long": ({ tokens, limit }) => `about ${tokens} tokens; the model reads only the first ${limit}`,
+  cut: () => "the answer reached --max-tokens; the caption was cut after its last complete sentence",
 };
 
 /** What a person reads of one event. */
@@ -162,7 +171,7 @@ function tell(event: EventOf<"caption-dataset">, out: Printer): void {
       break;
     case "plan":
       out.say(
-        `${plural(event.todo.length, "item")} to caption, ${event.kept.length} left as they are${event.resumes ? " (going on after an interruption)" : ""}`,
+        `${plural(event.todo.length, "item")} to caption, ${event.kept.length} unchanged${event.resumes ? " (resuming)" : ""}`,
       );
       if (event.todo.length > 0) out.progress(`captioned 0 of ${event.todo.length}`);
       break;
@@ -188,16 +197,16 @@ function tell(event: EventOf<"caption-dataset">, out: Printer): void {
 function planText({ todo, kept, prompts: { clip, picture }, requests }: ResultOf<"plan-captions">): string {
   return [
     ...todo,
-    ...kept.map(({ name, reason }) => `${name}: left as it is, ${reason}`),
-    ...(clip === undefined ? [] : [`\nasked of a clip:\n${clip}`]),
-    ...(picture === undefined ? [] : [`\nasked of a picture:\n${picture}`]),
+    ...kept.map(({ name, reason }) => `${name}: unchanged, ${reason}`),
+    ...(clip === undefined ? [] : [`\nrequest for a clip:\n${clip}`]),
+    ...(picture === undefined ? [] : [`\nrequest for a picture:\n${picture}`]),
     `\n${plural(requests, "request")} would be sent`,
   ].join("\n");
 }
 
 async function caption(request: RequestOf<"caption-dataset">, out: Printer): Promise<number> {
   let written = 0;
-  const goOn = () => `${plural(written, "item")} captioned before this; run the same command again to go on`;
+  const goOn = () => `${plural(written, "item")} captioned so far; run the same command again to continue`;
   let result: ResultOf<"caption-dataset"> | undefined;
   try {
     result = await follow(out, "caption-dataset", request, {
@@ -205,7 +214,7 @@ async function caption(request: RequestOf<"caption-dataset">, out: Printer): Pro
         if (event.type === "captioned") written++;
         tell(event, out);
       },
-      until: () => "the questions that are asked are given up",
+      until: () => "pending requests are cancelled",
       stopped: () => ({ value: { stopped: true, captioned: written }, text: `stopped; ${goOn()}` }),
     });
   } catch (error) {
@@ -217,7 +226,7 @@ async function caption(request: RequestOf<"caption-dataset">, out: Printer): Pro
   out.answer(result, () => captioned.map(({ path, text }) => `${path}: ${text}`).join("\n"));
   const tokens = usage.inputTokens > 0 ? `, ${usage.inputTokens} + ${usage.outputTokens} tokens` : "";
   out.say(
-    `${plural(captioned.length, request.draft ? "draft" : "caption")} written, ${failed.length} failed, ${kept.length} left as they were; ${plural(requests, "request")}, ${duration(seconds)}${tokens}`,
+    `${plural(captioned.length, request.draft ? "draft" : "caption")} written, ${failed.length} failed, ${kept.length} unchanged; ${plural(requests, "request")}, ${duration(seconds)}${tokens}`,
   );
   if (request.draft && captioned.length > 0)
     out.say("edit the .draft files, then run: kinora dataset caption DIR --accept");
@@ -231,11 +240,11 @@ async function accept(folder: string, given: Given, out: Printer): Promise<void>
     if (event.type === "note") out.say(`note: ${event.text}`);
     else if (event.type === "kept") out.say(`${event.name}: ${event.reason}`);
     else {
-      if (event.triggerRestored) out.say(`${event.name}: the trigger was put back in front`);
+      if (event.triggerRestored) out.say(`${event.name}: the trigger phrase was missing and has been added`);
       for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning](event)}`);
     }
   });
-  out.answer({ accepted, kept }, () => `${plural(accepted.length, "draft")} accepted, ${kept.length} left as they are`);
+  out.answer({ accepted, kept }, () => `${plural(accepted.length, "draft")} accepted, ${kept.length} unchanged`);
 }
 
 export const datasetCaption = command({
@@ -252,7 +261,7 @@ export const datasetCaption = command({
       });
     const conflict = (a: "missing" | "draft" | "dry-run" | "accept", b: "rewrite" | "accept") => {
       if (given[a] && given[b])
-        throw new KinoraError("cli.bad-arguments", `--${a} and --${b} do not go together`, {
+        throw new KinoraError("cli.bad-arguments", `--${a} and --${b} cannot be combined`, {
           hint: "give one of them",
         });
     };
@@ -270,11 +279,11 @@ export const datasetCaption = command({
       return 0;
     }
     if (request.endpoint === undefined)
-      throw new KinoraError("cli.missing-option", "which endpoint?", {
+      throw new KinoraError("cli.missing-option", "no endpoint was given", {
         hint: "e.g. --endpoint ollama, or --endpoint http://127.0.0.1:8000/v1",
       });
     if (request.model === undefined)
-      throw new KinoraError("cli.missing-option", "which model?", {
+      throw new KinoraError("cli.missing-option", "no model was given", {
         hint: "e.g. --model qwen2.5vl (Ollama), --model qwen-vl-max (DashScope)",
       });
     return caption(request, out);

@@ -13,26 +13,26 @@ export const datasetInspect = command({
   name: "dataset inspect",
   usage: "CONFIG.toml|CONFIG.json|FOLDER",
   options: {
-    html: { type: "string", value: "FILE", help: "also write a page with everything, to open in a browser" },
+    html: { type: "string", value: "FILE", help: "also write an HTML page with everything" },
     model: {
       type: "string",
       value: "MODEL",
-      help: `rate and size steps are this model's (default: the file's model, else what a folder was prepared for)`,
+      help: `model whose frame rate and size steps apply (default: the file's, or the one the folder was prepared for)`,
     },
     tokenizer: {
       type: "string",
       value: "FILE|FOLDER",
-      help: "the text encoder's tokenizer, to count captions' tokens exactly (without: an estimate)",
+      help: "the text encoder's tokenizer, to count caption tokens exactly (default: an estimate)",
     },
     summary: { type: "boolean", help: "leave out the list of items and batches" },
   },
   details: `
-Reads a musubi-tuner dataset configuration as it is, or Kinora's form of it:
+Reads a musubi-tuner dataset configuration, or Kinora's own form:
 
   [general]
   model = "t2v-A14B"                 # ${modelNames.join(", ")}
   trigger = "Studio Ghibli style"    # every caption begins with it
-  goal = "style"                     # character, style, motion, domain: is there enough?
+  goal = "style"                     # character, style, motion, domain: checks the size of the set
 
   [[datasets]]
   source = "set"                     # a folder that dataset prepare wrote, or any folder of clips and pictures
@@ -40,9 +40,9 @@ Reads a musubi-tuner dataset configuration as it is, or Kinora's form of it:
   source_fps = "auto"                # each clip's own rate; frames are skipped down to the model's
   resolution = [960, 544]            # and all of musubi's keys: target_frames, frame_extraction, num_repeats, …
 
-A table with source has enable_bucket and bucket_no_upscale on, and takes whole clips up to the model's length
-unless target_frames or frame_extraction say otherwise. A FOLDER is read as such a table by itself.
-docs/musubi.md tells where Kinora and musubi-tuner differ.`,
+In a table with source, enable_bucket and bucket_no_upscale are on, and whole clips are taken up to the model's length
+unless target_frames or frame_extraction say otherwise. A FOLDER is read as one such table.
+docs/musubi.md lists the differences between Kinora and musubi-tuner.`,
   async run(values, positionals, out) {
     const [path, ...rest] = positionals;
     if (path === undefined || rest.length > 0)
@@ -76,17 +76,17 @@ function describe(data: Inspection, summary: boolean): string {
   }
   for (const dataset of data.datasets) lines.push("", ...datasetLines(dataset));
   if (data.drops.length > 0) {
-    lines.push("", "files that gave less than they were asked for");
+    lines.push("", "files that yield fewer items than requested");
     for (const drop of data.drops) {
       const effect = drop.items > 0 ? ` (−${plural(drop.items, "item")})` : "";
       lines.push(`  dataset ${drop.dataset}  ${drop.name}: ${drop.reason}${effect}`);
     }
     const none = data.withoutItems;
     if (none.length > 0)
-      lines.push(`  ${plural(none.length, "file")} gave no item: ${names(none.map((file) => file.name))}`);
+      lines.push(`  ${plural(none.length, "file")} yield no item: ${names(none.map((file) => file.name))}`);
   }
   if (data.refusals.length > 0) {
-    lines.push("", "training refuses this dataset");
+    lines.push("", "this dataset cannot be trained");
     for (const { code, message, hint } of data.refusals) {
       lines.push(`  ${message}  [${code}]`);
       if (hint) lines.push(`    ${hint}`);
@@ -110,8 +110,8 @@ function totalLine({ totals }: Inspection): string {
   const result = `${plural(totals.items, "item")} in ${batches(totals.batches)}`;
   const missing = totals.onPaper === undefined ? 0 : totals.onPaper - totals.items;
   return missing > 0
-    ? `${formatInteger(totals.onPaper!)} items on paper − ${formatInteger(missing)} = ${result} an epoch`
-    : `${result} an epoch`;
+    ? `${formatInteger(totals.onPaper!)} nominal items − ${formatInteger(missing)} = ${result} per epoch`
+    : `${result} per epoch`;
 }
 
 function itemLines(items: Inspection["items"]): string[] {
@@ -148,26 +148,26 @@ function columns(rows: readonly (readonly string[])[]): string[] {
 
 function batchLines(data: Inspection): string[] {
   const alone = data.batches.every((batch) => batch.items.length === 1);
-  if (alone) return [`batches: ${formatInteger(data.batches.length)}, each of one item in the order above`];
+  if (alone) return [`batches: ${formatInteger(data.batches.length)} of one item each, in the order above`];
   const rows = data.batches.map((batch, i) => [
     String(i + 1),
     `dataset ${batch.dataset}`,
     bucketText(batch),
     batch.items.join("  "),
   ]);
-  return ["batches (in order; training shuffles them)", ...columns(rows)];
+  return ["batches (in order, before shuffling)", ...columns(rows)];
 }
 
 function datasetLines(entry: Inspection["datasets"][number]): string[] {
   const settings = [
     `resolution ${entry.resolution.join("x")}`,
-    entry.enableBucket ? `buckets${entry.bucketNoUpscale ? " without enlarging" : ""}` : "no buckets",
+    entry.enableBucket ? `buckets${entry.bucketNoUpscale ? ", no upscaling" : ""}` : "no buckets",
     entry.extraction,
     `batch size ${entry.batchSize}`,
     entry.repeats > 1 ? `${entry.repeats} repeats` : undefined,
   ];
   const paper =
-    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${formatInteger(entry.onPaper)} on paper)` : "";
+    entry.onPaper !== undefined && entry.onPaper !== entry.items ? ` (${formatInteger(entry.onPaper)} nominal)` : "";
   return [
     `dataset ${entry.dataset}: ${entry.type} ${entry.path}`,
     `  ${settings.filter(Boolean).join(", ")}`,

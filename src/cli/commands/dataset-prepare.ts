@@ -30,16 +30,16 @@ function progressLine(event: Extract<Event, { type: "progress" }>): string {
   if (event.stage === "open") return `opening ${event.done} of ${event.total}: ${name}`;
   if (event.stage === "render") return `writing ${event.done} of ${event.total}${rest}: ${name}`;
   const share = event.total > 0 ? Math.floor((100 * event.done) / event.total) : 100;
-  return `${String(share).padStart(3)} %${rest}: looking through ${name}`;
+  return `${String(share).padStart(3)} %${rest}: analysing ${name}`;
 }
 
 function scannedLine({ films, pictures, others }: Extract<Event, { type: "scanned" }>): string {
   const found = [
     ...(films > 0 ? [plural(films, "film")] : []),
     ...(pictures > 0 ? [plural(pictures, "picture")] : []),
-    ...(others > 0 ? [`${plural(others, "other file")} left aside`] : []),
+    ...(others > 0 ? [`${plural(others, "other file")} ignored`] : []),
   ];
-  return found.join(", ") || "no film or picture";
+  return found.join(", ") || "not a video or picture";
 }
 
 /** What still gives its other parts. */
@@ -74,7 +74,7 @@ function summaryLines(summary: Summary): string {
   if (uncaptioned > 0) lines.push(`${uncaptioned} without a caption: write them, or see kinora dataset caption --help`);
   lines.push(...notes.map((note) => `note: ${note}`), ...hints.map((hint) => `hint: ${hint}`));
   if (work.analysed + work.rendered + work.written === 0)
-    lines.push("nothing to do: sources and settings are as they were, the set is complete");
+    lines.push("nothing to do: sources and settings are unchanged and the set is complete");
   lines.push(`report    ${summary.report}`, `manifest  ${summary.manifest}`);
   return lines.join("\n");
 }
@@ -111,21 +111,21 @@ class Narrator {
 }
 
 const options = {
-  out: { type: "string", help: "the set's folder", value: "DIR", short: "o" },
+  out: { type: "string", help: "output folder of the set", value: "DIR", short: "o" },
   model: { type: "string", help: "the model to train", value: "MODEL", short: "m" },
-  config: { type: "string", help: "a settings file; options here win over it", value: "FILE", short: "c" },
-  resolution: { type: "string", help: "target size; its area is every bucket's area", value: "WxH" },
+  config: { type: "string", help: "settings file; command-line options override it", value: "FILE", short: "c" },
+  resolution: { type: "string", help: "target size; every bucket has about this area", value: "WxH" },
   shortest: { type: "string", help: "shortest clip", value: "SECONDS" },
   longest: { type: "string", help: "longest clip", value: "SECONDS" },
-  crop: { type: "string", help: "part to keep: center, or motion (where most moves)", value: "WHERE" },
-  upscale: { type: "boolean", help: "enlarge what is smaller than its target" },
-  "in-place": { type: "boolean", help: "write no films: the manifest points into the sources" },
-  normalize: { type: "boolean", help: "bring white balance and exposure of the set together" },
+  crop: { type: "string", help: "part to keep: center, or motion (where most of it happens)", value: "WHERE" },
+  upscale: { type: "boolean", help: "enlarge sources smaller than the target" },
+  "in-place": { type: "boolean", help: "write no videos; the manifest points to the sources" },
+  normalize: { type: "boolean", help: "even out white balance and exposure across the set" },
   "captions-folder": { type: "boolean", help: "also write captions to DIR/captions" },
-  trigger: { type: "string", help: "the phrase to begin captions with that came with the sources", value: "TEXT" },
-  "keep-all": { type: "boolean", help: "measure, but drop nothing for its quality" },
+  trigger: { type: "string", help: "trigger phrase to put before captions that came with the sources", value: "TEXT" },
+  "keep-all": { type: "boolean", help: "measure quality, but drop nothing for it" },
   crf: { type: "string", help: "x264 quality of written clips, 0 lossless", value: "N" },
-  jobs: { type: "string", help: "sources worked on at a time", value: "N", short: "j" },
+  jobs: { type: "string", help: "sources processed at once", value: "N", short: "j" },
 } as const satisfies Record<string, Option>;
 
 /** Settings as the file has them; what is not given stays away. */
@@ -155,11 +155,10 @@ export const datasetPrepare = command({
   name: "dataset prepare",
   usage: "SOURCE… --out DIR --model MODEL [--config FILE]",
   details: `
-SOURCE is any number of files and folders. They are only read: clips are cut, measured,
-resampled to the model's frame rate, cropped and scaled, and written to DIR/videos and
-DIR/images with manifest.json and report.html beside them. A run that was stopped goes on
-where it was; a second run over the same sources does nothing. Where nothing is kept the
-exit code is 2.
+SOURCE is any number of files and folders, which are only read. Clips are cut, measured,
+resampled to the model's frame rate, cropped, scaled and written to DIR/videos and
+DIR/images, next to manifest.json and report.html. Run the same command again to resume;
+a finished set is left unchanged. The exit code is 2 if nothing was kept.
 
 Models: ${modelNames.join(", ")}
 
@@ -167,9 +166,9 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
   options,
   async run(values, positionals, out) {
     if (positionals.length === 0)
-      throw new KinoraError("cli.bad-arguments", "no SOURCE is named", { hint: "see kinora dataset prepare --help" });
+      throw new KinoraError("cli.bad-arguments", "no SOURCE was given", { hint: "see kinora dataset prepare --help" });
     if (values.out === undefined)
-      throw new KinoraError("cli.bad-arguments", "--out is missing", { hint: "name the folder for the set" });
+      throw new KinoraError("cli.bad-arguments", "--out is missing", { hint: "give the folder to write the set to" });
     const request = {
       sources: positionals,
       out: values.out,
@@ -182,7 +181,10 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
     const summary = await follow(out, "prepare-dataset", request, {
       show: narrator.show,
       until: narrator.until,
-      stopped: () => ({ value: { stopped: true }, text: "stopped; what is done stays, and the same command goes on" }),
+      stopped: () => ({
+        value: { stopped: true },
+        text: "stopped; finished work is kept, run the same command again to continue",
+      }),
     });
     if (!summary) return STOPPED;
     out.answer(summary, () => summaryLines(summary));

@@ -15,25 +15,29 @@ export const datasetSizes = command({
   name: "dataset sizes",
   usage: "--source W*H --model MODEL [--max-tokens N]",
   options: {
-    source: { type: "string", value: "W*H", help: "size of the clips or pictures, e.g. 1920x1040" },
+    source: { type: "string", value: "W*H", help: "size of the source, e.g. 1920x1040" },
     model: { type: "string", value: "MODEL", help: `one of ${modelNames.join(", ")}` },
-    "max-tokens": { type: "string", value: "N", help: "leave out what is longer (default: the model's largest clip)" },
-    frames: { type: "string", value: "F,F,…", help: "only these lengths, each 4n+1 (default: all up to the model's)" },
-    tolerance: { type: "string", value: "PERCENT", help: "how far the aspect may be off", default: "1" },
+    "max-tokens": { type: "string", value: "N", help: "omit anything longer (default: the model's largest clip)" },
+    frames: {
+      type: "string",
+      value: "F,F,…",
+      help: "only these frame counts, each 4n+1 (default: all up to the model's)",
+    },
+    tolerance: { type: "string", value: "PERCENT", help: "tolerated deviation of the aspect ratio", default: "1" },
     "min-side": {
       type: "string",
       value: "PIXELS",
-      help: "the shorter side is at least this (default: 128, or the model's own where that is shorter)",
+      help: "minimum length of the shorter side (default: 128, or the model's own minimum)",
     },
-    rank: { type: "string", value: "N", help: "of the LoRA that trains", default: "32" },
-    dtype: { type: "string", value: "bf16|fp8|f32", help: "what the frozen weights are held in", default: "bf16" },
-    summary: { type: "boolean", help: "leave out the list: only the longest clip of each size on each card" },
+    rank: { type: "string", value: "N", help: "LoRA rank", default: "32" },
+    dtype: { type: "string", value: "bf16|fp8|f32", help: "dtype of the frozen weights", default: "bf16" },
+    summary: { type: "boolean", help: "print only the longest clip of each size for each card" },
   },
   details: `
 Memory is the planner's peak of a LoRA step with batch 1 and gradient checkpointing: transformer (one expert, where
-there are two), LoRA, optimizer, activations. Text encoder and autoencoder are not needed while training from a cache.
-The card columns say what is left on a card of that many GB, or is missing (−), after 1 GB for the driver. fp8 is the
-trainer's base = "fp8". Sizes are never larger than the source; "cut" is the share of it that the crop takes away.
+there are two), LoRA, optimizer, activations. Text encoder and autoencoder are not loaded while training from a cache.
+The card columns show the GB left (or missing, −) on a card of that size, after 1 GB for the driver. fp8 is the
+trainer's base = "fp8". Sizes never exceed the source; "cut" is the share of the picture that is cropped away.
 
 Examples:
   kinora dataset sizes --source 1920x1040 --model t2v-A14B --summary
@@ -73,7 +77,7 @@ Examples:
 function parsePercent(text: string): number {
   const value = parseNumber("--tolerance", text);
   if (value >= 0 && value <= 100) return value / 100;
-  throw new KinoraError("cli.bad-number", "--tolerance is wrong", {
+  throw new KinoraError("cli.bad-number", "--tolerance is invalid", {
     expected: "per cent, 0 to 100",
     actual: text,
     hint: "e.g. --tolerance 5",
@@ -141,10 +145,10 @@ function ending({ model, source, usual, rank, dtype, maxTokens, sizes: rows }: S
     if (best)
       return `${gigabytes} GB: the most is ${best.width}x${best.height}x${best.frames} (${formatInteger(best.tokens)} tokens)`;
     const other = dtype === "fp8" ? "" : "; --dtype fp8 needs less";
-    return `${gigabytes} GB: none fits as it is, the least needs ${(least / 1e9).toFixed(1)} GB${other}`;
+    return `${gigabytes} GB: none fits; the smallest needs ${(least / 1e9).toFixed(1)} GB${other}`;
   });
   const count = `${rows.length} sizes of ${model} near ${source.width}x${source.height}, of at most ${formatInteger(maxTokens)} tokens.`;
   const cost = `cost: a LoRA step (rank ${rank}, ${dtype}) against one of ${usual}`;
-  const listed = "in the list the card columns are the GB left, or missing (−); --summary leaves the list out";
+  const listed = "the card columns show the GB left, or missing (−); --summary omits the list";
   return [...lines, "", count, summary ? cost : `${cost}; ${listed}`];
 }

@@ -22,7 +22,7 @@ function nvidiaLines({ gpus, driver, toolkits, packages, libraries }: Report["nv
     ...toolkits.map((toolkit) => `CUDA toolkit ${toolkit.version ?? "(no version)"} in ${toolkit.folder}`),
     ...packages.map((entry) => `${entry.name} ${entry.version} in ${entry.folder}`),
     ...libraries.map(({ name, file }) => `${name}: ${file}`),
-    "the cuda device is not in this version yet: none of this is used",
+    "this version has no cuda device yet: none of this is used",
   ];
 }
 
@@ -76,13 +76,13 @@ export const doctorCommand = command({
   usage: "",
   options: {},
   details: `
-Looks at Node, processor, memory and disks, oneDNN, FFmpeg, NVIDIA GPUs with their driver and libraries (by their files
+Checks Node, processor, memory and disks, oneDNN, FFmpeg, NVIDIA GPUs with their driver and libraries (by their files
 alone), and the models that ship with Kinora. Changes nothing. KINORA_ONEDNN names another oneDNN library, KINORA_CACHE
 another cache folder.`,
   async run(_values, positionals, out) {
     if (positionals.length > 0) {
       throw new KinoraError("cli.bad-arguments", `doctor takes no argument ${JSON.stringify(positionals[0])}`, {
-        hint: "kinora doctor looks at everything",
+        hint: "kinora doctor checks everything",
       });
     }
     const report = await perform(out, "doctor", {});

@@ -16,14 +16,14 @@ import type { Printer } from "../terminal.ts";
 type Event = EventOf<"generate">;
 
 const details = `
-The flags of the official generate.py for these tasks are taken as they are, --save_file for --out and --base_seed for
---seed too. What its memory and multi-GPU flags ask for happens anyway, or has no meaning on one device: they change
-nothing. --use_prompt_extend is refused, since it would change the result.
+The official generate.py flags for these tasks work unchanged, with --save_file for --out and --base_seed for
+--seed. Its memory and multi-GPU flags are accepted but have no effect: Kinora does what they ask for, or runs on one device.
+--use_prompt_extend is refused, because ignoring it would change the result.
 
-A checkpoint is an official folder, a diffusers folder, or single files in any layout (also ComfyUI's, which carry
-their tokenizer). The film carries its recipe: kinora show prints it, --from repeats it. After each step what is done
-lies beside the film (FILE.latents.safetensors): Ctrl-C or a crash loses at most a step, --resume goes on. The first
-Ctrl-C stops the run after the step at hand, the second ends it at once.
+A checkpoint is an official folder, a diffusers folder, or single files in any layout (including ComfyUI's, which hold
+their tokenizer). The video contains its recipe: kinora show prints it, --from repeats it. After each step the latents
+are saved next to the video (FILE.latents.safetensors): a crash loses at most one step, and --resume continues. The first
+Ctrl-C stops the run after the current step, the second stops it immediately.
 
 Examples:
   kinora generate --task tiny-t2v --prompt "a red circle moves to the right on a blue background" --out out.mp4
@@ -34,11 +34,11 @@ Examples:
 
 /** What the first Ctrl-C waits for. */
 const endsOf: Readonly<Record<GenerateStage, string>> = {
-  check: "the check of the files",
+  check: "the file check",
   hash: "this file",
-  text: "the texts are encoded",
-  image: "the picture is encoded",
-  load: "the model is loaded",
+  text: "encoding the texts",
+  image: "encoding the picture",
+  load: "loading the model",
   sample: "this step",
   decode: "these frames",
 };
@@ -111,7 +111,7 @@ function headline(recipe: Recipe): string {
   const [low, high] = [describeGuidance(recipe.guidance.low), describeGuidance(recipe.guidance.high)];
   const guidance = low === high ? low : `${low} low, ${high} high`;
   const sampler = describeRow(recipe.sampler, recipe.samplerOptions);
-  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} a second, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${guidance}, seed ${seed}${noise === DEFAULT_NOISE ? "" : ` (${noise})`}, ${dtype} on ${device}`;
+  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} fps, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${guidance}, seed ${seed}${noise === DEFAULT_NOISE ? "" : ` (${noise})`}, ${dtype} on ${device}`;
 }
 
 async function run(given: GivenFlags, positionals: string[], out: Printer): Promise<number> {
@@ -121,21 +121,21 @@ async function run(given: GivenFlags, positionals: string[], out: Printer): Prom
     more.length > 0 ||
     (second !== undefined && (given.sample_guide_scale === undefined || !/^[\d.]+$/.test(second)))
   ) {
-    throw new KinoraError("cli.bad-arguments", `generate takes no argument ${JSON.stringify(more[0] ?? second)}`, {
+    throw new KinoraError("cli.bad-arguments", `unexpected argument ${JSON.stringify(more[0] ?? second)}`, {
       hint: `put the prompt in quotes: --prompt "…"`,
     });
   }
   if (given.use_prompt_extend) {
-    throw new KinoraError("generate.no-prompt-extension", "prompts cannot be extended yet", {
-      hint: "leave out --use_prompt_extend and give the long prompt yourself",
+    throw new KinoraError("generate.no-prompt-extension", "prompt extension is not available yet", {
+      hint: "leave out --use_prompt_extend and write the long prompt yourself",
     });
   }
   const request = readRequest(given, second);
   if (request.resume && request.out === undefined) {
-    throw new KinoraError("cli.missing-option", "--resume needs to know which run", { hint: "give its --out" });
+    throw new KinoraError("cli.missing-option", "--resume needs the run's output", { hint: "give its --out" });
   }
   const ignored = withoutEffect.filter((name) => given[name] !== undefined && given[name] !== false);
-  if (ignored.length > 0) out.note(`without effect here: ${ignored.map((name) => `--${name}`).join(", ")}`);
+  if (ignored.length > 0) out.note(`no effect in Kinora: ${ignored.map((name) => `--${name}`).join(", ")}`);
   const narrator = new Narrator(out);
   const result = await follow(out, "generate", request, {
     show: narrator.show,
@@ -152,8 +152,8 @@ function stoppedEarly({ stopped, path: film }: Narrator, atOnce: boolean): { val
   const named = film?.includes(" ") ? JSON.stringify(film) : film;
   const goOn = `kinora generate --resume --out ${named}`;
   const value = { interrupted: true, step, steps, latents };
-  if (atOnce) return { value, text: `stopped at once; if a step was saved, go on with: ${goOn}` };
-  if (latents !== undefined) return { value, text: `stopped after step ${step} of ${steps}; go on with: ${goOn}` };
+  if (atOnce) return { value, text: `stopped; if a step was saved, resume with: ${goOn}` };
+  if (latents !== undefined) return { value, text: `stopped after step ${step} of ${steps}; resume with: ${goOn}` };
   return {
     value,
     text: step ? `stopped after step ${step} of ${steps}; nothing was saved` : "stopped before the first step",

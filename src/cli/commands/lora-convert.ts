@@ -18,7 +18,7 @@ export const loraConvert = command({
   usage: "FILE --to musubi|comfy|diffusers|diffsynth [--out FILE] [--exclude PATTERN]",
   options: {
     to: { type: "string", value: "FORM", help: `${loraKeys.join(", ")}; ComfyUI reads the first two` },
-    out: { type: "string", value: "FILE", help: "default: the file's name with the form behind it" },
+    out: { type: "string", value: "FILE", help: "default: the input's name with the format appended" },
     dtype: { type: "string", value: "f32|bf16|f16", help: "default: the file's own" },
     overwrite: { type: "boolean", help: "replace the file at --out" },
     exclude: {
@@ -27,16 +27,16 @@ export const loraConvert = command({
       help: "leave out modules whose official names match, e.g. patch_embedding",
       multiple: true,
     },
-    expert: { type: "string", value: "high|low", help: "which to write, of a file that holds one for each" },
+    expert: { type: "string", value: "high|low", help: "which one to write, if the file holds one per expert" },
   },
   details: `
-FILE is a file or a PEFT folder (with adapter_config.json). Only musubi's form has an alpha of its own; for the others the
-scale alpha/rank is multiplied into the up matrices (kept in float32 where the file's format could not hold the product
-exactly). Diffusers takes a low-noise LoRA by load_lora_weights(..., load_into_transformer_2=True); its names are those of
-any other. LoHa, LoKr, DoRA and whole differences have forms for musubi and ComfyUI only.`,
+FILE is a file or a PEFT folder (with adapter_config.json). Only musubi's format stores alpha; for the others the
+scale alpha/rank is multiplied into the up matrices (kept in float32 if the file's dtype cannot hold the product
+exactly). Diffusers loads a low-noise LoRA with load_lora_weights(..., load_into_transformer_2=True); its keys are like
+any other's. LoHa, LoKr, DoRA and full differences can be written for musubi and ComfyUI only.`,
   async run(values, [path, ...rest], out) {
     if (path === undefined || rest.length > 0)
-      throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora convert FILE --to comfy" });
+      throw new KinoraError("cli.bad-arguments", "give one LoRA file", { hint: "kinora lora convert FILE --to comfy" });
     const to = keysOf(values.to);
     const result = await perform(out, "convert-lora", {
       path,
@@ -47,7 +47,7 @@ any other. LoHa, LoKr, DoRA and whole differences have forms for musubi and Comf
       exclude: values.exclude,
       expert: values.expert === undefined ? undefined : parseChoice("--expert", values.expert, ["high", "low"]),
     });
-    const folded = result.folded ? "; the scale is now in the matrices" : "";
+    const folded = result.folded ? "; alpha is now folded into the matrices" : "";
     const left = result.excluded > 0 ? `; ${result.excluded} left out` : "";
     for (const note of result.notes) out.say(`${path}: ${note}`);
     out.answer(

@@ -34,12 +34,12 @@ export const loraInspect = command({
   usage: "FILE",
   options: {},
   details: `
-Reads the forms of musubi and kohya, ComfyUI, diffusers and DiffSynth. The strength of a group is the mean of
-alpha/rank·‖down‖·‖up‖/√rank: it compares LoRAs and groups of layers, nothing else. Tensors that are not understood are
-named; none is passed over.`,
+Reads the formats of musubi, kohya, ComfyUI, diffusers and DiffSynth. The strength of a group is the mean of
+alpha/rank·‖down‖·‖up‖/√rank, useful only to compare LoRAs and groups of layers. Unknown tensors are listed by
+name; none is skipped silently.`,
   async run(_values, [path, ...rest], out) {
     if (path === undefined || rest.length > 0)
-      throw new KinoraError("cli.bad-arguments", "name one LoRA file", { hint: "kinora lora inspect FILE" });
+      throw new KinoraError("cli.bad-arguments", "give one LoRA file", { hint: "kinora lora inspect FILE" });
     const description = await perform(out, "inspect-lora", { path });
     out.answer(description, () => print(description));
     return description.broken.length > 0 ? 1 : 0;
@@ -53,12 +53,12 @@ function print({ path, lora, dtypes, groups, idle, broken, notes, metadata }: Lo
   const rows: [string, string][] = [
     ["what", label],
     ["names", formats.join(" and ")],
-    ["ComfyUI", comfy ? "reads it" : "does not read these names: kinora lora convert FILE --to comfy"],
+    ["ComfyUI", comfy ? "reads it" : "does not read these keys: kinora lora convert FILE --to comfy"],
     ["rank", list(ranks, "none")],
     ["alpha", `${hasAlpha ? list(alphas, "none") : "none in the file"} (scale ${list(scales, "1")})`],
-    ["models", models.join(", ") || "none of the published sizes"],
+    ["models", models.join(", ") || "no published size"],
     ...(expert || bothExperts
-      ? ([["expert", bothExperts ? "both, told apart by names" : `${expert} noise`]] as [string, string][])
+      ? ([["expert", bothExperts ? "both, told apart by key names" : `${expert} noise`]] as [string, string][])
       : []),
     ["dtype", dtypes.join(", ")],
     ...groups.map((group): [string, string] => [
@@ -66,8 +66,8 @@ function print({ path, lora, dtypes, groups, idle, broken, notes, metadata }: Lo
       `${group.modules} × ${group.kinds.join(" and ")}${scaleText(group)}, strength ${group.strength?.toPrecision(3) ?? "not finite"}`,
     ]),
   ];
-  if (idle > 0) rows.push(["no effect", `${idle} of ${modules.length} modules add nothing: what they add is zero`]);
-  if (broken.length > 0) rows.push(["BROKEN", `values that are not finite in ${broken.slice(0, 5).join(", ")}`]);
+  if (idle > 0) rows.push(["no effect", `${idle} of ${modules.length} modules have no effect: their product is zero`]);
+  if (broken.length > 0) rows.push(["BROKEN", `NaN or infinite values in ${broken.slice(0, 5).join(", ")}`]);
   for (const note of notes) rows.push(["note", note]);
   for (const [key, name] of trainingFacts) if (metadata[key] !== undefined) rows.push([name, metadata[key]]);
   const width = Math.max(...rows.map(([name]) => name.length));

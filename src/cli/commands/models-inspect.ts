@@ -16,7 +16,7 @@ const options = {
   scan: {
     type: "string",
     value: "all|sample|none",
-    help: "look for values that are not finite (default: all up to 2 GiB, a sample of larger files)",
+    help: "look for NaN and infinity (default: all values up to 2 GiB, a sample of larger files)",
   },
   names: { type: "boolean", help: "list every tensor, and every missing or unexpected name" },
 } satisfies Record<string, Option>;
@@ -78,13 +78,13 @@ function networkRows(network: Network, all: boolean): Rows {
 function loraRows(lora: Lora, all: boolean): Rows {
   const rows: Rows = [
     ["what", lora.label],
-    ["layout", lora.formats.length > 0 ? `${lora.formats.join(" and ")} names` : "no known names"],
+    ["layout", lora.formats.length > 0 ? `${lora.formats.join(" and ")} names` : "no known key names"],
     ["rank", lora.ranks.join(", ") || "none"],
     ["alpha", `${lora.hasAlpha ? lora.alphas.join(", ") : "none in the file"} (scale ${lora.scales.join(", ") || 1})`],
     ["modules", counted(lora.kinds).join(", ") || "0"],
   ];
   if (lora.expert) rows.push(["expert", `${lora.expert} noise`]);
-  if (lora.bothExperts) rows.push(["expert", "both, told apart by names"]);
+  if (lora.bothExperts) rows.push(["expert", "both, told apart by key names"]);
   for (const note of lora.notes) rows.push(["note", note]);
   for (const text of counted(lora.others)) rows.push(["not applied", `${text} tensors`]);
   const strays = [
@@ -108,7 +108,7 @@ function rowsOf(report: InspectedFile, all: boolean): Rows {
   for (const failure of report.failures) rows.push(["problem", failure]);
   if (report.own) rows.push(...ownRows(report.own));
   if (report.networks.length === 0 && !report.lora && !report.own && report.failures.length === 0) {
-    rows.push(["what", "no Wan network and no LoRA that Kinora knows"]);
+    rows.push(["what", "not a Wan network or LoRA that Kinora knows"]);
   }
   rows.push([
     "file",
@@ -116,7 +116,7 @@ function rowsOf(report: InspectedFile, all: boolean): Rows {
   ]);
   const dtypes = Object.entries(report.dtypes).sort((a, b) => b[1] - a[1]);
   rows.push(["dtypes", dtypes.map(([dtype, count]) => `${dtype} ${formatCount(count)}`).join(", ")]);
-  const looked = { all: "all of them looked at", sample: "a sample looked at", none: "" }[report.scan];
+  const looked = { all: "all checked", sample: "a sample checked", none: "" }[report.scan];
   const spoiled = report.nonFinite.map(({ name, nan, infinite }) => `${name} (${nan} NaN, ${infinite} infinite)`);
   if (report.scan !== "none")
     rows.push(["values", spoiled.length > 0 ? `NOT FINITE in ${shorten(spoiled, all)}` : `finite, ${looked}`]);
@@ -144,7 +144,7 @@ function described(file: ResultOf<"inspect-model">["files"][number], all: boolea
 async function run(values: Values<typeof options>, positionals: string[], out: Printer): Promise<number> {
   const [path] = positionals;
   if (path === undefined || positionals.length > 1) {
-    throw new KinoraError("cli.bad-arguments", "name one file or folder", { hint: "kinora models inspect FILE|DIR" });
+    throw new KinoraError("cli.bad-arguments", "give one file or folder", { hint: "kinora models inspect FILE|DIR" });
   }
   const scan = values.scan === undefined ? undefined : parseChoice("--scan", values.scan, ["all", "sample", "none"]);
   let [scanned, started] = ["", 0];
@@ -152,7 +152,7 @@ async function run(values: Values<typeof options>, positionals: string[], out: P
     if (event.path !== scanned) [scanned, started] = [event.path, Date.now()];
     if (Date.now() - started < QUIET_MS) return;
     const share = Math.floor((event.bytesDone / event.bytesTotal) * 100);
-    out.progress(`looking at values: ${share} %${timeLeft(started, event.bytesDone, event.bytesTotal)}`);
+    out.progress(`checking values: ${share} %${timeLeft(started, event.bytesDone, event.bytesTotal)}`);
   });
   out.answer(result, () => result.files.map((file) => described(file, values.names)).join("\n"));
   return result.files.some((file) => "error" in file) ? 1 : 0;
@@ -162,9 +162,9 @@ export const modelsInspect = command({
   name: "models inspect",
   usage: "FILE|DIR",
   details: `
-Recognises Wan's transformers, autoencoders, text and vision encoders and LoRAs by names and shapes alone, in the layouts
+Recognises Wan's transformers, autoencoders, text and vision encoders and LoRAs by key names and shapes, in the layouts
 of the official repositories, ComfyUI, diffusers, transformers, kohya/musubi and DiffSynth; safetensors (also sharded)
-and PyTorch checkpoints, from which nothing is executed. Kinora's own files are told too: states of runs, cached latents and
+and PyTorch checkpoints (never executing a pickle). It also recognises Kinora's own files: training states, cached latents and
 texts, saved latents, manifests.`,
   options,
   run,

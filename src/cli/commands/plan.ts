@@ -15,24 +15,29 @@ export const planCommand = command({
   usage: "CONFIG.toml | --model MODEL [--size W*H] [--frames F]",
   options: {
     model: { type: "string", value: "MODEL", help: `one of ${modelNames.join(", ")}` },
-    size: { type: "string", value: "W*H", help: "pixels; the model's usual size where absent" },
-    frames: { type: "string", value: "F", help: "frames, 4n + 1; the model's usual count where absent" },
-    dtype: { type: "string", value: "bf16|f32", default: "bf16", help: "what the weights and large products are in" },
-    set: { type: "string", value: "KEY=VALUE", multiple: true, help: "for a configuration: as in kinora train" },
+    size: { type: "string", value: "W*H", help: "pixels (default: the model's usual size)" },
+    frames: { type: "string", value: "F", help: "frames, 4n + 1 (default: the model's usual count)" },
+    dtype: { type: "string", value: "bf16|f32", default: "bf16", help: "dtype of the weights and large products" },
+    set: {
+      type: "string",
+      value: "KEY=VALUE",
+      multiple: true,
+      help: "for a configuration: override a setting, as in kinora train",
+    },
     tflops: {
       type: "string",
       value: "T",
-      help: "for a configuration: estimate time for a device of this speed instead of measuring this one",
+      help: "for a configuration: assume this speed instead of measuring this device",
     },
   },
   details: `
-With a training configuration: device memory of every bucket and phase, arithmetic of a step, and hours, from its data
-set and the headers of its checkpoints. Time goes by a second's measurement of the device, or by --tflops (what the
-device reaches in products, not its data sheet); it leaves out reading and decoding the clips.
+With a training configuration:  device memory by bucket and phase, arithmetic per step, and hours, from the dataset
+and the checkpoint headers. Time is based on a one-second measurement of the device, or on --tflops (what the
+device reaches in matrix products, not its data sheet); reading and decoding clips is not included.
 
 With --model: one forward pass.
-Counts the same code that runs, on a device that allocates nothing. FLOPs count a multiply-add as two; bytes are exact
-for tensors and do not count the text encoder, the autoencoder or the process itself.`,
+Runs the same code on a device that only counts. FLOPs count a multiply-add as two; bytes are exact for
+tensors and leave out the text encoder, the autoencoder and the process itself.`,
   async run(values, positionals, out) {
     if (positionals.length > 0) return planTraining(onlyFile(positionals), values, out);
     if (values.model === undefined) {
@@ -57,7 +62,7 @@ function describe(plan: ResultOf<"plan-forward">): string {
   const rows = [
     [
       "parameters",
-      `${formatCount(plan.parameters)}${plan.experts === 2 ? " each of two experts; one is needed at a time" : ""}`,
+      `${formatCount(plan.parameters)}${plan.experts === 2 ? " in each of two experts, loaded one at a time" : ""}`,
     ],
     ["tokens", formatInteger(plan.tokens)],
     [
@@ -80,7 +85,7 @@ async function planTraining(
 ): Promise<number> {
   const tflops = values.tflops === undefined ? undefined : parseNumber("--tflops", values.tflops);
   if (tflops !== undefined && tflops <= 0)
-    throw new KinoraError("cli.bad-number", "--tflops is wrong", {
+    throw new KinoraError("cli.bad-number", "--tflops is invalid", {
       expected: "a positive number",
       actual: values.tflops,
       hint: "e.g. --tflops 150",
@@ -103,7 +108,7 @@ async function planTraining(
 function describeRun(plan: ResultOf<"plan-run">): string {
   const { device, speed } = plan.speed;
   const { seconds } = plan;
-  const experts = plan.experts > 1 ? " in each of two experts, one in memory at a time" : "";
+  const experts = plan.experts > 1 ? " in each of two experts, loaded one at a time" : "";
   const sizes = plan.buckets.map(
     ({ width, height, frames, batch, tokens, peak, work, batches }) =>
       `  ${`${width}x${height}x${frames}`.padEnd(14)} batch ${batch}  ${formatInteger(tokens).padStart(8)} tokens  ${formatBytes(peak).padStart(8)}  ${formatFlops(work.flops).padStart(12)} a batch  ${batches} batches`,
@@ -123,11 +128,11 @@ function describeRun(plan: ResultOf<"plan-run">): string {
     "sizes",
     ...sizes,
     "",
-    "device memory",
+    " device memory",
     `  at most        ${formatBytes(plan.peak)}`,
-    `  in training    ${categories.join(", ")} (each at its own most)`,
+    `  in training    ${categories.join(", ")} (each at its own peak)`,
     ...phases,
-    `host memory beside it: about ${formatBytes(plan.host)}`,
+    `plus host memory: about ${formatBytes(plan.host)}`,
     ...(plan.resident > plan.peak
       ? [
           `with the pages of weight files that are read in place, which the system may drop: ${formatBytes(plan.resident + plan.host)} resident`,

@@ -24,7 +24,7 @@ function rows(recipe: Recipe): [label: string, text: string][] {
     ["prompt", text(recipe.prompt)],
     ["negative", text(recipe.negative)],
     ["seed", `${recipe.seed} (${recipe.noise} noise)`],
-    ["video", `${video.width}×${video.height}${asked}, ${recipe.frames} frames at ${recipe.fps} a second`],
+    ["video", `${video.width}×${video.height}${asked}, ${recipe.frames} frames at ${recipe.fps} fps`],
     ["sampler", `${describeRow(recipe.sampler, recipe.samplerOptions)}, ${recipe.steps} steps, shift ${recipe.shift}`],
     ["guidance", experts ? `${low} low noise, ${high} high noise` : low],
     ...(boundary === undefined ? [] : [["boundary", String(boundary)] satisfies [string, string]]),
@@ -47,7 +47,7 @@ export const showCommand = command({
   name: "show",
   usage: "FILE.mp4",
   details: `
-Reads what kinora generate wrote into the film, or into a .latents.safetensors file. kinora generate --from FILE.mp4
+Reads the recipe that kinora generate wrote into a video or .latents.safetensors file. kinora generate --from FILE.mp4
 repeats it.`,
   options: {},
   async run(_values, positionals, out) {

@@ -15,25 +15,25 @@ export const trainCommand = command({
   name: "train",
   usage: "CONFIG.toml | --init [CONFIG.toml]",
   options: {
-    init: { type: "boolean", help: "write a first, commented configuration (run.toml) for the data beside it" },
+    init: { type: "boolean", help: "write a commented starter configuration (run.toml) for the data next to it" },
     explain: {
       type: "boolean",
-      help: "print every effective setting, where it came from and what it implies; train nothing",
+      help: "print every setting, where it comes from and what it implies, without training",
     },
     set: {
       type: "string",
       value: "KEY=VALUE",
       multiple: true,
-      help: "a setting that comes before the file's, e.g. optimizer.learning_rate=2e-4",
+      help: "override a setting, e.g. optimizer.learning_rate=2e-4",
     },
     from: {
       type: "string",
       value: "STEP",
-      help: "go on from the kept state after this step instead of the newest, and give up what came after it",
+      help: "resume from the state saved after this step, discarding later ones",
     },
   },
   details: `
-A small configuration; docs/training.md has every key:
+A minimal configuration; docs/training.md lists every key:
 
   dataset = "clips"            # a prepared folder, clips with .txt captions, or a (musubi) dataset TOML
   steps = 1000                 # or epochs = 10
@@ -52,9 +52,9 @@ A small configuration; docs/training.md has every key:
   [preview]
   prompts = "prompts.txt"      # musubi's prompt file
 
-Ctrl-C ends the run after the step under way and saves its state; once more ends it at once. The same command goes on
-from the last state, with the same numbers as an unbroken run. The run's folder holds the LoRA files, log.jsonl,
-tensorboard/ and a page about the run, index.html.`,
+Ctrl-C saves the state after the current step and stops; a second Ctrl-C stops immediately. The same command resumes
+from the last state, bit for bit as if uninterrupted. The run folder holds the LoRA files, log.jsonl,
+tensorboard/ and a report page, index.html.`,
   async run(values, positionals, out) {
     if (values.init) {
       const written = await perform(out, "init-run", {
@@ -95,7 +95,7 @@ tensorboard/ and a page about the run, index.html.`,
 export function onlyFile(positionals: readonly string[]): string {
   const [file, ...rest] = positionals;
   if (file !== undefined && rest.length === 0) return file;
-  throw new KinoraError("cli.bad-arguments", "one configuration file is needed", {
+  throw new KinoraError("cli.bad-arguments", "no configuration file was given", {
     hint: "kinora train CONFIG.toml; kinora train --init writes one",
   });
 }
@@ -103,7 +103,7 @@ export function onlyFile(positionals: readonly string[]): string {
 export function parseOverride(text: string): { key: string; value: string } {
   const at = text.indexOf("=");
   if (at > 0) return { key: text.slice(0, at).trim(), value: text.slice(at + 1).trim() };
-  throw new KinoraError("cli.bad-value", "--set is wrong", {
+  throw new KinoraError("cli.bad-value", "--set is invalid", {
     expected: "KEY=VALUE",
     actual: text,
     hint: "e.g. --set optimizer.learning_rate=2e-4",
@@ -111,7 +111,7 @@ export function parseOverride(text: string): { key: string; value: string } {
 }
 
 function begun({ file, dataset, kind, model }: ResultOf<"init-run">): string {
-  const data = kind === undefined ? `put your data's folder in place of ${dataset}` : `trains ${model} on ${dataset}`;
+  const data = kind === undefined ? `replace with your data folder: ${dataset}` : `trains ${model} on ${dataset}`;
   return `wrote ${file}: ${data}\nnext: kinora train ${file} --explain`;
 }
 
@@ -126,10 +126,10 @@ function explanation({ settings, implied, dropped, warnings }: ResultOf<"explain
     "settings",
     ...lines,
     "",
-    "what follows from them",
+    "what they imply",
     ...implied.map((line) => `  ${line}`),
     ...(dropped.length > 0
-      ? ["", "files that give less than they were asked for", ...dropped.map((line) => `  ${line}`)]
+      ? ["", "files that yield fewer items than requested", ...dropped.map((line) => `  ${line}`)]
       : []),
     ...(warnings.length > 0 ? ["", "worth a thought", ...warnings.map((line) => `  ${line}`)] : []),
   ].join("\n");
@@ -146,7 +146,7 @@ function lostLines({ files, first }: Extract<Event, { type: "ready" }>["lost"]):
   if (files === 0) return [];
   const more = files - first.length;
   return [
-    `note: ${plural(files, "file")} of the dataset give less than they were asked for`,
+    `note: ${plural(files, "file")} of the dataset yield fewer items than requested`,
     ...first.map(({ name, reason }) => `  ${name}: ${reason}`),
     ...(more > 0 ? [`  and ${more} more; --explain lists them`] : []),
   ];
@@ -171,13 +171,13 @@ export class Narrator {
   /** What is said of a run that was stopped. */
   readonly closing = (atOnce: boolean): { value: unknown; text: string } => {
     const { step, steps, output } = this.#stopped ?? {};
-    const goOn = "the same command goes on";
+    const goOn = "run the same command again to continue";
     if (step !== undefined)
       return {
         value: { end: "stopped", step, steps, output },
         text: `stopped after step ${step} of ${steps}; ${goOn}`,
       };
-    const kept = atOnce ? "stopped at once; what was saved stays" : "stopped; what was cached and saved stays";
+    const kept = atOnce ? "stopped; saved work is kept" : "stopped; cached and saved work is kept";
     return { value: { end: "stopped" }, text: `${kept}, and ${goOn}` };
   };
 
@@ -203,14 +203,14 @@ export class Narrator {
         this.#piece = "this step";
         const held = heldOut > 0 ? `, ${heldOut} held out` : "";
         const batches = plural(batchesPerEpoch, "batch", "batches");
-        out.say(`${plural(items, "item")}${held}, ${batches} an epoch, ${plural(steps, "step")}`);
+        out.say(`${plural(items, "item")}${held}, ${batches} per epoch, ${plural(steps, "step")}`);
         for (const line of lostLines(event.lost)) out.say(line);
         for (const warning of event.warnings) out.say(`note: ${warning}`);
-        if (resumed > 0) out.say(resumed === steps ? "all steps are done" : `going on from step ${resumed}`);
+        if (resumed > 0) out.say(resumed === steps ? "all steps are already done" : `resuming from step ${resumed}`);
         return;
       }
       case "loading":
-        this.#piece = "the model is loaded";
+        this.#piece = "loading the model";
         out.progress(`loading the transformer${this.#of(event.expert)}`);
         return;
       case "loaded":
@@ -234,7 +234,7 @@ export class Narrator {
         return;
       }
       case "validating":
-        out.progress(`judging ${event.items} held-out items`);
+        out.progress(`validating on ${event.items} held-out items`);
         return;
       case "validation": {
         const bands = event.line.bands.map(({ sigma, loss }) => `σ ${sigma.toFixed(2)}: ${loss.toFixed(4)}`).join("  ");
@@ -270,7 +270,7 @@ export class Narrator {
     this.#piece = event.kind === "latents" ? "this clip" : "this text";
     const what = event.kind === "latents" ? "latents" : "text embeddings";
     if (event.type === "damaged") {
-      this.#out.say(`note: the cached ${what} of ${event.name} were damaged and are made anew`);
+      this.#out.say(`note: the cached ${what} of ${event.name} were damaged and will be rebuilt`);
       return;
     }
     if (event.type === "looked") {
@@ -280,7 +280,7 @@ export class Narrator {
     if (event.done === 0) {
       this.#since = Date.now();
       this.#made = event.of;
-      if (event.reused > 0) this.#out.say(`${event.reused} ${what} reused from the cache, ${event.of} to make`);
+      if (event.reused > 0) this.#out.say(`${event.reused} ${what} reused from the cache, ${event.of} to encode`);
       return;
     }
     const left = timeLeft(this.#since, event.done, this.#made);

@@ -102,7 +102,7 @@ async function prepare(settings: CaptionSettings): Promise<Work> {
         kept.push({ name, reason: "rewritten before the interruption" });
       else todo.push(item);
     } else if (item.caption !== undefined) kept.push({ name, reason: "has a caption" });
-    else if (item.draft !== undefined) kept.push({ name, reason: "has a draft that waits to be accepted" });
+    else if (item.draft !== undefined) kept.push({ name, reason: "has a draft waiting to be accepted" });
     else todo.push(item);
   }
   if (settings.limit !== undefined) {
@@ -159,9 +159,9 @@ const mostCharacters = 20_000;
 function compose(answer: ChatAnswer, settings: CaptionSettings, textLength: number): Composed | undefined {
   const said = withoutThoughts(answer.text);
   if (said.length > mostCharacters)
-    throw new KinoraError("caption.runaway", "the model's answer is no caption", {
+    throw new KinoraError("caption.runaway", "the model's answer is not a caption", {
       actual: `${said.length} characters, beginning ${JSON.stringify(said.slice(0, 60))}`,
-      hint: "lower --max-tokens; small models tend to repeat themselves, at low temperatures more so",
+      hint: "lower --max-tokens; small models tend to repeat themselves, especially at low temperatures",
     });
   // A letter cut in two by the server.
   if (said.includes("\ufffd")) return undefined;
@@ -186,14 +186,14 @@ function compose(answer: ChatAnswer, settings: CaptionSettings, textLength: numb
 
 function emptyAnswer(answer: ChatAnswer): KinoraError {
   if (answer.text.includes("\ufffd"))
-    return new KinoraError("caption.garbled", "letters are lost in the model's answer (U+FFFD)", {
+    return new KinoraError("caption.garbled", "the model's answer contains replacement characters (U+FFFD)", {
       actual: JSON.stringify(answer.text.slice(0, 160)),
-      hint: "write this caption by hand, or try another server: this one cuts letters of several bytes in two",
+      hint: "write this caption by hand, or try another server: this one splits multi-byte characters",
     });
-  return new KinoraError("caption.empty-answer", "the model's answer says nothing", {
+  return new KinoraError("caption.empty-answer", "the model's answer is empty", {
     hint:
       answer.finish === "length"
-        ? "it spent its tokens on thinking: raise --max-tokens, or switch thinking off with --body"
+        ? "it used all its tokens for thinking: raise --max-tokens, or switch thinking off with --body"
         : "try another model, or fewer frames: their tokens may fill its context",
   });
 }
@@ -311,7 +311,7 @@ export async function* captionFolder(
       emit({ type: "captioned", name, text, tokens, limit: textLength, warnings, ...written });
     } else {
       kept++;
-      emit({ type: "kept", name, reason: "got a caption from elsewhere in the meantime" });
+      emit({ type: "kept", name, reason: "was captioned by another program in the meantime" });
     }
   };
 
@@ -332,7 +332,7 @@ export async function* captionFolder(
           "caption.giving-up",
           `${failuresInRow} items in a row got no answer; the last: ${message}`,
           {
-            hint: "run the same command again once the endpoint is well: what is done stays done",
+            hint: "run the same command again once the endpoint works: finished work is kept",
           },
         );
     }

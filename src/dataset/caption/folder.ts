@@ -81,7 +81,7 @@ async function itemsInPlace(folder: string, { sources, items }: DatasetManifest,
     const stem = insideFolder(folder, name, {
       code: "caption.link-out",
       file: "the set",
-      hint: "captions of a set in place are written into its own folder only: remove the link",
+      hint: "captions of an in-place set are only written inside its own folder: remove the link",
     });
     found.push({ name, media, stem });
   }
@@ -111,8 +111,8 @@ export async function readCaptionFolder(folder: string, { extension }: FolderOpt
   if (found.length === 0)
     throw new KinoraError("caption.no-media", `there are no clips or pictures in ${JSON.stringify(folder)}`, {
       hint: manifest
-        ? "the preparation kept nothing: see its report.html"
-        : "looked for .mp4, .webm, .jpg, .png and the like, sub-folders included",
+        ? "the preparation kept no items: see its report.html"
+        : "Kinora looked for .mp4, .webm, .jpg, .png and similar files, including sub-folders",
     });
 
   const notices: string[] = [];
@@ -142,13 +142,13 @@ export async function readCaptionFolder(folder: string, { extension }: FolderOpt
     const held = onlyCopies ? [copy!] : copy ? [beside[i]!, copy] : [beside[i]!];
     const owner = held.map(({ path }) => owners.get(path)).find((other) => other !== undefined);
     if (owner !== undefined) {
-      leave(name, `its caption file is the one of ${owner}`);
+      leave(name, `its caption file belongs to ${owner}`);
       continue;
     }
     for (const { path } of held) owners.set(path, name);
     const { problem } = held.find((one) => one.problem !== undefined) ?? {};
     if (problem !== undefined) {
-      leave(name, `its caption cannot be read: ${problem}`, true);
+      leave(name, `its caption could not be read: ${problem}`, true);
       continue;
     }
     const [{ path: captionPath }, { path: copyPath } = {}] = held as [Held, Held?];
@@ -161,7 +161,7 @@ export async function readCaptionFolder(folder: string, { extension }: FolderOpt
     do item.draftPath = draftPathOf(item.draftPath || item.captionPath, extension);
     while (owners.has(item.draftPath));
     const draft = await read(item.draftPath);
-    if (draft.problem !== undefined) leave(item.name, `its draft cannot be read: ${draft.problem}`, true);
+    if (draft.problem !== undefined) leave(item.name, `its draft could not be read: ${draft.problem}`, true);
     else readable.push({ ...item, draftPath: draft.path, draft: draft.text });
   }
   const { textLength } = mediaOf(wanModels[manifest?.model ?? defaultModel]);

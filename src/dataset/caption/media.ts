@@ -79,7 +79,7 @@ interface Range extends Size {
 
 async function rangeOf(media: Media, signal: AbortSignal | undefined): Promise<Range> {
   const { duration, video } = await probe(media.path);
-  if (!video) throw new KinoraError("media.no-video", `${JSON.stringify(media.path)} holds no picture`);
+  if (!video) throw new KinoraError("media.no-video", `${JSON.stringify(media.path)} contains no video`);
   const start = media.start ?? 0;
   const end = media.end ?? (duration || (await measuredDuration(media.path, signal)));
   const seconds = Math.max(end - start, 0);
@@ -96,7 +96,7 @@ async function rangeOf(media: Media, signal: AbortSignal | undefined): Promise<R
 }
 
 function nothingToSee(media: Media): KinoraError {
-  return new KinoraError("media.no-frames", `${JSON.stringify(media.path)} gives no frame that can be shown`);
+  return new KinoraError("media.no-frames", `${JSON.stringify(media.path)} has no frame that can be decoded`);
 }
 
 /** From this length on, seeking to each frame is cheaper than decoding everything between them. */
@@ -174,7 +174,7 @@ async function videoPart(media: Media, { side, signal }: ShowOptions): Promise<S
     if (bytes > mostVideoBytes)
       throw new KinoraError(
         "caption.video-too-large",
-        `${JSON.stringify(media.path)} is too long to be sent as a video`,
+        `${JSON.stringify(media.path)} is too large to send as a video`,
         {
           expected: `at most ${mostVideoBytes / 1e6} MB`,
           actual: `${(bytes / 1e6).toFixed(1)} MB at ${scaled.width}×${scaled.height}`,

@@ -57,7 +57,7 @@ const table = [
   },
   {
     name: "character",
-    summary: "one person or creature: everything but the looks that the trigger shall stand for",
+    summary: "one person or creature: everything but the looks that the trigger stands for",
     separator: ", ",
     clip: `Describe this clip of a character. {view} Do not describe what never changes about the character (face, eyes, hair, skin, build, age) and give no name: write "the character". Do describe clothes and accessories, pose, gestures, expression, what the character does from the beginning to the end, everyone and everything else, the place and its light, the type of shot, and ${camera}. {note} ${form}`,
     picture: `Describe this picture of a character. Do not describe what never changes about the character (face, eyes, hair, skin, build, age) and give no name: write "the character". Do describe clothes and accessories, pose, gesture, expression, everyone and everything else, the place and its light, and the type of shot. {note} ${form}`,
@@ -95,9 +95,9 @@ export function promptTemplate(name: string): PromptTemplate {
   if (found) return found;
   const names = promptTemplates.map((template) => template.name);
   const near = nearestName(name, names);
-  throw new KinoraError("caption.unknown-template", `no prompt template is called "${name}"`, {
+  throw new KinoraError("caption.unknown-template", `no prompt was given template named "${name}"`, {
     expected: `one of ${names.join(", ")}`,
-    hint: near ? `did you mean ${near}?` : "a template of your own comes from a file: --template-file",
+    hint: near ? `did you mean ${near}?` : "use --template-file for your own template",
   });
 }
 
@@ -124,7 +124,7 @@ export function parseTemplate(text: string, name: string): PromptTemplate {
   if (!clip || !picture)
     throw new KinoraError(
       "caption.bad-template",
-      `the template ${name} has no text for ${clip ? "pictures" : "clips"}`,
+      `the template ${name} has no instruction for ${clip ? "pictures" : "clips"}`,
       {
         hint: "write the instruction as plain text, or under [clip] and [picture]",
       },

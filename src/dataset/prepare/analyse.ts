@@ -167,7 +167,7 @@ class Analysis {
       if (!media.video) {
         this.#problem(index, {
           code: "media.no-video",
-          message: media.hasAudio ? "holds sound but no picture" : "holds no picture",
+          message: media.hasAudio ? "contains audio but no video" : "contains no video",
         });
         return [];
       }

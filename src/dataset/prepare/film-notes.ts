@@ -9,7 +9,7 @@ const largePart = 0.25;
 const shortSeconds = (seconds: number): string => `${seconds.toFixed(1)} s`;
 
 const words: Readonly<Record<LeftOut, string>> = {
-  blank: "of one colour, near black or white",
+  blank: "of a single colour, near black or white",
   fade: "of fades and dissolves",
   damaged: "of damaged frames",
 };
@@ -72,24 +72,24 @@ export function filmNotes(
     ...(gaps.length > 0 ? { gaps: gapsOf(gaps, fps) } : {}),
   };
   if (slots === 0) {
-    const message = "holds no frame that could be decoded";
+    const message = "contains no frame that could be decoded";
     return { facts, problem: { code: "media.no-frames", message }, told: [] };
   }
   if (!clips) {
-    const message = `holds no scene: ${leftText(left, fps)}`;
+    const message = `contains no scene: ${leftText(left, fps)}`;
     return { facts, problem: { code: "prepare.no-scene", message }, told: [] };
   }
   const notes: Reason[] = [];
   const lost = left.blank + left.fade + left.damaged;
   if (lost > largePart * slots) {
-    const message = `${shortSeconds(lost / fps)} are in no clip: ${leftText(left, fps)}`;
+    const message = `${shortSeconds(lost / fps)} are not in any clip: ${leftText(left, fps)}`;
     notes.push({ code: "prepare.left-out", message });
   }
   const missing = records.find((record) => record.missing !== undefined)?.missing;
   if (missing !== undefined) notes.push({ code: "media.partial", message: missing });
   const told = [...notes];
   if (joints > 0) {
-    const message = `its timestamps jump in ${plural(joints, "place")}: the parts are read one after the other`;
+    const message = `its timestamps jump at ${plural(joints, "place")}; the parts are read in sequence`;
     notes.push({ code: "media.joined", message });
   }
   if (errors > 0) told.unshift({ code: "media.damaged", message: damageText(errors, seconds, duration) });

@@ -23,9 +23,13 @@ function nearestInAspect(width: number, height: number, sizes: readonly (readonl
 /** What is said of a source that `planGeometry` finds no size for. */
 export function tooSmall({ width, height }: Size, { sizeMultiple, model }: PrepareSettings): KinoraError {
   const least = `${sizeMultiple}×${sizeMultiple}`;
-  return new KinoraError("prepare.too-small", `is ${width}×${height} pixels, under one step of ${model} (${least})`, {
-    hint: "nothing can be trained from it",
-  });
+  return new KinoraError(
+    "prepare.too-small",
+    `is ${width}×${height} pixels, smaller than the model's step size (${model}: ${least})`,
+    {
+      hint: "it cannot be used for training",
+    },
+  );
 }
 
 /** Undefined where the picture is smaller than one step of the model on a side. */

@@ -59,7 +59,7 @@ export function judge(clip: ClipRecord, settings: PrepareSettings): Judged {
     const seconds = number(clip.frames / fps);
     return {
       measures: {},
-      reasons: [{ code: "too-short", message: `${seconds} s long, the shortest kept is ${clips.shortest} s` }],
+      reasons: [{ code: "too-short", message: `${seconds} s long; the minimum is ${clips.shortest} s` }],
     };
   }
   const judged: Judged = { measures: {}, reasons: [] };
@@ -81,7 +81,7 @@ export function judge(clip: ClipRecord, settings: PrepareSettings): Judged {
   if (!clip.geometry)
     judged.reasons.push({
       code: "too-small",
-      message: `smaller than ${sizeMultiple}×${sizeMultiple}, one step of ${model}`,
+      message: `smaller than ${sizeMultiple}×${sizeMultiple}, the step size of ${model}`,
     });
   return judged;
 }

@@ -127,12 +127,12 @@ class Preparation {
     this.#tell({ type: "scanned", films, pictures: scan.files.length - films, others: scan.others });
     for (const { path, code, message } of scan.problems) this.#problem(path, { code, message });
     if (scan.files.length === 0)
-      throw new KinoraError("prepare.no-sources", "no film or picture was found", {
+      throw new KinoraError("prepare.no-sources", "no video or picture was found", {
         actual: this.#request.sources.join(", "),
         hint:
           scan.ownFolders.length > 0
-            ? `the set itself is written to ${scan.ownFolders.join(", ")}: choose another folder with --out`
-            : "name files or folders that hold .mp4, .mov, .mkv, .jpg, .png and the like",
+            ? `the output is written to ${scan.ownFolders.join(", ")}: choose another folder with --out`
+            : "give files or folders with .mp4, .mov, .mkv, .jpg, .png and similar files",
       });
 
     const started = performance.now();
@@ -383,8 +383,9 @@ class Preparation {
       hash: (path, how) => store.contentHash(path, how),
     });
     this.#work.written += laid.placed;
-    if (earlier.state === "damaged") laid.notes.push(`${manifestName} was damaged and is written anew: ${earlier.why}`);
-    for (const path of store.damaged) laid.notes.push(`${path} was not as it was written: it was made anew`);
+    if (earlier.state === "damaged")
+      laid.notes.push(`${manifestName} was damaged and will be rewritten: ${earlier.why}`);
+    for (const path of store.damaged) laid.notes.push(`${path} had been changed and was rebuilt`);
     return laid;
   }
 

@@ -45,7 +45,7 @@ export function insideSet(directory: string, path: string): string {
   return insideFolder(directory, path, {
     code: "prepare.link-out",
     file: "the set",
-    hint: "a set is written into its own folder only: remove the link, or choose another folder with --out",
+    hint: "a set is only written inside its own folder: remove the link, or choose another folder with --out",
   });
 }
 
@@ -125,7 +125,7 @@ async function layCaptions(
   } catch (error) {
     // A text that cannot be read is a person's all the same.
     if (!isKinoraError(error)) throw error;
-    return { placed, taken: false, caption: "", notices: [`${error.message}: it stays as it is`] };
+    return { placed, taken: false, caption: "", notices: [`${error.message}; it is left unchanged`] };
   }
   let taken = false;
   if (text === undefined && copied === undefined && caption !== undefined) {
@@ -162,7 +162,7 @@ async function readJournal(
   if (kept.state === "damaged") return { journal, damage: kept.why };
   for (const [file, hashes] of kept.state === "read" ? Object.entries(kept.value) : []) {
     // Whoever wrote it, nothing but the set's own items is ours to replace.
-    if (!isItemFile(file)) return { journal, damage: `names ${JSON.stringify(file)}, which is no item of a set` };
+    if (!isItemFile(file)) return { journal, damage: `names ${JSON.stringify(file)}, which is not an item of the set` };
     journal.set(file, new Set([...(journal.get(file) ?? []), ...hashes]));
   }
   return { journal };
@@ -195,7 +195,9 @@ export async function layOut(
   const laid: Laid = { placed: 0, notes: [], captions: new Map(), taken: 0 };
   const { journal: ours, damage } = await readJournal(options.journal, options.earlier);
   if (damage !== undefined)
-    laid.notes.push(`${options.journal} ${damage}: files of earlier runs that are no longer in the set stay`);
+    laid.notes.push(
+      `${options.journal} ${damage}; files of earlier runs that are no longer in the set are left in place`,
+    );
   const planned = new Map([...ours].map(([file, hashes]) => [file, new Set(hashes)]));
   for (const { file, made } of wanted)
     if (made) planned.set(file, new Set([...(planned.get(file) ?? []), made.sha256]));
@@ -206,7 +208,7 @@ export async function layOut(
     const path = join(directory, file);
     if (names.has(file) || (await bytesOf(path)) === undefined) continue;
     if (!hashes.has(await hash(path, "anew"))) {
-      laid.notes.push(`${file} is no longer in the set but was changed since it was written: it stays`);
+      laid.notes.push(`${file} is no longer in the set but has been edited since, and is kept`);
       continue;
     }
     await rm(path, { force: true });
@@ -217,7 +219,7 @@ export async function layOut(
     const file = itemFile(item);
     if (item.verdict !== "keep" || staying.has(file)) continue;
     if ((await bytesOf(join(directory, captionFile(file)))) !== undefined)
-      laid.notes.push(`${file} is no longer in the set; its caption ${captionFile(file)} stays`);
+      laid.notes.push(`${file} is no longer in the set; its caption ${captionFile(file)} is kept`);
   }
   // "." has the manifest and the report.
   const folders = new Set([".", ...wanted.map((entry) => dirname(entry.file))]);
@@ -237,7 +239,8 @@ export async function layOut(
     if (made) {
       const outcome = await putInPlace(made, join(directory, file), ours.get(file), hash);
       if (outcome === "placed") laid.placed++;
-      if (outcome === "not ours") laid.notes.push(`${file} was there before or was changed since: it stays as it is`);
+      if (outcome === "not ours")
+        laid.notes.push(`${file} existed before or has been edited since, and is left unchanged`);
     }
     const { placed, taken, caption, notices } = await layCaptions(directory, entry, captionsFolder, captionNames);
     laid.notes.push(...notices);

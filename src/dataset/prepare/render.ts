@@ -128,7 +128,7 @@ export class FilmRendering {
 
   async *#frames(): AsyncGenerator<Frame> {
     for (;;) {
-      if (this.#abandoned) throw new KinoraError("prepare.abandoned", "the clip is not wanted after all");
+      if (this.#abandoned) throw new KinoraError("prepare.abandoned", "the clip is no longer needed");
       const frame = this.#waiting.shift();
       if (frame) {
         this.#wake();

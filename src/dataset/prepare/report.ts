@@ -188,10 +188,10 @@ export async function reportHtml(manifest: DatasetManifest, context: ReportConte
     tooShort.map((item) => [sources[item.source]!.path, `${short(item.in)} s`, `${short(item.out)} s`]),
   );
   const body = html`<h1>Prepared set for ${model}</h1>
-<p class="soft">${fps} frames a second, sides in multiples of ${manifest.sizeMultiple}${manifest.inPlace ? ", films left in place" : ""}</p>
+<p class="soft">${fps} fps, sides in multiples of ${manifest.sizeMultiple}${manifest.inPlace ? ", films left in place" : ""}</p>
 <div class="tiles">
 ${tiles}</div>
-${section("What could not be read, or not whole", table([{ title: "file" }, { title: "code" }, { title: "what" }], problems), problems.length > 0)}
+${section("Files that could not be read, or only in part", table([{ title: "file" }, { title: "code" }, { title: "what" }], problems), problems.length > 0)}
 ${section("Notes", html`<ul>${context.notes.map((note) => html`<li>${note}</li>`)}</ul>`, context.notes.length > 0)}
 ${section(
   "Why items were dropped",
@@ -201,7 +201,7 @@ ${section(
   )}</div>`,
   dropped.length > 0,
 )}
-${section("What was found in kept items", html`<div class="reasons">${codeTable("finding", findings)}</div>`, findings.length > 0)}
+${section("Remarks on kept items", html`<div class="reasons">${codeTable("finding", findings)}</div>`, findings.length > 0)}
 ${section("Sizes", bucketTable(kept), kept.length > 0)}
 ${section("Measures", html`<div class="graphs">${measureNames.map((name) => distribution(name, items))}</div><p class="soft">The dashed lines are the limits: what lies beyond them was dropped.</p>`, measured)}
 ${section(`Kept (${kept.length})`, await cards(kept), kept.length > 0)}

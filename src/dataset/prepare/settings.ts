@@ -55,22 +55,22 @@ export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings 
   const config = check({ ...input });
   const { model } = config;
   if (!model)
-    throw new KinoraError("prepare-config.no-model", "no model is named", {
+    throw new KinoraError("prepare-config.no-model", "no model was given", {
       hint: `add --model, one of ${modelNames.join(", ")}`,
     });
   const media = mediaOf(wanModels[model]);
   if (config.clips.shortest > config.clips.longest)
     throw invalid(
-      `clips.shortest (${config.clips.shortest} s) is over clips.longest (${config.clips.longest} s)`,
-      "lower the one or raise the other",
+      `clips.shortest (${config.clips.shortest} s) exceeds clips.longest (${config.clips.longest} s)`,
+      "lower the first or raise the second",
     );
   if (config.in_place && config.normalize)
-    throw invalid("normalize changes pixels, in_place writes none", "choose one of the two");
+    throw invalid("normalize changes pixels, but in_place writes none", "choose one of the two");
   if (config.sizes && config.resolution)
-    throw invalid("sizes and resolution are both given", "sizes alone decide where they are given: leave one out");
+    throw invalid("both sizes and resolution are given", "sizes override resolution: remove one of them");
   for (const [width, height] of [...(config.sizes ?? []), ...(config.resolution ? [config.resolution] : [])])
     if (width % media.sizeMultiple !== 0 || height % media.sizeMultiple !== 0)
-      throw invalid(`${width}×${height} is no size for ${model}`, `use multiples of ${media.sizeMultiple}`);
+      throw invalid(`${width}×${height} is not a valid size for ${model}`, `use multiples of ${media.sizeMultiple}`);
   return {
     ...config,
     model,

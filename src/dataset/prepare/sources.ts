@@ -45,11 +45,11 @@ export async function accessProblem(path: string, error: unknown): Promise<{ cod
       (info) => info.isSymbolicLink(),
       () => false,
     );
-    return { code: "media.not-found", message: isLink ? "is a link that leads nowhere" : "does not exist" };
+    return { code: "media.not-found", message: isLink ? "is a broken link" : "does not exist" };
   }
-  if (code === "ELOOP") return { code: "media.io-error", message: "is a link that leads in a circle" };
+  if (code === "ELOOP") return { code: "media.io-error", message: "is a circular link" };
   if (code === "EACCES" || code === "EPERM")
-    return { code: "media.no-permission", message: "may not be read by this user" };
+    return { code: "media.no-permission", message: "is not readable by this user" };
   return { code: "media.io-error", message };
 }
 
@@ -127,7 +127,7 @@ export async function scanSources(sources: readonly string[], outDirectory: stri
     if (isOurs(await realpath(path).catch(() => path)))
       throw new KinoraError(
         "prepare.source-in-set",
-        `the source ${JSON.stringify(source)} lies where the set is written`,
+        `the source ${JSON.stringify(source)} is inside the output folder`,
         {
           hint: "choose another folder with --out",
         },

@@ -69,7 +69,7 @@ export class WorkStore implements AsyncDisposable {
     for (const name of folders) await makeFolder(insideSet(directory, `${workFolderName}/${name}`));
     const lock = FileLock.take(join(folder, "lock"), {
       code: "prepare.busy",
-      message: `another preparation writes to ${JSON.stringify(directory)}`,
+      message: `another preparation is writing to ${JSON.stringify(directory)}`,
       instead: "choose another folder with --out",
     });
     for (const name of ["", ...folders]) await sweepPartials(join(folder, name), "all");

@@ -174,15 +174,15 @@ export function createCudaDevice(options: CudaDeviceOptions): Device {
   const index = options.index ?? 0;
   const count = driver.deviceCount();
   if (!(index >= 0 && index < count)) {
-    throw new KinoraError("cuda.no-device", `there is no card ${index}`, {
+    throw new KinoraError("cuda.no-device", `there is no GPU ${index}`, {
       expected: count === 0 ? "a card" : `0 to ${count - 1}`,
-      hint: count === 0 ? "CUDA_VISIBLE_DEVICES may hide it" : "kinora doctor lists them",
+      hint: count === 0 ? "CUDA_VISIBLE_DEVICES may be hiding it" : "kinora doctor lists them",
     });
   }
   const card = driver.device(index);
   const capability = capabilityOf(driver, card);
   if (capability < OLDEST) {
-    throw new KinoraError("cuda.too-old", `${driver.name(card)} is older than what the cuda device runs on`, {
+    throw new KinoraError("cuda.too-old", `${driver.name(card)} is too old for the cuda device`, {
       expected: "compute capability 8.0 (Ampere) or newer",
       actual: `${Math.floor(capability / 10)}.${capability % 10}`,
       hint: "use --device cpu",

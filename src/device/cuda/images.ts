@@ -72,7 +72,7 @@ export function kernelImages({ capability, folder, nvrtc, cacheFolder, compiling
     const named = folder === undefined ? undefined : readIfThere(join(folder, `${file}.${architecture}.cubin`));
     const found = named ?? compile(file) ?? readIfThere(join(sources, "cubin", `${file}.${architecture}.cubin`));
     if (found) return found;
-    throw new KinoraError("cuda.no-kernels", `there is no machine code of ${file} for ${architecture}`, {
+    throw new KinoraError("cuda.no-kernels", `no machine code of ${file} was found for ${architecture}`, {
       expected: nvrtc === undefined ? "NVRTC, to compile it" : `${file}.${architecture}.cubin in ${folder}`,
       hint: "pip install nvidia-cuda-nvrtc, or set KINORA_NVRTC to NVRTC's library",
     });

@@ -89,7 +89,7 @@ export class Launcher {
     const [x, y, z = 1] = typeof grid === "number" ? ([grid, 1, 1] as const) : grid;
     if (x === 0 || y === 0 || z === 0) return;
     if (y > MOST_GRID || z > MOST_GRID || x > 2 ** 31 - 1) {
-      throw new KinoraError("cuda.launch", `${name} is asked for more blocks than a launch takes`, {
+      throw new KinoraError("cuda.launch", `${name} needs more blocks than a launch allows`, {
         expected: `2147483647 by ${MOST_GRID} by ${MOST_GRID}`,
         actual: `${x} by ${y} by ${z}`,
         hint: "use a smaller size or fewer frames",

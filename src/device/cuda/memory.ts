@@ -69,7 +69,9 @@ export class CudaMemory {
 
   alloc(bytes: number, category: MemoryCategory): CudaBlock {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
+      throw new KinoraError("memory.bad-size", "a block's size must be a whole number of bytes", {
+        actual: String(bytes),
+      });
     }
     const reserved = roundedSize(bytes);
     const address = this.#kept.get(reserved)?.pop();
@@ -125,9 +127,9 @@ export class CudaMemory {
     const parts = Object.entries(byCategory)
       .filter(([, { live: bytes }]) => bytes > 0)
       .map(([name, { live: bytes }]) => `${name} ${formatBytes(bytes)}`);
-    return new KinoraError("memory.exhausted", `the card has no ${formatBytes(wanted)} left`, {
-      actual: `${formatBytes(live)} in use: ${parts.join(", ") || "nothing of ours"}`,
-      hint: "use a smaller size, fewer frames, block swap or a narrower base; other programs on the card take memory too",
+    return new KinoraError("memory.exhausted", `the GPU has less than ${formatBytes(wanted)} of free memory`, {
+      actual: `${formatBytes(live)} in use: ${parts.join(", ") || "nothing by Kinora"}`,
+      hint: "use a smaller size, fewer frames, block swap or a narrower base; other programs may be using the GPU's memory",
     });
   }
 

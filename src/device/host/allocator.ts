@@ -175,7 +175,9 @@ export class HostAllocator {
   alloc(bytes: number, category: MemoryCategory): HostBlock {
     if (this.#disposed) throw new KinoraError("device.disposed", "this device was disposed of");
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
+      throw new KinoraError("memory.bad-size", "a block's size must be a whole number of bytes", {
+        actual: String(bytes),
+      });
     }
     const block = bytes <= LARGEST_SLOT ? this.#allocSlot(bytes, category) : this.#allocRegion(bytes, category);
     this.#counter.add(bytes, category);

@@ -4,7 +4,7 @@ import { createNullDevice } from "./null-device.ts";
 
 export const nullDescriptor: DeviceDescriptor = {
   name: "null",
-  help: "computes nothing and counts bytes and arithmetic, for plans",
+  help: "computes nothing; counts bytes and arithmetic for plans",
   automatic: false,
   probe: async () => ({ usable: true, what: "needs no library" }),
   open: async () => createNullDevice(),

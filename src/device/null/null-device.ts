@@ -132,7 +132,9 @@ export function createNullDevice(model: MemoryModel = {}): NullDevice {
   };
   const alloc = (bytes: number, category: MemoryCategory): Block => {
     if (!Number.isSafeInteger(bytes) || bytes < 0) {
-      throw new KinoraError("memory.bad-size", "a block needs a whole number of bytes", { actual: String(bytes) });
+      throw new KinoraError("memory.bad-size", "a block's size must be a whole number of bytes", {
+        actual: String(bytes),
+      });
     }
     const block = new NullBlock(bytes, category, { mapped: false });
     block.kept = take(bytes, category);

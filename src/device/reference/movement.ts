@@ -11,7 +11,7 @@ export function checkedIds(ids: Operand, rows: number): Int32Array {
   const values = i32View(ids);
   const wrong = values.find((id) => id < 0 || id >= rows);
   if (wrong === undefined) return values;
-  throw new KinoraError("kernel.bad-id", "an id names no row of its table", {
+  throw new KinoraError("kernel.bad-id", "an id is outside its table", {
     expected: `0 to ${rows - 1}`,
     actual: String(wrong),
   });

@@ -85,7 +85,10 @@ function weightValues(weight: LinearWeight): Values {
 }
 
 const notPacked = () =>
-  new KinoraError("kernel.unsupported", "the reference device keeps weights plain; a packed one is another device's");
+  new KinoraError(
+    "kernel.unsupported",
+    "the reference device does not pack weights; this one was packed by another device",
+  );
 
 export const productKernels = {
   matmul(a, b, out, options = {}) {

@@ -103,7 +103,7 @@ export class ChatClient {
           error.code,
           `${error.message}; it asks to wait ${Math.round(result.waitSeconds ?? 0)} s`,
           {
-            hint: "run the same command again later: what is done stays done",
+            hint: "run the same command again later: finished work is kept",
           },
         );
       const waitSeconds = result.waitSeconds ?? backoff(attempt, backoffSeconds, mostBackoffSeconds, Math.random());
@@ -140,9 +140,9 @@ export class ChatClient {
       const fields = json !== null && typeof json === "object" ? (json as Record<string, unknown>) : {};
       if (fields.error || fields.code) return failure(failureOf(response, endpoint, request.model));
       return failure(
-        new KinoraError("chat.malformed-answer", `${endpoint.url} answered something else than the protocol says`, {
+        new KinoraError("chat.malformed-answer", `${endpoint.url} did not answer as the protocol requires`, {
           actual: redact(response.body.slice(0, 1000), endpoint.key, 120) || "an empty body",
-          hint: "is this the address of a server of the OpenAI chat protocol? most end in /v1",
+          hint: "check that this is an OpenAI-compatible server; most addresses end in /v1",
         }),
       );
     }
@@ -189,9 +189,9 @@ export class ChatClient {
       const text = await boundedText(response);
       if (text !== undefined) return { status: response.status, headers: response.headers, body: text };
       return {
-        error: new KinoraError("chat.answer-too-large", `${endpoint.url} sends an answer without end`, {
+        error: new KinoraError("chat.answer-too-large", `${endpoint.url} sends an endless answer`, {
           expected: `at most ${mostAnswerBytes >> 20} MB`,
-          hint: "is this the address of a server of the OpenAI chat protocol? most end in /v1",
+          hint: "check that this is an OpenAI-compatible server; most addresses end in /v1",
         }),
       };
     } catch (error) {

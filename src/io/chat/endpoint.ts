@@ -58,7 +58,7 @@ function readKey(name: string, environment: Readonly<Record<string, string | und
   if (!key) return undefined;
   // Anything else cannot stand in a header, and the error of the HTTP library would print it.
   if (!/^[\x21-\x7e]+$/.test(key))
-    throw new KinoraError("chat.bad-key", `the key in ${name} holds characters that no key has`, {
+    throw new KinoraError("chat.bad-key", `the key in ${name} contains invalid characters`, {
       hint: `set ${name} again, without spaces, quotes or line breaks inside`,
     });
   return key;
@@ -98,7 +98,7 @@ export function resolveEndpoint(
       hint: near ? `did you mean ${near}?` : "e.g. --endpoint http://127.0.0.1:11434/v1",
     });
   }
-  if (!URL.canParse(address)) throw new KinoraError("chat.bad-endpoint", "the endpoint's address cannot be read");
+  if (!URL.canParse(address)) throw new KinoraError("chat.bad-endpoint", "the endpoint's address is invalid");
   const url = new URL(address);
   if (url.username || url.password || url.search)
     throw new KinoraError("chat.bad-endpoint", `the endpoint's address at ${url.host} carries credentials or a query`, {
@@ -109,7 +109,7 @@ export function resolveEndpoint(
       "chat.bad-endpoint",
       `${url.origin}${url.pathname} is an address of DashScope's own protocol`,
       {
-        expected: "its OpenAI-compatible mode, which does the same",
+        expected: "its OpenAI-compatible mode, which is equivalent",
         hint: `--endpoint ${isAlibaba(url) ? `${url.origin}/compatible-mode/v1` : "dashscope"}, with the same key`,
       },
     );

@@ -134,7 +134,7 @@ export function failureOf(
   const keyNames = endpoint.keyVariables.join(" or ");
   switch (kind) {
     case "chat.unauthorized":
-      return new KinoraError(kind, endpoint.key ? `${where} does not accept the key` : `${where} wants a key`, {
+      return new KinoraError(kind, endpoint.key ? `${where} rejected the API key` : `${where} wants a key`, {
         // Some services echo the key they were given: of their words only the code is repeated.
         actual: `HTTP ${status}${code ? ` (${redact(code, endpoint.key, 60)})` : ""}`,
         hint: keyNames
@@ -142,23 +142,23 @@ export function failureOf(
           : "name the key's variable with --key-env",
       });
     case "chat.quota":
-      return new KinoraError(kind, `the account at ${where} has no credit left`, { actual });
+      return new KinoraError(kind, `the account at ${where} is out of credit`, { actual });
     case "chat.model-not-found":
       return new KinoraError(kind, `${where} has no model "${model}"`, { actual });
     case "chat.wrong-endpoint":
-      return new KinoraError(kind, `${where} does not answer this protocol`, {
+      return new KinoraError(kind, `${where} does not speak this protocol`, {
         actual,
         hint: moved
-          ? `it says that it has moved to ${moved}: give that address, where you trust it`
+          ? `it redirects to ${moved}: use that address if you trust it`
           : "most addresses end in /v1, e.g. http://127.0.0.1:11434/v1",
       });
     case "chat.no-vision":
-      return new KinoraError(kind, `the model "${model}" at ${where} takes no pictures or video of this form`, {
+      return new KinoraError(kind, `the model "${model}" at ${where} does not accept pictures or video in this form`, {
         actual,
         hint: "choose a vision-language model (e.g. Qwen2.5-VL), or send frames instead of video",
       });
     case "chat.too-large":
-      return new KinoraError(kind, "the request is larger than the endpoint takes", {
+      return new KinoraError(kind, "the request is too large for the endpoint", {
         actual,
         hint: "send fewer or smaller frames (--frames, --frame-size), or give the server a longer context",
       });
@@ -170,14 +170,14 @@ export function failureOf(
         hint: "lower --requests-per-minute or --concurrency",
       });
     case "chat.timeout":
-      return new KinoraError(kind, `${where} took too long`, {
+      return new KinoraError(kind, `${where} timed out`, {
         actual,
         hint: "raise --timeout or lower --concurrency",
       });
     case "chat.server-error":
       return new KinoraError(kind, `${where} failed`, { actual });
     default:
-      return new KinoraError("chat.bad-request", `${where} does not accept the request`, { actual });
+      return new KinoraError("chat.bad-request", `${where} rejected the request`, { actual });
   }
 }
 
@@ -204,12 +204,12 @@ export function failureOfException(error: unknown, endpoint: ChatEndpoint, timeo
   if (nobodyThere.has(code))
     return new KinoraError("chat.unreachable", `nothing answers at ${where}`, {
       actual: code,
-      hint: "is the server running, and is the address right?",
+      hint: "check that the server is running and the address is right",
     });
   if (/CERT|TLS|SSL/.test(code))
     return new KinoraError("chat.wrong-endpoint", `no secure connection to ${where}`, { actual: code });
   const detail = cause instanceof Error ? cause.message : error instanceof Error ? error.message : String(error);
-  return new KinoraError("chat.connection-lost", `the connection to ${where} broke`, {
+  return new KinoraError("chat.connection-lost", `the connection to ${where} was interrupted`, {
     actual: redact(code || detail, endpoint.key),
   });
 }

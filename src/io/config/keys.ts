@@ -94,5 +94,5 @@ function hintFor(
   );
   if (elsewhere)
     return `did you mean ${elsewhere} ${placeOf(others.find(({ keys }) => keys.includes(elsewhere))!.path)}?`;
-  return `known here: ${Object.keys(known).join(", ")}`;
+  return `known keys: ${Object.keys(known).join(", ")}`;
 }

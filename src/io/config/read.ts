@@ -90,7 +90,7 @@ function fromJson(kind: ConfigKind, content: string, where: string): Row {
     throw new KinoraError(`${kind.code}.syntax`, `${where}${line ? `, line ${line}` : ""}: ${bare}`, {
       hint: slashes
         ? 'a backslash begins an escape in JSON: write paths with / or with two backslashes, "C:/films" or "C:\\\\films"'
-        : "names and text need double quotes, and no comma stands before a closing bracket",
+        : "names and text need double quotes, and there must be no comma before a closing bracket",
       cause,
     });
   }

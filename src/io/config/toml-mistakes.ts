@@ -2,14 +2,14 @@
 import type { TomlError } from "smol-toml";
 
 export const backslashHint =
-  "a backslash begins an escape in double quotes (\\t is a tab, \\n a line break): write paths in single quotes, 'C:\\films', or with /, \"C:/films\"";
+  "a backslash starts an escape in double quotes (\\t is a tab, \\n a line break): write paths in single quotes, 'C:\\films', or with /, \"C:/films\"";
 
 /** The parser's first line says what; the rest of it draws the place, which is told in its own way. */
 export function tomlWords({ message, column }: TomlError, line: string): string {
   const what = message.split("\n")[0]!.replace(/^Invalid TOML document: /, "");
   if (what.startsWith("trying to redefine")) {
     const name = /^\s*(\[*[^=\]]*\]*)/.exec(line)?.[1]?.trim();
-    return name ? `${name} is given twice` : what;
+    return name ? `${name} is duplicated` : what;
   }
   if (line.slice(0, column).includes('"') && /escape/.test(what)) return `${what} in text in double quotes`;
   return what;
@@ -21,12 +21,12 @@ const hints: readonly (readonly [applies: (line: string, rest: string, what: str
     backslashHint,
   ],
   [(line, rest) => /["'][^"']*\\/.test(line) && /^\S*["']/.test(rest), backslashHint],
-  [(line) => /[“”„«»‘’]/.test(line), "TOML has straight quotes only: \" or '"],
-  [(line) => /^\s*[{}]/.test(line), "this looks like JSON: such a file is read where its name ends in .json"],
+  [(line) => /[“”„«»‘’]/.test(line), "TOML only accepts straight quotes: \" or '"],
+  [(line) => /^\s*[{}]/.test(line), "this looks like JSON: name the file .json"],
   [(line) => /^\s*["']?[\w-]+["']?\s*:/.test(line), 'TOML writes name = value, e.g. name = "style"'],
   [
     (_line, rest) => /^(True|False|TRUE|FALSE|yes|no|on|off|None|none|null)\b/.test(rest),
-    "write true or false in small letters, or leave the setting out",
+    "write true or false in lower case, or remove the setting",
   ],
   [(line) => /=\s*[+-]?\.\d/.test(line), "a number needs a digit before its point: 0.5"],
   [(line) => /=\s*[\d,]+,\d{3}\b/.test(line), "write numbers without commas: 1000 or 1_000"],

@@ -136,7 +136,7 @@ function hintFor(issue: z.core.$ZodIssue, key: string, value: unknown): string |
   if (typeof value === "string" && /\p{Cc}/u.test(value)) return backslashHint;
   if (issue.code !== "invalid_type") return undefined;
   const wantsOne = ["number", "int", "bigint", "string", "boolean"].includes(issue.expected);
-  if (Array.isArray(value) && wantsOne) return "one value belongs here, without [ ]";
+  if (Array.isArray(value) && wantsOne) return "give a single value, without [ ]";
   switch (issue.expected) {
     case "number":
     case "int":
@@ -159,7 +159,7 @@ function hintFor(issue: z.core.$ZodIssue, key: string, value: unknown): string |
     case "object":
       return isRow(value) || key.includes(".")
         ? undefined
-        : `${name} is a table: write [${name}] on a line of its own and its settings below`;
+        : `${name} is a table: write [${name}] on its own line, with its settings below`;
     default:
       return undefined;
   }

@@ -59,7 +59,7 @@ const codecs = {
 
 function unreadable(path: string, why: string): KinoraError {
   return new KinoraError("image.unreadable", `${JSON.stringify(path)} ${why}`, {
-    hint: "the file may be cut off, or be another kind of file under this name",
+    hint: "the file may be truncated, or have the wrong extension",
   });
 }
 
@@ -69,8 +69,8 @@ async function headOf(path: string): Promise<Uint8Array> {
     // A pipe is opened without waiting for its writer, and then refused.
     await using file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
     if (!(await file.stat()).isFile())
-      throw new KinoraError("media.not-a-file", `${JSON.stringify(path)} is no plain file`, {
-        hint: "name a plain file",
+      throw new KinoraError("media.not-a-file", `${JSON.stringify(path)} is not a regular file`, {
+        hint: "give a regular file",
       });
     const head = new Uint8Array(64);
     const { bytesRead } = await file.read(head, 0, head.length, 0);
@@ -113,7 +113,7 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
   if (!codec)
     throw new KinoraError("media.no-decoder", `this FFmpeg has no decoder for ${kind} (${JSON.stringify(path)})`);
   const { size: fileBytes } = await stat(path);
-  if (fileBytes > mostBytes) throw unreadable(path, `has ${formatBytes(fileBytes)}, more than a picture's file`);
+  if (fileBytes > mostBytes) throw unreadable(path, `has ${formatBytes(fileBytes)}, too large for a picture`);
   const bytes = await readFile(path);
   const size = declaredSize(bytes, kind);
   if (size && size.width * size.height > mostPixels.picture)
@@ -130,7 +130,7 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
     kind === "jpeg" &&
     bytes.lastIndexOf("\xff\xd9", undefined, "latin1") < bytes.lastIndexOf("\xff\xda", undefined, "latin1")
   )
-    throw unreadable(path, "is cut off: the picture's end is missing");
+    throw unreadable(path, "is truncated: the end of the picture is missing");
   packet.data = bytes;
   const frame = new Frame();
   frame.alloc();
@@ -141,7 +141,8 @@ async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Fra
   }
   if (status >= 0 && frame.width > 0) return frame;
   frame.free();
-  if (status === AVERROR_EAGAIN || isEndOfFile(status)) throw unreadable(path, `holds no whole ${kind} picture`);
+  if (status === AVERROR_EAGAIN || isEndOfFile(status))
+    throw unreadable(path, `does not contain a complete ${kind} picture`);
   const { message } = mediaError(status, "decoding", path);
   throw unreadable(path, `could not be decoded as ${kind} (${message})`);
 }
@@ -175,7 +176,7 @@ async function decode(path: string, kind: ImageKind): Promise<Decoded> {
     const copy = frame.clone();
     if (copy) return { frame: copy, orientation: frameOrientation(frame) ?? reader.video.orientation, pixelAspect: 1 };
   }
-  throw unreadable(path, `holds no whole ${kind} picture`);
+  throw unreadable(path, `does not contain a complete ${kind} picture`);
 }
 
 function infoOf({ frame, orientation, pixelAspect }: Decoded, kind: ImageKind): ImageInfo {
@@ -211,8 +212,11 @@ export class ImageReader implements Disposable {
     const kind = await kindOfPicture(path);
     if (!kind) {
       const { size } = await stat(path);
-      throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is no picture of a known format`, {
-        hint: size === 0 ? "the file is empty" : "JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF, JPEG XL and GIF are read",
+      throw new KinoraError("image.unknown-format", `${JSON.stringify(path)} is not a picture in a known format`, {
+        hint:
+          size === 0
+            ? "the file is empty"
+            : "supported formats: JPEG, PNG, WebP, AVIF, HEIC, BMP, TIFF, JPEG XL and GIF",
       });
     }
     const decoded = await decode(path, kind);
@@ -229,7 +233,7 @@ export class ImageReader implements Disposable {
       conversionChain(shape, this.#decoded, { ...conversion, format: hasAlpha ? "rgba" : "rgb24" }),
     );
     const [out] = [...(await filter.push(this.#decoded.frame, true)), ...(await filter.finish())];
-    if (!out) throw unreadable(this.#path, "gave no picture");
+    if (!out) throw unreadable(this.#path, "produced no picture");
     using converted = out.frame;
     const pixels = packed(converted);
     return {

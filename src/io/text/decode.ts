@@ -11,7 +11,7 @@ export interface Text {
 }
 
 const REPLACEMENT = "\ufffd";
-const asUtf8 = "save it as UTF-8, which every editor offers";
+const asUtf8 = "save it as UTF-8, which every editor can do";
 
 /** How much of a text is quoted. */
 const QUOTED = 40;
@@ -49,7 +49,7 @@ export function decodeText(bytes: Uint8Array): Text {
   const { encoding, text } = guessed;
   return {
     text: withPlainLines(text),
-    notice: `is not UTF-8 and is read as ${encoding.name}: ${quote(text)}; if that is wrong, ${asUtf8}`,
+    notice: `is not UTF-8 and was read as ${encoding.name}: ${quote(text)}; if that is wrong, ${asUtf8}`,
   };
 }
 
@@ -58,7 +58,7 @@ function told(text: string): Text {
   if (!plain.includes(REPLACEMENT)) return { text: plain };
   return {
     text: plain,
-    notice: `holds ${REPLACEMENT} (U+FFFD) in ${quote(plain.slice(Math.max(0, plain.indexOf(REPLACEMENT) - QUOTED / 2)))}: letters were lost when another program saved it`,
+    notice: `holds ${REPLACEMENT} (U+FFFD) in ${quote(plain.slice(Math.max(0, plain.indexOf(REPLACEMENT) - QUOTED / 2)))}: characters were lost when another program saved it`,
   };
 }
 
@@ -67,13 +67,13 @@ const withPlainLines = (text: string): string => text.replace(/\r\n?/g, "\n").re
 
 function markedText(bytes: Uint8Array, label: (typeof marks)[number]["label"]): string {
   if (label.startsWith("utf-32")) {
-    throw new KinoraError("text.unknown-encoding", "is in UTF-32, which is not read", { hint: asUtf8 });
+    throw new KinoraError("text.unknown-encoding", "is UTF-32, which is not supported", { hint: asUtf8 });
   }
   const text = decode(bytes, label);
   if (text?.includes("\0")) refuseData(bytes);
   if (text !== undefined && !text.includes("\0")) return text;
-  throw new KinoraError("text.damaged", `begins as ${label.toUpperCase()} and has bytes that are none`, {
-    hint: `it was cut off or put together from several files: ${asUtf8}`,
+  throw new KinoraError("text.damaged", `begins as ${label.toUpperCase()} and has bytes that are invalid in it`, {
+    hint: `it was truncated or joined from several files: ${asUtf8}`,
   });
 }
 
@@ -97,8 +97,8 @@ function refuseData(bytes: Uint8Array): void {
   const what = known?.[1] ?? (head.slice(4, 8) === "ftyp" ? "a film or a picture" : undefined);
   if (what) throw new KinoraError("text.not-text", `is ${what}, not text`, { hint: "name a file of plain text" });
   if (bytes.length > 0 && bytes.every((byte) => byte === 0)) {
-    throw new KinoraError("text.damaged", "holds nothing but zero bytes", {
-      hint: "the machine went down before it was written: take it from a backup",
+    throw new KinoraError("text.damaged", "contains only zero bytes", {
+      hint: "the machine went down while it was written: restore it from a backup",
     });
   }
 }
@@ -120,9 +120,9 @@ function refuseDamagedUtf8(bytes: Uint8Array): void {
   if (valid < 6 || valid < 4 * wrong) return;
   const before = Buffer.from(bytes.subarray(0, first)).toString("utf8");
   const line = before.split(/\r\n?|\n/).length;
-  throw new KinoraError("text.damaged", `is UTF-8 with ${wrong === 1 ? "a wrong byte" : `${wrong} wrong bytes`}`, {
+  throw new KinoraError("text.damaged", `is UTF-8 with ${wrong === 1 ? "an invalid byte" : `${wrong} wrong bytes`}`, {
     actual: `0x${bytes[first]!.toString(16)} in line ${line}, behind ${JSON.stringify(before.slice(-20))}`,
-    hint: "mend that place and save it again; parts of it may come from a file in another encoding",
+    hint: "fix that place and save it again; parts of it may come from a file in another encoding",
   });
 }
 
@@ -138,11 +138,11 @@ function sequenceLength(bytes: Uint8Array, at: number): number {
 
 function unclear(bytes: Uint8Array, readings: readonly Guess[]): KinoraError {
   if (bytes.includes(0) && readings.length === 0) {
-    return new KinoraError("text.not-text", "holds zero bytes and is no text", { hint: asUtf8 });
+    return new KinoraError("text.not-text", "contains zero bytes and is not text", { hint: asUtf8 });
   }
   const few = readings.map(({ encoding, text }) => `${quote(text)} in ${encoding.name}`);
-  return new KinoraError("text.unknown-encoding", "is not UTF-8, and its encoding cannot be told", {
+  return new KinoraError("text.unknown-encoding", "is not UTF-8, and its encoding could not be determined", {
     ...(few.length > 0 ? { actual: `what may be ${few.join(", or ")}` } : {}),
-    hint: `open it in the editor that wrote it, and ${asUtf8}`,
+    hint: `open it in the editor that wrote it and ${asUtf8}`,
   });
 }

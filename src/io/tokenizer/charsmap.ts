@@ -69,10 +69,14 @@ export class Charsmap {
     const end = this.#replacements.indexOf(0, offset);
     const stop = end < 0 ? this.#replacements.length : end;
     if (offset > this.#replacements.length || stop - offset > MAX_REPLACEMENT_BYTES) {
-      throw new KinoraError("tokenizer.malformed", "the precompiled character map points at no replacement string", {
-        expected: `at most ${MAX_REPLACEMENT_BYTES} bytes within ${this.#replacements.length}`,
-        actual: `offset ${offset}`,
-      });
+      throw new KinoraError(
+        "tokenizer.malformed",
+        "the precompiled character map points outside its replacement strings",
+        {
+          expected: `at most ${MAX_REPLACEMENT_BYTES} bytes within ${this.#replacements.length}`,
+          actual: `offset ${offset}`,
+        },
+      );
     }
     const text = utf8.decode(this.#replacements.subarray(offset, stop));
     this.#decoded.set(offset, text);

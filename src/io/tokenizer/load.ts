@@ -41,7 +41,9 @@ function parseJson(bytes: Uint8Array): unknown {
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
-    throw new KinoraError("tokenizer.malformed", "the tokenizer file begins like JSON but is none", { cause });
+    throw new KinoraError("tokenizer.malformed", "the tokenizer file begins like JSON but is not valid JSON", {
+      cause,
+    });
   }
 }
 
@@ -57,7 +59,7 @@ export async function findTokenizerFile(path: string): Promise<string> {
   }
   throw new KinoraError("tokenizer.not-found", `no tokenizer at ${path}`, {
     expected: `a tokenizer file, or a folder with ${folderFiles.join(", ")}`,
-    hint: "Wan's tokenizer lies in google/umt5-xxl of an official checkpoint folder.",
+    hint: "Wan's tokenizer is in google/umt5-xxl of an official checkpoint folder.",
   });
 }
 

@@ -192,7 +192,7 @@ function indexPieces({ pieces, trainer }: ModelFile): PieceIndex {
   pieces.forEach(({ text, type }, id) => {
     if (text === "") throw malformed(`piece ${id} is empty`);
     const textual = type === pieceTypes.normal || type === pieceTypes.userDefined || type === pieceTypes.unused;
-    if (textual ? seen.has(text) : reserved.has(text)) throw malformed(`piece ${JSON.stringify(text)} is there twice`);
+    if (textual ? seen.has(text) : reserved.has(text)) throw malformed(`piece ${JSON.stringify(text)} appears twice`);
     if (textual) seen.add(text);
     else reserved.set(text, id);
     if (type === pieceTypes.normal || type === pieceTypes.userDefined) matchable.set(text, id);

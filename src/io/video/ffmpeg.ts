@@ -16,14 +16,14 @@ Log.setLevel(AV_LOG_QUIET);
 
 const posix = {
   ENOENT: ["media.not-found", "check the path"],
-  EACCES: ["media.no-permission", "the file or folder may not be opened by this user"],
-  EPERM: ["media.no-permission", "the file or folder may not be opened by this user"],
+  EACCES: ["media.no-permission", "you have no permission to open the file or folder"],
+  EPERM: ["media.no-permission", "you have no permission to open the file or folder"],
   EISDIR: ["media.is-folder", "name a file, not a folder"],
   EROFS: ["media.no-permission", "the disk is mounted read-only: choose another folder"],
-  ENOSPC: ["media.disk-full", "free space on the disk and run the same command again: it goes on where it stopped"],
-  EDQUOT: ["media.disk-full", "your quota on this disk is used up"],
-  EFBIG: ["media.disk-full", "the file is larger than the system allows here: choose another disk"],
-  ENOMEM: ["media.out-of-memory", "the picture or film needs more memory than there is"],
+  ENOSPC: ["media.disk-full", "free disk space and run the same command again to continue"],
+  EDQUOT: ["media.disk-full", "your disk quota is used up"],
+  EFBIG: ["media.disk-full", "the file is too large for this file system: choose another disk"],
+  ENOMEM: ["media.out-of-memory", "not enough memory for this picture or video"],
   EIO: ["media.io-error", "the disk or network gave an error while reading or writing"],
 } as const;
 
@@ -56,7 +56,7 @@ export const mostPixels = { film: 80_000_000, picture: 178_000_000 };
 
 export function tooLarge(path: string, width: number, height: number, most: number): KinoraError {
   const code = most === mostPixels.picture ? "image.too-large" : "media.too-large";
-  return new KinoraError(code, `${JSON.stringify(path)} is ${width}×${height} pixels, more than can be decoded`, {
+  return new KinoraError(code, `${JSON.stringify(path)} is ${width}×${height} pixels, too large to decode`, {
     expected: `at most ${most / 1e6} million pixels`,
     hint: "make it smaller with an editor",
   });
@@ -76,6 +76,6 @@ export function seconds(timestamp: bigint, timeBase: { num: number; den: number 
 /** A second reference to the same pixels; the caller frees it. */
 export function reference(frame: Frame): Frame {
   const copy = frame.clone();
-  if (!copy) throw new KinoraError("media.out-of-memory", "FFmpeg could not keep a frame");
+  if (!copy) throw new KinoraError("media.out-of-memory", "FFmpeg could not store a frame");
   return copy;
 }

@@ -40,7 +40,7 @@ export async function openFilm(
     const { video } = media;
     const stream = videoStream(context.streams, streamId);
     if (!video || !stream) {
-      const why = media.hasAudio ? "holds sound but no picture" : "holds no picture";
+      const why = media.hasAudio ? "contains audio but no video" : "contains no video";
       throw new KinoraError("media.no-video", `${JSON.stringify(path)} ${why}`);
     }
     const codec = Codec.findDecoder(stream.codecpar.codecId);

@@ -82,7 +82,7 @@ export class FrameFilter<Beside> implements Disposable {
       const beside = this.#waiting.shift();
       if (beside === undefined) {
         frame.free();
-        throw new KinoraError("media.filter-count", "a filter gave more frames than it got");
+        throw new KinoraError("media.filter-count", "a filter returned more frames than it received");
       }
       ready.push({ frame, beside });
       // Nothing more can come of nothing: a call saved on every frame.

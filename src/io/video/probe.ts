@@ -117,7 +117,7 @@ export async function openInput(path: string, most = mostPixels.film): Promise<F
     // Opening a pipe would wait for its writer, a device may never end.
     if (!found.isFile())
       throw new KinoraError("media.not-a-file", `${JSON.stringify(path)} is a pipe, a socket or a device`, {
-        hint: "name a plain file",
+        hint: "give a regular file",
       });
     bytes = found.size;
   } catch (error) {
@@ -151,9 +151,13 @@ async function openContext(path: string, most: number, options: Record<string, s
     const error = mediaError(opened, "opening", path);
     // A file that ends before its first frame is as unreadable as one of another kind.
     if (error.code !== "media.invalid-data" && !isEndOfFile(opened)) throw error;
-    throw new KinoraError("media.unreadable", `${JSON.stringify(path)} is no film or picture that FFmpeg can read`, {
-      hint: "it may be cut off before its index was written, or be another kind of file under this name",
-    });
+    throw new KinoraError(
+      "media.unreadable",
+      `${JSON.stringify(path)} is not a video or picture that FFmpeg can read`,
+      {
+        hint: "it may be truncated (its index is missing), or have the wrong extension",
+      },
+    );
   }
   try {
     // Before frames are decoded to know more of them, and after it.

@@ -159,10 +159,10 @@ export class VideoReader implements AsyncDisposable {
   async missing(): Promise<string | undefined> {
     const { path, container } = this.media;
     if (container.startsWith("mov,") && (await furtherMovies(path)) > 0)
-      return "holds further films behind the first, which are not read";
+      return "contains more videos after the first, which are ignored";
     if (this.strays > 0)
-      return `about ${(this.strays / (this.video.fps || 25)).toFixed(1)} s are in another stream, which is not read`;
-    if (this.unread > mostUnread) return `${Math.round(this.unread * 100)} % of the file lie behind what can be read`;
+      return `about ${(this.strays / (this.video.fps || 25)).toFixed(1)} s are in another stream, which is ignored`;
+    if (this.unread > mostUnread) return `${Math.round(this.unread * 100)} % of the file could not be read`;
     return undefined;
   }
 

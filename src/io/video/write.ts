@@ -105,7 +105,7 @@ export class VideoWriter implements AsyncDisposable {
     const { width, height, pixelFormat = "yuv420p" } = options;
     const even = pixelFormat === "yuv420p";
     if (width < 2 || height < 2 || (even && (width % 2 !== 0 || height % 2 !== 0)))
-      throw new KinoraError("video.bad-size", `a ${pixelFormat} film cannot be ${width}×${height}`, {
+      throw new KinoraError("video.bad-size", `a ${pixelFormat} video cannot be ${width}×${height}`, {
         expected: even ? "even sides of at least 2 pixels" : "sides of at least 2 pixels",
         hint: even ? "crop or scale to even sides, or choose yuv444p" : "choose a larger size",
       });

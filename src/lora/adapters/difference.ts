@@ -103,7 +103,7 @@ export const difference = {
     // ComfyUI reads these endings under its own names, and of modules with a weight under kohya's; others have no form.
     const named = format === "peft" || (format === "kohya" && bare !== parameter);
     if (!named || (bias && replaces)) {
-      throw new KinoraError("lora.no-form", `the ${format} form has none for a change of ${parameter}`, {
+      throw new KinoraError("lora.no-form", `the ${format} format has no key for a change of ${parameter}`, {
         hint: replaces
           ? "leave it out with --exclude, or merge the LoRA into the model"
           : "write it as comfy, or leave it out with --exclude",

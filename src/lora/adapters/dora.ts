@@ -152,7 +152,7 @@ export const dora = {
     if (rule === "peft") {
       throw new KinoraError(
         "lora.no-form",
-        `${inner.module} has PEFT's form of DoRA, which no other tool's names hold`,
+        `${inner.module} is PEFT's variant of DoRA, which no other format can hold`,
         {
           hint: "use the file as it is, merge it into the model, or leave the module out with --exclude",
         },

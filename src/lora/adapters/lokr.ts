@@ -95,7 +95,7 @@ export const lokr = {
       module.refused.push({
         names: all,
         module: module.module,
-        why: `the factors of ${module.module} do not go together`,
+        why: `the factors of ${module.module} do not fit together`,
       });
       return [];
     }

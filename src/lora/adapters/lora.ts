@@ -112,7 +112,7 @@ export const lora = {
   settings: z.strictObject({
     rank: z.int().min(1).max(16_384).default(32).describe("width of the two matrices"),
     alpha: z.number().positive().max(1e6).describe("the change is scaled by alpha/rank"),
-    dropout: z.number().min(0).lt(1).default(0).describe("share of the hidden values that a step leaves out"),
+    dropout: z.number().min(0).lt(1).default(0).describe("dropout: share of hidden values dropped in each step"),
   }),
   presets: { alpha: "the rank" },
   find(module): Found<LoraValues | DifferenceValues>[] {

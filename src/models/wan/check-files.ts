@@ -8,12 +8,12 @@ import { ditShapes, type Shapes } from "./weight-shapes.ts";
 
 function wrongModel(path: string, model: WanModel, expected: string, found: Recognized): KinoraError {
   const other = found.kind === "dit" ? found.models[0] : undefined;
-  return new KinoraError("checkpoint.wrong-model", `${path} is not what ${model.name} needs`, {
+  return new KinoraError("checkpoint.wrong-model", `${path} is not suitable for ${model.name}`, {
     expected,
     actual: found.label,
     hint: other
       ? `choose ${other} (--task; [model] name of a configuration), or another file`
-      : "kinora models inspect FILE says more",
+      : "kinora models inspect FILE shows more",
   });
 }
 

@@ -91,9 +91,9 @@ export class CheckpointSearch {
     const own = bundledFolder(this.model);
     const ships = own !== undefined && (this.#folder ?? own) === own;
     const where = ships
-      ? `they ship with Kinora, and this copy of it lacks them in ${own}`
+      ? `they ship with Kinora but are missing in ${own}`
       : this.#folder === undefined
-        ? "no folder and no file was given"
+        ? "no folder or file was given"
         : `not in ${this.#folder}`;
     const verb = missing.length === 1 ? "is" : "are";
     throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} ${verb} missing: ${where}`, {
@@ -189,15 +189,19 @@ export function searchCheckpoint(model: WanModel, asked: FileChoices): Checkpoin
   const folder = asked.folder ?? bundledFolder(model);
   if (folder === undefined || !existsSync(folder)) {
     if (asked.folder !== undefined) {
-      throw new KinoraError("checkpoint.no-folder", `there is no checkpoint folder ${JSON.stringify(asked.folder)}`, {
-        hint: "name an official or diffusers folder of the model, or each file by itself",
-      });
+      throw new KinoraError(
+        "checkpoint.no-folder",
+        `the checkpoint folder does not exist: ${JSON.stringify(asked.folder)}`,
+        {
+          hint: "give an official or diffusers folder of the model, or each file separately",
+        },
+      );
     }
     put("tokenizer", named.tokenizer ?? findTokenizer(undefined, named.textEncoder));
     return new CheckpointSearch(model, named, undefined, []);
   }
   if (statSync(folder).isFile()) {
-    throw new KinoraError("checkpoint.no-folder", `${folder} is a file`, { hint: "name it as the transformer itself" });
+    throw new KinoraError("checkpoint.no-folder", `${folder} is a file`, { hint: "give it as the transformer" });
   }
   const found: Found[] = [];
   const notes: string[] = [];
@@ -212,9 +216,9 @@ export function searchCheckpoint(model: WanModel, asked: FileChoices): Checkpoin
     if (paths[role] !== undefined) continue;
     const candidates = [...new Set(found.filter((entry) => entry.role === role).map(({ path }) => path))];
     if (candidates.length > 1) {
-      throw new KinoraError("checkpoint.ambiguous", `${folder} holds several files for ${roleNames[role]}`, {
+      throw new KinoraError("checkpoint.ambiguous", `${folder} has several files for ${roleNames[role]}`, {
         actual: candidates.join(", "),
-        hint: "name the one you mean",
+        hint: "give the one you mean",
       });
     }
     if (candidates[0] !== undefined) paths[role] = candidates[0];

@@ -88,7 +88,7 @@ const ways: Readonly<Partial<Record<ImageInput, PictureWay>>> = {
 function wayOf(image: ImageInput): PictureWay {
   const way = ways[image];
   if (way) return way;
-  throw new KinoraError("conditioning.unsupported", "this model's kind of picture cannot be made ready yet", {
+  throw new KinoraError("conditioning.unsupported", "this model's picture input is not supported yet", {
     actual: image,
   });
 }

@@ -32,8 +32,8 @@ export function latentSize(model: WanModel, size: VideoSize): LatentSize {
   if (grid.every((length) => length <= POSITIONS)) return latents;
   const sides = [POSITIONS * strideW * patchW, POSITIONS * strideH * patchH];
   throw new KinoraError("size.too-large", `${model.name} cannot make ${width}×${height} with ${frames} frames`, {
-    expected: `at most ${sides.join("×")} and ${(POSITIONS - 1) * strideT + 1} frames: the model tells ${POSITIONS} places apart along each axis`,
-    actual: `${grid.join("×")}, which are ${formatCount(latents.tokens)} tokens`,
+    expected: `at most ${sides.join("×")} and ${(POSITIONS - 1) * strideT + 1} frames: the model has ${POSITIONS} positions along each axis`,
+    actual: `${grid.join("×")}, ${formatCount(latents.tokens)} tokens`,
     hint: `its usual size is ${model.defaults.width}*${model.defaults.height} with ${model.defaults.frames} frames`,
   });
 }

@@ -27,9 +27,9 @@ export function openNetwork(path: string, kinds: readonly Kind[]): LoadedNetwork
     const components = findComponents(source.names);
     const component = components.find(({ kind }) => kinds.includes(kind));
     if (!component) {
-      throw new KinoraError("weights.other-model", `${path} holds no ${kinds.join(" or ")}`, {
+      throw new KinoraError("weights.other-model", `${path} is not a ${kinds.join(" or ")}`, {
         actual: components.length > 0 ? components.map(({ kind }) => kind).join(", ") : "no Wan network",
-        hint: "kinora models inspect FILE says what a file is",
+        hint: "kinora models inspect FILE shows what a file is",
       });
     }
     const recognized = withStatistics(recognize(mapWeights(source, component), path), source);
@@ -116,5 +116,5 @@ export function loadTextEncoder(device: Device, path: string, options: ModelOpti
 }
 
 function unreachable({ kind }: Recognized): KinoraError {
-  return new KinoraError("weights.other-model", `a ${kind} came where another network was asked for`);
+  return new KinoraError("weights.other-model", `this is a ${kind}, not the network that is needed`);
 }

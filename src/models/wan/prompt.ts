@@ -37,7 +37,7 @@ export async function openTokenizer(path: string): Promise<Tokenizer> {
   const listed = source instanceof GgufFile ? ggufTokenizer(source.values) : undefined;
   if (listed) return listed;
   if (!source.has(INSIDE)) {
-    throw new KinoraError("tokenizer.not-found", `${path} carries no tokenizer`, {
+    throw new KinoraError("tokenizer.not-found", `${path} contains no tokenizer`, {
       hint: "give the tokenizer's folder or file with --tokenizer (google/umt5-xxl of an official checkpoint)",
     });
   }
@@ -71,7 +71,7 @@ export async function embedPrompt(encoder: TextEncoder, { ids }: PromptTokens): 
   const { vocabulary } = encoder.config;
   const highest = ids.reduce((most, id) => Math.max(most, id), 0);
   if (highest >= vocabulary) {
-    throw new KinoraError("text.vocabulary", "tokenizer and text encoder do not belong together", {
+    throw new KinoraError("text.vocabulary", "the tokenizer does not match the text encoder", {
       expected: `ids below ${vocabulary}`,
       actual: `${highest}`,
       hint: "give the tokenizer of this text encoder with --tokenizer",

@@ -56,12 +56,14 @@ function layerConfig(layer: string, text: string): LayerConfig {
   try {
     config = JSON.parse(text);
   } catch (cause) {
-    throw new KinoraError("weights.bad-quantization", `the quantisation mark of ${layer} is no JSON`, { cause });
+    throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} is not valid JSON`, {
+      cause,
+    });
   }
   const fields = typeof config === "string" ? { format: config } : ((config ?? {}) as Record<string, unknown>);
   const { format, convrot_groupsize: group = DEFAULT_GROUP } = fields;
   if (typeof format !== "string") {
-    throw new KinoraError("weights.bad-quantization", `the quantisation mark of ${layer} names no format`);
+    throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} has no format`);
   }
   if (typeof group !== "number" || !groups.has(group)) {
     throw new KinoraError("weights.bad-quantization", `the quantisation mark of ${layer} turns impossible groups`, {
@@ -83,7 +85,7 @@ function layersOfMetadata(metadata: Readonly<Record<string, string>>): Map<strin
   try {
     layers = (JSON.parse(text) as { layers?: unknown } | null)?.layers;
   } catch (cause) {
-    throw new KinoraError("weights.bad-quantization", "the file's _quantization_metadata is no JSON", { cause });
+    throw new KinoraError("weights.bad-quantization", "the file's _quantization_metadata is not valid JSON", { cause });
   }
   if (typeof layers !== "object" || layers === null) return new Map();
   return new Map(Object.entries(layers).map(([name, config]) => [name, layerConfig(name, JSON.stringify(config))]));
@@ -343,7 +345,7 @@ export class QuantizationMarks {
       const what = config && !format ? config.format : `something with ${foreign!.slice(name.length + 1)}`;
       throw new KinoraError(
         "weights.unsupported-quantization",
-        `${weight} is quantised as ${what}, which Kinora does not read`,
+        `${weight} is quantised as ${what}, which Kinora does not support`,
         { expected: Object.keys(formats).join(", "), hint: "use the fp8 scaled, fp16 or bf16 file of the same model" },
       );
     }

@@ -49,9 +49,13 @@ type Tensors = ReadonlyMap<string, LogicalTensor>;
 function size(tensors: Tensors, name: string, axis: number): number {
   const value = tensors.get(name)?.shape[axis];
   if (value === undefined || value === 0) {
-    throw new KinoraError("weights.unrecognized", `cannot tell the model's sizes: ${name} is missing or misshapen`, {
-      actual: tensors.has(name) ? `[${tensors.get(name)!.shape}]` : "no such tensor",
-    });
+    throw new KinoraError(
+      "weights.unrecognized",
+      `cannot tell the model's sizes: ${name} is missing or has the wrong shape`,
+      {
+        actual: tensors.has(name) ? `[${tensors.get(name)!.shape}]` : "no such tensor",
+      },
+    );
   }
   return value;
 }
@@ -77,7 +81,7 @@ function ditConfig(tensors: Tensors): { config: DitConfig; notes: string[] } {
   const patchSize: DitConfig["patchSize"] = patch.length === 5 ? [patch[2]!, patch[3]!, patch[4]!] : [1, 2, 2];
   const volume = elementCount(patchSize);
   const heads = dim % HEAD_DIM === 0 ? dim / HEAD_DIM : 1;
-  if (dim % HEAD_DIM !== 0) notes.push(`a width of ${dim} is no multiple of ${HEAD_DIM}; one head is assumed`);
+  if (dim % HEAD_DIM !== 0) notes.push(`a width of ${dim} is not a multiple of ${HEAD_DIM}; one head is assumed`);
   const config: DitConfig = {
     patchSize,
     textLength: wanModels["t2v-14B"].dit.textLength,
@@ -143,10 +147,10 @@ function ditLabel(
   expert: Expert | undefined,
   variant: string | undefined,
 ): string {
-  if (variant) return `a Wan transformer with ${variant}, which Kinora does not run`;
+  if (variant) return `a Wan transformer with ${variant}, which Kinora does not support`;
   const { dim, layers, inputChannels, outputChannels } = config;
   if (models.length === 0) {
-    return `a Wan transformer of its own sizes (${layers} layers of ${dim}, ${inputChannels} → ${outputChannels} channels)`;
+    return `a Wan transformer of custom size (${layers} layers of ${dim}, ${inputChannels} → ${outputChannels} channels)`;
   }
   const describe = (name: WanModelName) => {
     const model = wanModels[name];
@@ -238,7 +242,7 @@ function recognizeVae({ tensors }: WeightMap, kind: "vae21" | "vae22"): Recogniz
   );
   const name =
     kind === "vae21" ? "Wan 2.1 video autoencoder (all models but ti2v-5B)" : "Wan 2.2 video autoencoder (ti2v-5B)";
-  const own = `a ${kind === "vae21" ? "Wan 2.1" : "Wan 2.2"} autoencoder of its own sizes (width ${dim}, ${config.zDim} latent channels)`;
+  const own = `a ${kind === "vae21" ? "Wan 2.1" : "Wan 2.2"} autoencoder of custom size (width ${dim}, ${config.zDim} latent channels)`;
   return { kind, config, label: isPublishedVae(config) ? name : own, expected: vaeShapes(config), notes: [] };
 }
 
@@ -262,7 +266,7 @@ function recognizeTextEncoder({ tensors }: WeightMap): Recognized {
       ? ["only the first layer has a position bias: this is T5, not the UMT5 that Wan needs"]
       : [];
   const published = JSON.stringify(config) === JSON.stringify(umt5Xxl);
-  const own = `a UMT5 encoder of its own sizes (${layers} layers of ${config.dim}, ${config.vocabulary} tokens)`;
+  const own = `a UMT5 encoder of custom size (${layers} layers of ${config.dim}, ${config.vocabulary} tokens)`;
   const label = notes.length > 0 ? "a T5 encoder" : published ? "UMT5-XXL text encoder (all Wan models)" : own;
   return { kind: "text-encoder", config, label, expected: textEncoderShapes(config), notes };
 }
@@ -293,7 +297,7 @@ function recognizeClip({ tensors }: WeightMap): Recognized {
   const label =
     dim === 1280 && config.layers === 32
       ? "CLIP ViT-H/14 vision encoder (Wan 2.1 image-to-video)"
-      : `a CLIP vision encoder of its own sizes (${config.layers} layers of ${dim})`;
+      : `a CLIP vision encoder of custom size (${config.layers} layers of ${dim})`;
   const notes = CLIP_HEADS.has(dim) ? [] : [`${config.heads} heads are assumed`];
   return { kind: "clip-vision", config, label, expected: clipVisionShapes(config), notes };
 }

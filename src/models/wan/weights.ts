@@ -113,7 +113,7 @@ export function mapWeights(source: TensorSource, component: Component): WeightMa
     else entry.sources[index] = name;
     parts.set(place.name, entry);
   }
-  for (const name of outside) ignored.push({ name, why: "outside of this network's names" });
+  for (const name of outside) ignored.push({ name, why: "not part of this network" });
   const tensors = new Map<string, LogicalTensor>();
   for (const [name, { sources, count, transposed }] of parts) {
     const present = sources.filter((source) => source !== undefined);
@@ -144,7 +144,7 @@ function logicalTensor(
     return !alike || other.scale !== undefined || other.blocks !== blocks || (transposed && blocks !== undefined);
   });
   if (uneven !== undefined) {
-    throw new KinoraError("weights.bad-parts", `the parts of ${name} do not go together`, {
+    throw new KinoraError("weights.bad-parts", `the parts of ${name} do not fit together`, {
       expected: `plain tensors of ${first.dtype} [n, ${rest}]`,
       actual: `${uneven} [${source.info(uneven).shape}]`,
     });
@@ -233,14 +233,10 @@ export function checkWeights(expected: Shapes, found: Pick<WeightMap, "tensors" 
       problems.wrongShape,
       (row) => `${row.name} [${row.actual}] instead of [${row.expected}]`,
     ),
-    ...listed(
-      "of a dtype that is no number format for weights",
-      problems.wrongDtype,
-      (row) => `${row.name} ${row.dtype}`,
-    ),
+    ...listed("in a dtype that weights cannot have", problems.wrongDtype, (row) => `${row.name} ${row.dtype}`),
   ];
   throw new KinoraError("weights.mismatch", `${path} does not fit the model; ${lines.join("; ")}`, {
-    hint: "kinora models inspect FILE says what it is and lists every name",
+    hint: "kinora models inspect FILE identifies it and lists every name",
   });
 }
 

@@ -199,7 +199,7 @@ export class S3Storage implements Storage {
           if (attempt >= TRIES || (error as NodeJS.ErrnoException).code === "ENOSPC") throw error;
         }
         if (Number.isNaN(length) || at >= end) break;
-        if (attempt >= TRIES) throw unreachable(this.place, new Error("the connection is cut again and again"));
+        if (attempt >= TRIES) throw unreachable(this.place, new Error("the connection keeps failing"));
         await delay(pause(attempt));
       }
       await file.sync();
@@ -284,8 +284,8 @@ async function readPart(path: string, at: number, bytes: number): Promise<Uint8A
     filled += (chunk as Uint8Array).length;
   }
   if (filled === bytes) return part;
-  throw new KinoraError("registry.file-changed", `${path} became shorter while it was read`, {
-    hint: "publish again when nothing writes to it",
+  throw new KinoraError("registry.file-changed", `${path} shrank while it was read`, {
+    hint: "publish again once nothing is writing to it",
   });
 }
 
@@ -306,7 +306,7 @@ async function bounded(answer: Response, what: string): Promise<Uint8Array> {
     bytes += chunk.length;
     if (bytes > MOST_ANSWER) {
       await discard(answer);
-      throw new KinoraError("s3.answer-too-large", `${what}: the answer is longer than a registry's values are`, {
+      throw new KinoraError("s3.answer-too-large", `${what}: the answer is too long for a registry value`, {
         expected: `at most ${MOST_ANSWER} bytes`,
       });
     }
@@ -318,7 +318,7 @@ async function bounded(answer: Response, what: string): Promise<Uint8Array> {
 function unreachable(place: string, cause: unknown): KinoraError {
   const reason = ((cause as Error).cause as Error | undefined)?.message ?? (cause as Error).message;
   return new KinoraError("s3.unreachable", `${place} cannot be reached: ${reason}`, {
-    hint: "check the network and AWS_ENDPOINT_URL_S3; nothing is lost, the same command can be run again",
+    hint: "check the network and AWS_ENDPOINT_URL_S3; nothing is lost; run the same command again",
     cause,
   });
 }
@@ -331,7 +331,7 @@ function failed(place: string, what: string, status: number, text: string): Kino
     hint: denied
       ? "check the credentials, the clock of this machine, and that they may read and write this bucket"
       : code === "NoSuchBucket"
-        ? "make the bucket first"
+        ? "create the bucket first"
         : "see the server's log",
   });
 }

@@ -29,7 +29,7 @@ export function cfg(scale: number): Guidance {
 
 export const cfgRow = defineGuidance({
   name: "cfg",
-  help: "leads away from the negative text by a scale; 1 does without the second pass",
+  help: "classifier-free guidance by a scale; 1 skips the second pass",
   options: z.strictObject({ scale: scaleSchema }),
   create: ({ scale }) => cfg(scale),
 });

@@ -55,7 +55,7 @@ export function defineGuidance<const N extends string, O extends z.ZodObject>(ro
   options: O;
   create(settings: z.output<O>): Guidance;
 }): GuidanceRow<N> {
-  const hint = "a plain number is the scale of CFG, e.g. 5; 1 does without guidance";
+  const hint = "a plain number is the CFG scale, e.g. 5; 1 disables guidance";
   const settle = (given: RowSettings) =>
     settleRow(row, given, { code: "generate.bad-guidance", what: "guidance", hint });
   const { name, help, options } = row;

@@ -27,7 +27,7 @@ export function settleGuidance(choice: GuidanceChoice): GuidanceChoice {
     throw new KinoraError("generate.bad-guidance", "a guidance scale is out of range", {
       expected: `a number from ${scaleSchema.minValue} to ${scaleSchema.maxValue}`,
       actual: `${choice}`,
-      hint: "e.g. 5, or 3,4 for low and high noise; 1 does without guidance",
+      hint: "e.g. 5, or 3,4 for low and high noise; 1 disables guidance",
     });
   }
   const { kind, ...given } = choice;

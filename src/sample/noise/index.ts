@@ -20,7 +20,7 @@ export function parseNoise(text: string): NoiseSource {
   const row = findRow(noiseRows, name, {
     code: "noise.unknown",
     what: "noise",
-    hint: "kinora is the same on every device; the others repeat PyTorch's",
+    hint: "kinora noise is the same on every device; the others reproduce PyTorch's",
   });
   if (argument === undefined || row.takes !== undefined) return row.create(argument);
   throw new KinoraError("noise.unknown", `the noise ${name} has no kinds`, {

@@ -7,7 +7,7 @@ import type { NoiseRow } from "./source.ts";
 
 export const torchCpuNoise = {
   name: "torch-cpu",
-  help: "what ComfyUI draws",
+  help: "as ComfyUI draws it",
   create: () => torchCpuNormal,
 } as const satisfies NoiseRow;
 
@@ -16,7 +16,7 @@ const USUAL_GPU = "H100";
 
 export const torchCudaNoise = {
   name: "torch-cuda",
-  help: "what the official code draws on a GPU",
+  help: "as the official code draws it on a GPU",
   takes: "GPU",
   create(argument) {
     const name = argument?.trim() || USUAL_GPU;

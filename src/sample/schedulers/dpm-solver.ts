@@ -50,7 +50,7 @@ class DpmSolverScheduler extends BaseScheduler {
 
 export const dpmSolver = defineSampler({
   name: "dpm++",
-  help: "DPM-Solver++ of order 2, as the official code has it",
+  help: "second-order DPM-Solver++, as in the official code",
   options: z.strictObject({}),
   create: (schedule) => new DpmSolverScheduler(schedule),
 });

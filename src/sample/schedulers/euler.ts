@@ -27,7 +27,7 @@ class EulerScheduler extends BaseScheduler {
 
 export const euler = defineSampler({
   name: "euler",
-  help: "one straight step along the velocity; not in the official code",
+  help: "one Euler step along the velocity; not in the official code",
   options: z.strictObject({}),
   create: (schedule) => new EulerScheduler(schedule),
 });

@@ -12,10 +12,10 @@ const f32 = Math.fround;
  */
 export function shiftedLevels(start: number, { steps, shift }: ScheduleOptions): number[] {
   if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS || !Number.isFinite(shift) || shift <= 0) {
-    throw new KinoraError("scheduler.options", "these sampler settings make no schedule", {
+    throw new KinoraError("scheduler.options", "these sampler settings give no valid schedule", {
       expected: `1 to ${MAX_STEPS} steps and a positive shift`,
       actual: `${steps} steps, shift ${shift}`,
-      hint: "20 to 50 steps at a shift of 3 to 12 are usual",
+      hint: "20 to 50 steps and a shift of 3 to 12 are usual",
     });
   }
   // numpy.linspace's own order of operations: i·step + start.

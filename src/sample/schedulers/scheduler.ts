@@ -78,7 +78,7 @@ export function takeStep(
 }
 
 function noNoise(): never {
-  throw new KinoraError("scheduler.no-noise", "this sampler draws noise in its steps, and none was given");
+  throw new KinoraError("scheduler.no-noise", "this sampler needs a noise source");
 }
 
 /** The bookkeeping all samplers share. A subclass computes one step and names the tensors it keeps. */
@@ -101,9 +101,9 @@ export abstract class BaseScheduler implements Scheduler {
     this.sigmas = Float32Array.from([...levels, 0]);
     for (let i = 0; i + 1 < this.sigmas.length; i++) {
       if (this.sigmas[i]! <= this.sigmas[i + 1]!) {
-        throw new KinoraError("scheduler.too-many-steps", "neighbouring noise levels coincide in float32", {
+        throw new KinoraError("scheduler.too-many-steps", "adjacent noise levels coincide in float32", {
           actual: `${options.steps} steps at shift ${options.shift}`,
-          hint: "Take fewer steps or a smaller shift.",
+          hint: "use fewer steps or a smaller shift",
         });
       }
     }
@@ -116,7 +116,7 @@ export abstract class BaseScheduler implements Scheduler {
   *step(sample: Float32Array, noise: StepNoise): Asking<Float32Array> {
     const index = this.#position;
     if (index >= this.timesteps.length) {
-      throw new KinoraError("scheduler.finished", `all ${this.timesteps.length} steps are done`);
+      throw new KinoraError("scheduler.finished", `all ${this.timesteps.length} steps are already done`);
     }
     const kept = Object.values(this.kept)[0]?.length ?? sample.length;
     checkLength("the sample", sample, kept);
@@ -153,7 +153,7 @@ export abstract class BaseScheduler implements Scheduler {
       throw new KinoraError("scheduler.state-mismatch", "the saved state belongs to another sampler", {
         expected: `${this.kind}, ${steps} steps, shift ${shift}`,
         actual: `${state.kind}, ${state.steps} steps, shift ${state.shift}`,
-        hint: "go on with those settings, or delete the saved latents to begin anew",
+        hint: "continue with those settings, or delete the saved latents to start over",
       });
     }
     const names = this.keptAt(state.step);
@@ -163,7 +163,7 @@ export abstract class BaseScheduler implements Scheduler {
       throw new KinoraError("scheduler.state-mismatch", "the saved state is incomplete", {
         expected: `a step from 0 to ${steps}, and equally long ${names.join(", ")}`,
         actual: `step ${state.step} with ${Object.keys(state.tensors).join(", ") || "no tensors"}`,
-        hint: "delete the saved latents to begin anew",
+        hint: "delete the saved latents to start over",
       });
     }
     this.#position = state.step;

@@ -127,7 +127,7 @@ function correctorWeights(h: number, back: number): [number, number] {
 
 export const unipc = defineSampler({
   name: "unipc",
-  help: "UniPC of order 2, the official code's own",
+  help: "second-order UniPC, as in the official code",
   options: z.strictObject({}),
   create: (schedule) => new UniPcScheduler(schedule),
 });

@@ -36,7 +36,10 @@ const here: Readonly<Record<string, string | readonly [setting: string, word: st
   network_rank: "lora.rank",
   network_alpha: "lora.alpha",
   network_dropout: "lora.dropout",
-  network_args: ["lora.targets", "include_patterns and exclude_patterns become one list of patterns of what trains"],
+  network_args: [
+    "lora.targets",
+    "include_patterns and exclude_patterns become one list of patterns for what is trained",
+  ],
   include_patterns: "lora.targets",
   // Noise levels.
   timestep_sampling: "time.sampling",
@@ -81,7 +84,7 @@ const here: Readonly<Record<string, string | readonly [setting: string, word: st
   save_last_n_epochs: ["save.keep_last", "a number of files"],
   save_precision: "save.dtype",
   save_dtype: "save.dtype",
-  save_state: ["save.state_every_steps", "the state is always kept"],
+  save_state: ["save.state_every_steps", "the state is always saved"],
   save_last_n_steps_state: ["save.keep_states", "a number of states"],
   save_last_n_epochs_state: ["save.keep_states", "a number of states"],
   training_comment: "save.comment",
@@ -92,20 +95,19 @@ const here: Readonly<Record<string, string | readonly [setting: string, word: st
   metadata_tags: "save.tags",
 };
 
-const sdpa = "attention is the device's own and exact: there is nothing to choose";
+const sdpa = "attention is the device's own, and exact: there is nothing to choose";
 const compile = "nothing is compiled: leave it out";
-const swap = "model.blocks_to_swap alone says how many blocks are away from memory";
+const swap = "use model.blocks_to_swap";
 const upload = "Kinora uploads nothing: leave it out";
 const goesOn =
-  "a run goes on by itself: run the same command again with the same output (--from STEP goes on from an earlier state)";
+  "a run resumes by itself: run the same command again with the same output (--from STEP resumes from an earlier state)";
 const logs = "log.jsonl, TensorBoard events and a page are always written into the run's folder";
 const shapes = "noise levels are drawn over the whole range of each expert";
 
 /** Their key → why there is no such setting. */
 const none: Readonly<Record<string, string>> = {
-  network_weights:
-    "training does not begin with a LoRA that is there; a run of Kinora goes on by running the same command again",
-  dim_from_weights: "training does not begin with a LoRA that is there: write the rank as lora.rank",
+  network_weights: "training cannot start from an existing LoRA; run the same command again to resume a Kinora run",
+  dim_from_weights: "training cannot start from an existing LoRA: give the rank as lora.rank",
   base_weights: "LoRAs are not merged into the model before training: merge them first, and name the result in [model]",
   base_weights_multiplier:
     "LoRAs are not merged into the model before training: merge them first, and name the result in [model]",
@@ -113,20 +115,19 @@ const none: Readonly<Record<string, string>> = {
   scale_weight_norms: "weights are not rescaled while they train: lower optimizer.learning_rate or optimizer.clip",
   resume: goesOn,
   resume_from_checkpoint: goesOn,
-  save_state_on_train_end: "the state at the end is always kept",
+  save_state_on_train_end: "the final state is always saved",
   checkpoint_every_n_minutes: "save.state_every_steps says how often the state is kept",
   no_metadata: "LoRA files always say what they were trained on",
   block_swap_h2d_only: swap,
   block_swap_ring_size: swap,
   use_pinned_memory_for_block_swap: swap,
-  offload_inactive_dit:
-    "the expert that does not train is never in memory: experts.switch_every says how often they change",
-  gradient_checkpointing_cpu_offload: "what recomputation keeps stays on the device: model.recompute alone",
+  offload_inactive_dit: "the idle expert is never in memory: experts.switch_every sets how often they change",
+  gradient_checkpointing_cpu_offload: "recomputation keeps its inputs on the device: use model.recompute",
   img_in_txt_in_offloading: "Wan has no such layers",
   full_fp16: 'float16 does not train here: model.base = "bf16"',
   preserve_distribution_shape: shapes,
   num_timestep_buckets: shapes,
-  mode_scale: "the mode weighting is not there: loss.weighting lists what is",
+  mode_scale: "the mode weighting does not exist: loss.weighting lists what is",
   show_timesteps: "kinora train FILE --explain says what is drawn",
   lr_decay_steps: "a schedule always ends with the run",
   lr_scheduler_min_lr_ratio: "schedules end at 0",
@@ -143,8 +144,8 @@ const none: Readonly<Record<string, string>> = {
   network_train_unet_only: "the text encoder never trains: leave it out",
   cache_latents: "latents are always cached",
   cache_text_encoder_outputs: "text embeddings are always cached",
-  max_data_loader_n_workers: "data comes from the cache: there are no workers",
-  persistent_data_loader_workers: "data comes from the cache: there are no workers",
+  max_data_loader_n_workers: "data comes from the cache: there are no data loader workers",
+  persistent_data_loader_workers: "data comes from the cache: there are no data loader workers",
   pipeline_stages: "one process trains",
   ddp_timeout: "one process trains",
   sdpa,

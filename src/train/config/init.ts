@@ -56,12 +56,12 @@ export function initialConfig({ dataset, kind, model }: FoundData, name: string)
   const data = {
     prepared: "the set that kinora dataset prepare wrote",
     captioned: "clips and pictures, each with a .txt caption of the same name",
-    none: "a set of kinora dataset prepare, or a folder of clips with .txt captions: put yours here",
+    none: "a prepared set, or a folder of clips with .txt captions: put yours here",
   }[kind ?? "none"];
-  return `# kinora train ${name} --explain   every setting, what it comes to, and what it implies; trains nothing
-# kinora train ${name}             trains; Ctrl-C saves, the same command goes on
-# Lines that begin with # are settings left at their defaults. All of them: docs/training.md
-# Paths begin at this file's folder. Windows paths: 'C:\\films' in single quotes, or "C:/films".
+  return `# kinora train ${name} --explain   print every setting and what it implies, without training
+# kinora train ${name}             train; Ctrl-C saves, the same command resumes
+# Lines starting with # show default settings. All of them: docs/training.md
+# Paths are relative to this file. Windows paths: 'C:\\films' in single quotes, or "C:/films".
 
 dataset = ${quoted(dataset)}  # ${data}
 steps = ${ships ? 200 : 1000}  # or epochs = 10
@@ -77,10 +77,10 @@ ${
     : `name = ${quoted(model)}  # what the set was prepared for
 checkpoint = ${quoted(checkpointNames[model] ?? "checkpoint")}  # the folder with the model's files: put yours here`
 }
-# base = "fp8"  # what the frozen weights are held in: f32, bf16 or fp8, the smallest
+# base = "fp8"  # dtype of the frozen weights: f32, bf16 or fp8 (smallest)
 
 [lora]
-rank = 32  # larger learns more, and more of what it should not
+rank = 32  # a larger rank learns more detail, and over-fits sooner
 # alpha = 32  # the change is scaled by alpha / rank
 
 [optimizer]
@@ -90,11 +90,11 @@ learning_rate = 1e-4
 # hold_out = 2  # files that never train and show over-fitting
 
 # [preview]
-# prompts = "prompts.txt"  # a film of each line's prompt: a red circle --w 832 --h 480 --f 33
+# prompts = "prompts.txt"  # one video per line, e.g. a red circle --w 832 --h 480 --f 33
 # every_steps = 250
 
 # [save]
-# every_steps = 250  # beside the last file
+# every_steps = 250  # besides the final file
 `;
 }
 
@@ -117,8 +117,8 @@ export async function writeInitialConfig(file: string): Promise<{ file: string }
       actual: file,
       hint: `name it ${basename(file, extname(file))}.toml`,
     });
-  const exists = new KinoraError("train-config.exists", `${file} is there already, and stays as it is`, {
-    hint: "name another file: kinora train --init other.toml",
+  const exists = new KinoraError("train-config.exists", `${file} already exists and was left unchanged`, {
+    hint: "give another name: kinora train --init other.toml",
   });
   if (await stat(file).catch(() => undefined)) throw exists;
   const folder = dirname(resolve(file));

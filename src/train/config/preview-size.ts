@@ -34,10 +34,10 @@ async function sidesOf(
   } catch (cause) {
     if (!(cause instanceof KinoraError)) throw cause;
     const missing = cause.code === "media.not-found";
-    const fault = missing ? "is not there" : "cannot be read";
-    throw new KinoraError("train-config.invalid", `the picture of ${what} ${fault}`, {
+    const fault = missing ? "does not exist" : "cannot be read";
+    throw new KinoraError("train-config.invalid", `the picture for ${what} ${fault}`, {
       actual: missing ? image : cause.message,
-      hint: cause.hint ?? "--i FILE is looked for beside the file of prompts",
+      hint: cause.hint ?? "--i FILE is relative to the prompt file",
       cause,
     });
   }

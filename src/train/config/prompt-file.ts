@@ -61,7 +61,7 @@ interface PromptOption extends ValueKind {
 
 function flooredFrames(asked: number, { note }: LineContext): Partial<SamplePrompt> {
   const frames = asked - ((asked - 1) % 4);
-  if (frames !== asked) note(`${asked} frames are not 4n + 1 and are taken as ${frames}`);
+  if (frames !== asked) note(`${asked} frames is not 4n + 1: using ${frames}`);
   return { frames };
 }
 
@@ -83,7 +83,7 @@ const options: Readonly<Record<string, PromptOption>> = {
   ss: { ...sampler, read: (value) => ({ sampler: value as SamplerName }) },
   l: { ...decimal, read: (value) => ({ guidance: Number(value) }) },
   fs: { ...decimal, read: (value) => ({ shift: Number(value) }) },
-  n: { ...words, withoutValue: "the negative prompt is the usual one", read: (value) => ({ negative: value }) },
+  n: { ...words, withoutValue: "the default negative prompt is used", read: (value) => ({ negative: value }) },
   i: { ...file, read: (value, { base }) => ({ image: resolve(base, value) }) },
   ei: unused(file, "--ei (an end picture) is for FLF2V and is not used"),
   g: unused(decimal, "--g (embedded guidance) has no effect on Wan; CFG is --l"),
@@ -114,7 +114,7 @@ export function parsePrompts(content: string, where: string, base: string): Prom
             .join(", "),
           hint: option
             ? `--${name.toLowerCase()} needs ${option.needs}`
-            : "what follows a space and two dashes is an option; in a prompt's words, write one dash",
+            : "a space and two dashes start an option; use a single dash within a prompt",
         });
       }
       Object.assign(prompt, option.read(value.trim(), { note, base }));
@@ -122,8 +122,8 @@ export function parsePrompts(content: string, where: string, base: string): Prom
     prompts.push(prompt);
   }
   if (prompts.length === 0)
-    throw new KinoraError("prompts.empty", `${where} holds no prompt`, {
-      hint: "one prompt a line, e.g. a red circle on a blue background --w 832 --h 480; lines with # are comments",
+    throw new KinoraError("prompts.empty", `${where} contains no prompt`, {
+      hint: "one prompt per line, e.g. a red circle on a blue background --w 832 --h 480; lines with # are comments",
     });
   return { prompts, notes };
 }
@@ -133,7 +133,7 @@ export async function readPromptFile(path: string): Promise<PromptFile> {
   const ending = extname(path).toLowerCase();
   if (ending === ".toml" || ending === ".json") {
     throw new KinoraError("prompts.wrong-format", `prompts are read from text, not from ${ending}: ${path}`, {
-      hint: "write a .txt with one prompt a line and its options behind it, e.g. a cat --w 832 --h 480 --d 42",
+      hint: "write a .txt with one prompt per line, followed by its options, e.g. a cat --w 832 --h 480 --d 42",
     });
   }
   const read = await readText(path);

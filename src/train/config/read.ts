@@ -82,7 +82,7 @@ function override(root: Row, key: string, value: string): void {
     // `dataset = "folder"` is short for a table with that path.
     const next = part === "dataset" && typeof inner === "string" ? { path: inner } : inner;
     if (!isRow(next)) {
-      throw new KinoraError("train-config.invalid", `${key} cannot be set: ${part} is no table`, {
+      throw new KinoraError("train-config.invalid", `${key} cannot be set: ${part} is not a table`, {
         hint: `--set ${part}=VALUE sets it`,
       });
     }
@@ -95,12 +95,12 @@ function override(root: Row, key: string, value: string): void {
 function validate(root: Row): TrainConfig {
   checkTrainKeys(root);
   if (root.model === undefined) {
-    throw new KinoraError("train-config.invalid", "the configuration names no model", {
+    throw new KinoraError("train-config.invalid", "the configuration has no model", {
       hint: '[model]\nname = "t2v-A14B"\ncheckpoint = "FOLDER"',
     });
   }
   if (root.dataset === undefined) {
-    throw new KinoraError("train-config.invalid", "the configuration names no dataset", {
+    throw new KinoraError("train-config.invalid", "the configuration has no dataset", {
       hint: 'dataset = "FOLDER" at the top of the file: a prepared folder, a folder of clips with .txt captions, or a dataset TOML',
     });
   }
@@ -156,7 +156,7 @@ export async function settleTrainConfig(
   const device = s.take("device", config.device, "auto");
   const seed = s.take("seed", config.seed, 42);
   if (config.steps !== undefined && config.epochs !== undefined) {
-    throw new KinoraError("train-config.invalid", "steps and epochs are both given", { hint: "keep one of them" });
+    throw new KinoraError("train-config.invalid", "both steps and epochs are given", { hint: "keep one of them" });
   }
   const length =
     config.epochs === undefined
@@ -178,7 +178,7 @@ export async function settleTrainConfig(
   const recompute = s.take("model.recompute", config.model.recompute, published, {
     from: "model",
     note: (value) =>
-      value ? "each block is computed again in the backward pass: a third more time, far less memory" : undefined,
+      value ? "each block is recomputed in the backward pass: a third more time, far less memory" : undefined,
   });
   const blocks = settleBlocks(s, config.model.blocks_to_swap, { full, recompute, model });
   const { optimizer, row } = settleOptimizer(s, config.optimizer ?? {}, full);

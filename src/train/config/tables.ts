@@ -40,7 +40,7 @@ export function settleBlocks(
     note: (count) =>
       count === 0
         ? undefined
-        : `${layers - count} of ${layers} blocks in memory; the others are read when their turn comes`,
+        : `${layers - count} of ${layers} blocks in memory; the others are read from disk when needed`,
   });
   if (swapped === 0) return undefined;
   const refuse = (why: string, hint: string): never => {
@@ -74,7 +74,7 @@ export function settleExperts(
     train: which === "both" ? ["high", "low"] : [which],
     switchEvery: s.take("experts.switch_every", given.switch_every, 100, {
       idle,
-      note: "steps of a cycle, in which the expert changes once; the idle one is not in memory",
+      note: "steps of a cycle, in which the expert changes once; the idle one is not loaded",
     }),
     highShare: s.take("experts.high_share", given.high_share, Math.min(0.95, Math.max(0.05, drawn)), {
       idle,
@@ -120,7 +120,7 @@ export function settleLora(
     try {
       new RegExp(pattern);
     } catch (cause) {
-      throw new KinoraError("train-config.invalid", `lora.targets: ${JSON.stringify(pattern)} is no pattern`, {
+      throw new KinoraError("train-config.invalid", `lora.targets: ${JSON.stringify(pattern)} is not a valid pattern`, {
         hint: "a regular expression of official names; a plain part of a name such as self_attn does",
         cause,
       });
@@ -224,10 +224,10 @@ export async function settlePreview(
   notes.push(...read.notes);
   const sampler = s.take("preview.sampler", given.sampler, DEFAULT_SAMPLER, { note: "of prompts without --ss" });
   if (read.prompts.length > MOST_PREVIEWS) {
-    throw new KinoraError("train-config.invalid", `${path} holds far too many prompts`, {
+    throw new KinoraError("train-config.invalid", `${path} contains too many prompts`, {
       expected: `at most ${MOST_PREVIEWS}`,
       actual: `${read.prompts.length}`,
-      hint: "every round of previews makes a film of each",
+      hint: "every round of previews generates a video for each",
     });
   }
   const prompts: SamplePrompt[] = [];
@@ -248,7 +248,7 @@ async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[
   const { image, ...rest } = prompt;
   const { shift, guidance, seed } = prompt;
   if (shift !== undefined && !(shift > 0 && Number.isFinite(shift))) {
-    throw new KinoraError("train-config.invalid", `${what} has a flow shift that cannot be`, {
+    throw new KinoraError("train-config.invalid", `${what} has an invalid flow shift`, {
       expected: "--fs with a number above 0",
       actual: `${shift}`,
       hint: `leave --fs out for the model's own, ${model.defaults.shift}`,
@@ -273,7 +273,7 @@ async function checkPrompt(prompt: SamplePrompt, model: WanModel, notes: string[
     });
   }
   if (image !== undefined && model.image === "none") {
-    notes.push(`${model.name} takes no picture: --i of ${what} has no effect`);
+    notes.push(`${model.name} does not take a picture: --i of ${what} has no effect`);
     return checkPrompt(rest, model, notes);
   }
   await previewSize(prompt, model);
@@ -290,20 +290,20 @@ export function settleSave(s: Settler, given: NonNullable<TrainConfig["save"]>, 
       idle: regular && "only the last file is written",
     }),
     stateEverySteps: s.take("save.state_every_steps", given.state_every_steps, 100, {
-      note: "after a stop at any moment, the run goes on from the last state with the same numbers",
+      note: "after an interruption the run resumes from the last state with identical results",
     }),
     keepStates: s.take("save.keep_states", given.keep_states, full ? 1 : 2, {
       note: (value) =>
         value === 1
-          ? "a damaged state has none before it to go on from"
-          : `${value} states on disk, ${value + 1} while one is written; --from goes on from an earlier one`,
+          ? "if the state is damaged, there is no earlier one to resume from"
+          : `${value} states on disk, ${value + 1} while one is written; --from resumes from an earlier one`,
     }),
     keys: s.take("save.keys", given.keys, "musubi", {
       idle: full && 'only with train = "lora"',
       note: (value) =>
         value === "diffusers" || value === "diffsynth"
-          ? "ComfyUI does not read these names"
-          : "ComfyUI reads these names",
+          ? "ComfyUI does not read these keys"
+          : "ComfyUI reads these keys",
     }),
     dtype: s.take("save.dtype", given.dtype, full ? "f32" : "bf16"),
   };

@@ -37,9 +37,9 @@ export const createAdamW = (context: OptimizerContext, settings: AdamWSettings):
 const beta = z.number().min(0).lt(1);
 
 export const adamwSettings = z.strictObject({
-  betas: z.tuple([beta, beta]).default([0.9, 0.999]).describe("how slowly the two moments follow"),
-  eps: z.number().positive().default(1e-8).describe("keeps small second moments from dividing by zero"),
-  weight_decay: z.number().min(0).default(0.01).describe("pulls the weights towards 0, times the learning rate"),
+  betas: z.tuple([beta, beta]).default([0.9, 0.999]).describe("decay rates of the two moments"),
+  eps: z.number().positive().default(1e-8).describe("avoids division by zero"),
+  weight_decay: z.number().min(0).default(0.01).describe("decoupled weight decay, scaled by the learning rate"),
 });
 
 export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSettings>): AdamWSettings => ({

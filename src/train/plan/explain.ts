@@ -97,7 +97,7 @@ function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldO
   const files = new Set(train.map(({ file }) => file)).size;
   const repeated = train.reduce((sum, { repeats }) => sum + repeats, 0);
   lines.push(
-    `${plural(files, "file")} give ${plural(train.length, "item")}, ${repeated} an epoch with repeats, in ${plural(batchesPerEpoch, "batch", "batches")}`,
+    `${plural(files, "file")} give ${plural(train.length, "item")}, ${repeated} per epoch with repeats, in ${plural(batchesPerEpoch, "batch", "batches")}`,
   );
   for (const { dataset, bucket, items } of bucketsOf(train)) {
     const size = plan.datasets[dataset]!.section.batchSize;
@@ -113,7 +113,7 @@ function impliedLines(settings: TrainSettings, plan: DatasetPlan, { train, heldO
     );
   }
   lines.push(
-    `${steps} steps; ${Number(stepsPerEpoch.toFixed(2))} steps an epoch; ${Number((steps / stepsPerEpoch).toFixed(2))} epochs`,
+    `${steps} steps; ${Number(stepsPerEpoch.toFixed(2))} steps per epoch; ${Number((steps / stepsPerEpoch).toFixed(2))} epochs`,
   );
   if (boundary !== undefined) {
     const share = shareOf(time, expertRange("high", boundary));

@@ -26,7 +26,7 @@ export function checkReady(settings: TrainSettings, files: CheckpointSearch, opt
     const { expert } = checkTransformer(path, model);
     if (model.boundary === undefined || expert === undefined || expert === role) continue;
     const use = experts.train.includes(role) ? "trains" : "runs in previews";
-    notes.push(`${path} is named as the ${expert}-noise expert and ${use} as the ${role}-noise one`);
+    notes.push(`${path} is named like the ${expert}-noise expert but ${use} as the ${role}-noise one`);
   }
   notes.push(...checkAutoencoder(files.file("vae"), model).notes);
   notes.push(...checkTextEncoder(files.file("textEncoder"), model).notes);

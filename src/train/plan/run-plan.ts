@@ -232,7 +232,7 @@ function planLatents(
 ): PhasePlan | undefined {
   const path = files.paths.vae;
   if (path === undefined) {
-    assumed.push("the autoencoder is not there: caching latents is not counted");
+    assumed.push("the autoencoder does not exist: caching latents is not counted");
     return undefined;
   }
   const device = createNullDevice(memory);
@@ -266,7 +266,7 @@ function planTexts(
 ): PhasePlan | undefined {
   const path = files.paths.textEncoder;
   if (path === undefined) {
-    assumed.push("the text encoder is not there: caching texts is not counted");
+    assumed.push("the text encoder does not exist: caching texts is not counted");
     return undefined;
   }
   const device = createNullDevice(memory);

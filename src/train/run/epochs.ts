@@ -52,7 +52,7 @@ export function stepsOf(
 ): { steps: number; batchesPerEpoch: number } {
   const { length, optimizer } = settings;
   const repeated = items.reduce((sum, { repeats }) => sum + repeats, 0);
-  if (repeated > LONGEST) throw tooLong(`${repeated} items an epoch`, "lower num_repeats: more epochs do the same");
+  if (repeated > LONGEST) throw tooLong(`${repeated} items per epoch`, "lower num_repeats: more epochs do the same");
   const batchesPerEpoch = epochBatches(items, batchSizes(settings)).length;
   const steps =
     "steps" in length ? length.steps : Math.ceil((length.epochs * batchesPerEpoch) / optimizer.accumulation);
@@ -64,4 +64,4 @@ export function stepsOf(
 const LONGEST = 1e7;
 
 const tooLong = (actual: string, hint: string): KinoraError =>
-  new KinoraError("train.too-long", "the run is far too long", { expected: `at most ${LONGEST}`, actual, hint });
+  new KinoraError("train.too-long", "the run is too long", { expected: `at most ${LONGEST}`, actual, hint });

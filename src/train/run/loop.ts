@@ -66,7 +66,7 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   await makeFolder(settings.output);
   using _lock = FileLock.take(join(settings.output, ".lock"), {
     code: "train.locked",
-    message: `another run is at work in ${settings.output}`,
+    message: `another run is writing to ${settings.output}`,
     instead: "choose another output",
   });
   for (const folder of [".", stateFolder, keptFolder, previewFolder])
@@ -86,15 +86,19 @@ export async function* train(settings: TrainSettings, options: TrainOptions): As
   const { plan, items } = yield* planItems(settings, signal);
   const { steps, batchesPerEpoch } = stepsOf(settings, items.train);
   if (before && before.step > steps) {
-    throw new KinoraError("train.already-longer", `${settings.output} holds a run that is beyond ${steps} steps`, {
-      actual: `${before.step} steps done`,
-      hint: "choose another output, or more steps",
-    });
+    throw new KinoraError(
+      "train.already-longer",
+      `${settings.output} contains a run that is already past ${steps} steps`,
+      {
+        actual: `${before.step} steps done`,
+        hint: "choose another output, or more steps",
+      },
+    );
   }
   if (before?.finished && before.step === steps && from === undefined) {
     const written = finalFiles(settings, before);
     if (written.every((file) => existsSync(join(settings.output, file)))) {
-      yield { type: "note", text: `this run is finished, all ${steps} steps: nothing is written anew` };
+      yield { type: "note", text: `this run is already finished (${steps} steps); nothing was changed` };
       return { end: "finished", step: steps, steps, output: settings.output, files: written, peakBytes: 0 };
     }
   }

@@ -80,8 +80,8 @@ export function checkFixed(before: Readonly<Record<string, string>>, now: Readon
     .filter((key) => before[key] !== now[key])
     .flatMap((key) => differences(key, before[key], now[key]));
   if (shown.length === 0) return;
-  throw new KinoraError("train.other-config", "this folder holds a run with other settings", {
+  throw new KinoraError("train.other-config", "this folder contains a run with other settings", {
     actual: shown.slice(0, 5).join("; ") + (shown.length > 5 ? `; and ${shown.length - 5} more` : ""),
-    hint: "choose another output for the new settings, or put the old ones back to go on",
+    hint: "choose another output for the new settings, or restore the old ones to resume",
   });
 }

@@ -24,7 +24,7 @@ export function readLog(output: string): LogLine[] {
     new KinoraError("train.bad-log", `${path} ${what}`, { hint, ...(cause === undefined ? {} : { cause }) });
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder" || size > MOST_BYTES)
-    throw bad(kind === "folder" ? "is a folder" : "is far too large", "move it away: no number of a run depends on it");
+    throw bad(kind === "folder" ? "is a folder" : "is far too large", "move it away: training does not depend on it");
   let lines: string[];
   try {
     lines = readFileSync(path, "utf8").split("\n");
@@ -41,7 +41,7 @@ export function readLog(output: string): LogLine[] {
       return [line];
     } catch (cause) {
       if (i === last && !isKinoraError(cause)) return [];
-      const hint = "remove that line: no number of a run depends on it";
+      const hint = "remove that line: training does not depend on it";
       throw bad(`is damaged in line ${i + 1}: ${text.slice(0, 60)}`, hint, cause);
     }
   });

@@ -58,7 +58,7 @@ export function validationCharts(lines: readonly ValidationLine[]): Html | undef
     const drawn = chart(curves);
     return drawn && html`<h3>${experts.length > 1 ? `${name(expert)} by noise level` : "By noise level"}</h3>${drawn}`;
   });
-  return html`<h2>Held-out loss</h2><p class="soft">Files that never train, with noise and noise levels that never change.</p>${chart(total)}${bands}`;
+  return html`<h2>Held-out loss</h2><p class="soft">Files that are never trained on, with fixed noise and noise levels.</p>${chart(total)}${bands}`;
 }
 
 /** The films of each prompt, by step, each with its caption. */
@@ -77,7 +77,7 @@ async function previewFigures(output: string, lines: readonly PreviewLine[]): Pr
     const source = embedded ? `data:video/mp4;base64,${bytes.toString("base64")}` : line.file;
     const film = bytes
       ? html`<video src="${source}" muted loop playsinline controls preload="metadata" aria-label="${line.prompt}, step ${line.step}"></video>`
-      : html`<p class="soft">the film is gone</p>`;
+      : html`<p class="soft">the video was deleted</p>`;
     figures.set(line, html`<figure>${film}<figcaption>step ${line.step}</figcaption></figure>`);
   }
   const prompts = new Map(films.map(({ index, prompt }) => [index, prompt]));

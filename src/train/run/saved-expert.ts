@@ -71,7 +71,7 @@ export function restoreExpert(output: string, { training }: ExpertModel, saved: 
         throw new KinoraError("train.bad-state", `${path} does not fit this run: ${name}`, {
           expected: `${tensor.dtype} [${tensor.shape}]`,
           actual: stored ? `${stored.dtype} [${stored.shape}]` : "no such tensor",
-          hint: "was it written by another version of Kinora? choose another output, or go on with that version",
+          hint: "it may have been written by another version of Kinora: choose another output, or use that version",
         });
       }
       tensor.writeBytes(file.bytes(key));

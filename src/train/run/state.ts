@@ -93,8 +93,8 @@ async function readRecord(output: string, step?: number): Promise<RunState | { w
   if (found.state === "damaged") return { why: found.why };
   const { sha256, ...rest } = found.value;
   const parsed = recordSchema.safeParse(found.value);
-  if (!parsed.success) return { why: "is no state of this version of Kinora" };
-  if (recordHash(rest) !== sha256) return { why: "is not as it was written" };
+  if (!parsed.success) return { why: "is not a training state of this version of Kinora" };
+  if (recordHash(rest) !== sha256) return { why: "has changed since it was written" };
   const { kind: _kind, version: _version, sha256: _hash, ...state } = parsed.data;
   try {
     const files = Object.values(state.experts).map(({ file }) => file);
@@ -118,7 +118,7 @@ async function* fileFault(
   const kept = join(output, keptFolder, basename(file));
   try {
     const hash = yield* hashing(hashes, existsSync(place) ? place : kept, signal, "anew");
-    return hash === sha256 ? undefined : `${file} is not as it was written: its SHA-256 is another`;
+    return hash === sha256 ? undefined : `${file} is damaged: its SHA-256 does not match`;
   } catch (error) {
     if (!isKinoraError(error)) throw error;
     return `${file} cannot be read: ${error.message}`;
@@ -144,10 +144,12 @@ async function wholeState(output: string, hashes: HashCache, except?: number): P
 
 async function badState(output: string, what: string, hashes: HashCache, except?: number): Promise<KinoraError> {
   const step = await wholeState(output, hashes, except);
-  const other = "choose another output to begin again";
+  const other = "choose another output to start over";
   return new KinoraError("train.bad-state", `the state of the run in ${output} cannot be used: ${what}`, {
     hint:
-      step === undefined ? other : `the state after step ${step} is whole: --from ${step} goes on from it; or ${other}`,
+      step === undefined
+        ? other
+        : `the state after step ${step} is intact: --from ${step} resumes from it; or ${other}`,
   });
 }
 
@@ -159,7 +161,7 @@ export async function readState(output: string, hashes: HashCache, from?: number
   const record = await readRecord(output, from);
   if (record === undefined) {
     if (from === undefined) return undefined;
-    throw await badState(output, `no state after step ${from} is kept`, hashes);
+    throw await badState(output, `no state was saved after step ${from}`, hashes);
   }
   const name = from === undefined ? "state.json" : `the record of step ${from}`;
   if ("why" in record) throw await badState(output, `${name} ${record.why}`, hashes);

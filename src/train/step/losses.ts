@@ -31,7 +31,7 @@ const even: WeightingRow<typeof none> = { help: "1", settings: none, weight: () 
 
 /** https://github.com/huggingface/diffusers/blob/v0.36.0/src/diffusers/training_utils.py (compute_loss_weighting_for_sd3) */
 const cosmap: WeightingRow<typeof none> = {
-  help: "2/(π·(1 − 2σ + 2σ²)): the middle levels count twice the ends",
+  help: "2/(π·(1 − 2σ + 2σ²)): the middle levels count twice as much as the ends",
   settings: none,
   weight: (sigma) => 2 / (Math.PI * (1 - 2 * level(sigma) + 2 * level(sigma) ** 2)),
 };

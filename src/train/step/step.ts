@@ -74,10 +74,10 @@ function notFinite(
   const items = batches.flatMap((batch) => batch.items.map(({ id }) => id));
   return new KinoraError(
     "train.not-finite",
-    `step ${step + 1} gave ${Number.isFinite(loss) ? "gradients" : "a loss"} that is not finite`,
+    `step ${step + 1} gave ${Number.isFinite(loss) ? "gradients" : "a loss"} that is NaN or infinite`,
     {
       actual: `loss ${loss}, ${expert}-noise expert, σ ${sigmas.map((sigma) => sigma.toFixed(4)).join(", ")}, items ${items.slice(0, 3).join(", ")}`,
-      hint: "the state before this step is saved; lower the learning rate in a new output, or check the weights (kinora models inspect) and these items",
+      hint: "the state before this step is saved; lower the learning rate in a new output folder, or check the weights (kinora models inspect) and these items",
     },
   );
 }

@@ -43,7 +43,7 @@ const uniform: TimeSamplingRow<typeof none> = {
   sampler: () => ({ draw: (rng) => rng.uniform(), shareBelow: (sigma) => sigma }),
 };
 
-const scaled = z.strictObject({ scale: width.default(1).describe("widens the normal draw") });
+const scaled = z.strictObject({ scale: width.default(1).describe("scales the normal distribution") });
 const sigmoid: TimeSamplingRow<typeof scaled> = {
   help: "σ = sigmoid(scale·N)",
   settings: scaled,

@@ -40,7 +40,7 @@ const LEAST_SHARE = 1e-4;
 export function checkRange(distribution: TimeDistribution, range: SigmaRange, what: string): void {
   const part = shareOf(distribution, range);
   if (part >= LEAST_SHARE) return;
-  throw new KinoraError("train.empty-range", `the time sampling hardly ever reaches the noise levels of ${what}`, {
+  throw new KinoraError("train.empty-range", `the time sampling almost never reaches the noise levels of ${what}`, {
     expected: `at least ${LEAST_SHARE * 100} % of the draws within σ ${range.from}…${range.to}`,
     actual: `${(part * 100).toPrecision(2)} %`,
     hint: "choose another [time] sampling, shift, mean or std",

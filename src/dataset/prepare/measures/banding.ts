@@ -48,10 +48,10 @@ export const banding: Measure = medianMeasure(
   {
     name: "banding",
     title: "Banding",
-    unit: "% of the levels of brightness that are left out",
+    unit: "% of brightness levels that are unused",
     limit: { max: 30 },
     notice: { max: 8 },
-    high: "smooth shades go in steps",
+    high: "banding in smooth gradients",
   },
   ({ marks }) => marks?.banding,
 );

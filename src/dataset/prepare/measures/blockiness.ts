@@ -43,10 +43,10 @@ export const blockiness: Measure = medianMeasure(
   {
     name: "blockiness",
     title: "Compression blocks",
-    unit: "8-bit levels by which steps on the 8×8 grid stand out",
+    unit: "8-bit levels, edge strength on the 8×8 grid",
     limit: { max: 0.7 },
     notice: { max: 0.5 },
-    high: "compression blocks show",
+    high: "visible compression blocks",
   },
   ({ marks }) => marks?.blockiness,
 );

@@ -20,9 +20,9 @@ export const brightness: Measure = {
 export const brightnessChange: Measure = {
   name: "brightness_change",
   title: "Brightness change inside the clip",
-  unit: "% of white between the dark and the bright parts",
+  unit: "% of white between the darkest and brightest parts",
   limit: { max: 30 },
-  high: "the exposure changes inside the clip",
+  high: "the exposure changes within the clip",
   filmsOnly: true,
   start() {
     const means: number[] = [];

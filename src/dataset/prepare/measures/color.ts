@@ -26,10 +26,10 @@ export const colorCast: Measure = medianMeasure(
   {
     name: "color_cast",
     title: "Color cast",
-    unit: "8-bit chroma levels that the least tinted tenth is off grey",
+    unit: "8-bit chroma levels by which the least tinted tenth is off grey",
     limit: {},
     notice: { max: 10 },
-    high: "a tint lies over the picture",
+    high: "the picture has a color cast",
   },
   ({ small, detail }) => detail && castOf(small),
 );
@@ -38,10 +38,10 @@ export const saturation: Measure = medianMeasure(
   {
     name: "saturation",
     title: "Saturation",
-    unit: "8-bit chroma levels off grey on average",
+    unit: "mean distance from grey in 8-bit chroma levels",
     limit: {},
     notice: { min: 2 },
-    low: "almost without color",
+    low: "almost no color",
   },
   ({ small, detail }) => detail && saturationOf(small),
 );

@@ -39,10 +39,10 @@ export function combingOf({ data, width, height, stride }: LumaPlane): number {
 export const combing: Measure = {
   name: "combing",
   title: "Interlacing",
-  unit: "% of the picture where rows go to and fro",
+  unit: "% of the picture where rows alternate",
   limit: { max: 0.4 },
   notice: { max: 0.25 },
-  high: "rows of two moments are woven into one picture",
+  high: "interlacing: rows of two moments are mixed",
   start() {
     const values: number[] = [];
     return {

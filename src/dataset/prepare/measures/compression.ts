@@ -59,7 +59,7 @@ export const compression: Measure = medianMeasure(
   {
     name: "compression",
     title: "Compression",
-    unit: "% of slight change that keeps to the compression's grid",
+    unit: "% of slight changes that follow the compression grid",
     limit: { max: 12 },
     notice: { max: 10 },
     high: "detail is lost to compression",

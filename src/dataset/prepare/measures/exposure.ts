@@ -47,7 +47,7 @@ export const clipping: Measure = medianMeasure(
     unit: "% of the picture",
     limit: { max: 50 },
     notice: { max: 6 },
-    high: "large parts are white or black without any drawing",
+    high: "large areas are clipped to white or black",
   },
   ({ detail }) => detail && exposureOf(detail.luma).clipped,
 );
@@ -56,7 +56,7 @@ export const contrast: Measure = medianMeasure(
   {
     name: "contrast",
     title: "Contrast",
-    unit: "% of white from the darkest to the lightest hundredth",
+    unit: "% of white between the 1st and 99th percentile",
     limit: { min: 15 },
     notice: { min: 33 },
     low: "uses little of the range from black to white",

@@ -41,10 +41,10 @@ function blended(before: SmallPicture, here: SmallPicture, after: SmallPicture):
 export const ghosting: Measure = {
   name: "ghosting",
   title: "Ghosts",
-  unit: "0–1 (how far one mix of its neighbours explains a frame)",
+  unit: "0–1 (how well a blend of its neighbours explains a frame)",
   limit: { max: 0.9 },
   notice: { max: 0.78 },
-  high: "frames are blended with others",
+  high: "frames are blended with their neighbours",
   filmsOnly: true,
   start() {
     const values: number[] = [];

@@ -59,7 +59,7 @@ export const motionBlur: Measure = {
   unit: "0–1 (steepness lost along the motion, or width of the sharpest edges / 9 pixels along one side)",
   limit: { max: 0.5 },
   notice: { max: 0.42 },
-  high: "smeared by motion",
+  high: "motion blur",
   filmsOnly: true,
   start() {
     const lost: number[] = [];

@@ -5,7 +5,7 @@ import { type Measure, mean } from "./measure.ts";
 export const motion: Measure = {
   name: "motion",
   title: "Amount of motion",
-  unit: "% of the picture's width a second",
+  unit: "% of the picture's width per second",
   limit: { min: 0.01, max: 60 },
   notice: { min: 0.1, max: 40 },
   low: "almost nothing moves",

@@ -217,7 +217,7 @@ export class OverlayTally implements Tally {
 export const overlay: Measure = {
   name: "overlay",
   title: "Burnt-in overlay",
-  unit: "% of the picture with edges that stand still while the rest moves",
+  unit: "% of the picture with edges that stay still while the rest moves",
   limit: { max: 0.15 },
   notice: { max: 0.1 },
   high: "a logo, watermark or subtitle is burnt in",

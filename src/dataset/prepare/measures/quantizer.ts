@@ -6,7 +6,7 @@ export const quantizer: Measure = medianMeasure(
   {
     name: "quantizer",
     title: "Quantizer",
-    unit: "of H.264, 0–51, less 6 each time the picture is halved",
+    unit: "H.264 quantiser, 0–51, minus 6 each time the picture is halved",
     limit: { max: 39 },
     notice: { max: 35 },
     high: "detail is lost to strong compression",

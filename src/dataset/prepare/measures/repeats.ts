@@ -7,7 +7,7 @@ export const repeats: Measure = {
   unit: "% of the frames",
   limit: { max: 45 },
   notice: { max: 20 },
-  high: "frames are shown twice, or the picture hangs",
+  high: "frames are repeated, or the picture freezes",
   filmsOnly: true,
   start() {
     const changes: number[] = [];

@@ -6,10 +6,10 @@ export const sharpness: Measure = medianMeasure(
   {
     name: "sharpness",
     title: "Sharpness",
-    unit: "0–1 (1 − width of the narrowest twentieth of the edges / 9 pixels)",
+    unit: "0–1 (1 − width of the sharpest 5 % of edges / 9 pixels)",
     limit: { min: 0.56 },
     notice: { min: 0.66 },
-    low: "out of focus, or enlarged from something smaller",
+    low: "out of focus, or upscaled",
   },
   ({ detail }) => {
     const width = detail && steepness(detail.luma).narrowest;

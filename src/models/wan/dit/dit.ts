@@ -149,7 +149,7 @@ export class WanDit implements Disposable {
     checkShape("the transformer's latents", latents.shape, [undefined, inputChannels, undefined, undefined, undefined]);
     const [batch, channels, frames, height, width] = latents.shape as [number, number, number, number, number];
     if (frames % pt || height % ph || width % pw) {
-      throw new KinoraError("dit.patch", "latents do not divide into patches", {
+      throw new KinoraError("dit.patch", "the latents cannot be divided into patches", {
         expected: `multiples of [${patchSize}]`,
         actual: `[${frames}, ${height}, ${width}]`,
         hint: "a video's sides must be multiples of 16 (32 for TI2V-5B)",
@@ -208,7 +208,7 @@ export class WanDit implements Disposable {
       checkShape("text embeddings", text.shape, [undefined, textDim]);
       const length = text.shape[0]!;
       if (length > textLength) {
-        throw new KinoraError("dit.text-too-long", "a text has more tokens than the model reads", {
+        throw new KinoraError("dit.text-too-long", "the text has more tokens than the model reads", {
           expected: `at most ${textLength}`,
           actual: `${length}`,
         });
@@ -232,7 +232,7 @@ export class WanDit implements Disposable {
   /** x float32 [B, L, dim] through all blocks. */
   runBlocks(x: Tensor, context: BlockContext, recompute: boolean): Tensor {
     if (this.residency.streams && !recompute && isRecording(this.device)) {
-      throw new KinoraError("dit.blocks-recorded", "blocks that come and go are computed again for their gradient", {
+      throw new KinoraError("dit.blocks-recorded", "swapped blocks must be recomputed for their gradient", {
         expected: "recompute",
         hint: "leave [model] recompute on, or keep all blocks in memory",
       });
@@ -301,8 +301,8 @@ const valuesOf = ({ weight, bias }: Affine) => ({ weight: weight.value, bias: bi
 function streamedWeights(block: Block): StreamedWeight[] {
   return block.linears().map(({ name, weight }) => {
     if (weight instanceof StreamedWeight) return weight;
-    throw new KinoraError("weights.not-streamed", `the weight of ${name} cannot come and go`, {
-      expected: "a frozen weight that lies in a file",
+    throw new KinoraError("weights.not-streamed", `the weight of ${name} cannot be swapped`, {
+      expected: "a frozen weight that is in a file",
       hint: "keep all blocks in memory",
     });
   });

@@ -53,7 +53,7 @@ export function parseStatistics(
   throw new KinoraError("vae.statistics", `the latent statistics in ${where} cannot be used`, {
     expected: `${form} with ${channels} numbers each, those of std above 0`,
     actual: data ? `${data.mean.length} and ${data.std.length} numbers` : json.slice(0, 60),
-    hint: "take them from where the autoencoder came from",
+    hint: "get them from the autoencoder's source",
   });
 }
 

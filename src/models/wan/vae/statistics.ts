@@ -35,7 +35,7 @@ const diffusersSchema = z.looseObject({
 });
 type DiffusersConfig = z.infer<typeof diffusersSchema>;
 
-const HINT = "take config.json and weights from the same place";
+const HINT = "use config.json and weights from the same source";
 
 /** The autoencoder's configuration beside a weight file; undefined where there is none, or another network's. */
 function diffusersConfigBeside(file: string): { path: string; config: DiffusersConfig } | undefined {
@@ -45,7 +45,7 @@ function diffusersConfigBeside(file: string): { path: string; config: DiffusersC
   try {
     value = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
-    throw new KinoraError("vae.config", `${path} is no JSON`, { cause, hint: HINT });
+    throw new KinoraError("vae.config", `${path} is not valid JSON`, { cause, hint: HINT });
   }
   if ((value as { _class_name?: unknown } | null)?._class_name !== "AutoencoderKLWan") return undefined;
   const { data, error } = diffusersSchema.safeParse(value);
@@ -75,7 +75,7 @@ function checkSizes(told: DiffusersConfig, config: VaeConfig, path: string): voi
   for (const [key, value] of Object.entries(actual)) {
     const said = told[key];
     if (said === undefined || said === null || JSON.stringify(said) === JSON.stringify(value)) continue;
-    throw new KinoraError("vae.config", `${path} does not describe the autoencoder beside it`, {
+    throw new KinoraError("vae.config", `${path} does not match the autoencoder next to it`, {
       expected: `${key} ${JSON.stringify(value)}, as the weights have it`,
       actual: JSON.stringify(said),
       hint: HINT,
@@ -108,13 +108,13 @@ export function statisticsOf(
     return {
       statistics,
       notes: [
-        `${path} is an autoencoder of its own sizes that does not say how its latents are normalised: the published statistics are used; if the film comes out wrong, give it its own (${where})`,
+        `${path} is an autoencoder of custom size without latent statistics: the published ones are used; if the video looks wrong, provide its own (${where})`,
       ],
     };
   }
-  throw new KinoraError("vae.statistics", `${path} does not say how its latents are normalised`, {
+  throw new KinoraError("vae.statistics", `${path} has no latent statistics`, {
     expected: where,
-    actual: `an autoencoder of its own with ${config.zDim} latent channels`,
-    hint: "ask whoever trained it; without them every film is wrong",
+    actual: `a custom autoencoder with ${config.zDim} latent channels`,
+    hint: "ask whoever trained it; without them every video is wrong",
   });
 }

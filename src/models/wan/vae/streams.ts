@@ -142,7 +142,7 @@ function checkVideo(config: VaeConfig, video: Tensor): void {
   checkShape("a video", video.shape, [3, undefined, undefined, undefined]);
   const [, height, width] = vaeStride(config);
   if (config.patchSize > 1 && (video.shape[2]! % height !== 0 || video.shape[3]! % width !== 0)) {
-    throw new KinoraError("vae.size", "the size of a video does not suit the autoencoder", {
+    throw new KinoraError("vae.size", "the autoencoder does not support this video size", {
       expected: `multiples of ${height}`,
       actual: `${video.shape[3]}×${video.shape[2]}`,
     });

@@ -69,7 +69,7 @@ export function planTiles(
 ): TilePlan | undefined {
   const { size, overlap } = tiling;
   if (size % stride !== 0 || overlap % stride !== 0 || overlap < 0 || overlap >= size) {
-    throw new KinoraError("vae.tiling", "tiles do not suit the autoencoder", {
+    throw new KinoraError("vae.tiling", "the autoencoder does not support these tiles", {
       expected: `multiples of ${stride} pixels, the overlap smaller than the tile`,
       actual: `tiles of ${size}, overlap ${overlap}`,
     });

@@ -69,7 +69,7 @@ export class WanVae implements Disposable {
    */
   encode(video: Tensor, options: EncodeOptions = {}): Tensor {
     const frames = video.shape[1]!;
-    if (frames < 1) throw new KinoraError("vae.empty", "a video without frames has no latents");
+    if (frames < 1) throw new KinoraError("vae.empty", "a video needs at least one frame");
     const count = latentFrames(this.config, frames);
     const plan = this.#encodePlan(video.shape[2]!, video.shape[3]!, options);
     if (plan) {
@@ -82,7 +82,7 @@ export class WanVae implements Disposable {
   /** float32 [zDim, t, h, w] → float32 [3, T, H, W], T = 1 + 4·(t − 1). */
   decode(latents: Tensor, options: DecodeOptions = {}): Tensor {
     const count = latents.shape[1]!;
-    if (count < 1) throw new KinoraError("vae.empty", "latents without frames have no video");
+    if (count < 1) throw new KinoraError("vae.empty", "latents need at least one frame");
     const frames = 1 + (count - 1) * vaeStride(this.config)[0];
     const plan = this.#decodePlan(latents.shape[2]!, latents.shape[3]!, options);
     if (plan) {

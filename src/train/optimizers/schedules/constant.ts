@@ -5,7 +5,7 @@ import type { ScheduleRow } from "./schedule.ts";
 const settings = z.strictObject({});
 
 export const constant: ScheduleRow<typeof settings> = {
-  help: "the same rate all the time",
+  help: "constant learning rate",
   settings,
   rate: ({ highest }) => highest,
 };

@@ -5,7 +5,7 @@ import type { ScheduleRow } from "./schedule.ts";
 const settings = z.strictObject({});
 
 export const cosine: ScheduleRow<typeof settings> = {
-  help: "half a cosine down to 0",
+  help: "cosine decay to 0",
   settings,
   rate: ({ highest, progress }) => highest * Math.max(0, 0.5 * (1 + Math.cos(Math.PI * progress))),
 };

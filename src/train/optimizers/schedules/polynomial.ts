@@ -6,12 +6,7 @@ import type { ScheduleRow } from "./schedule.ts";
 const END = 1e-7;
 
 const settings = z.strictObject({
-  power: z
-    .number()
-    .positive()
-    .max(1000)
-    .default(1)
-    .describe("of the part of the run that is left; 1 is a straight line"),
+  power: z.number().positive().max(1000).default(1).describe("exponent; 1 is linear"),
 });
 
 export const polynomial: ScheduleRow<typeof settings> = {
