@@ -63,7 +63,7 @@ describe("links, renames, signals, processes", () => {
     for (const platform of ["linux", "darwin"] as const) expect(stopSignals(platform)).toContain("SIGTERM");
   });
 
-  it("knows a running process from one that does not exist", () => {
+  it("knows a running process from one that is not there", () => {
     expect(isRunning(process.pid)).toBe(true);
     expect(isRunning(2 ** 22 + 12345)).toBe(false);
   });

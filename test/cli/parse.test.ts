@@ -12,7 +12,7 @@ describe("values of options", () => {
 
   it.each([
     [() => parseSize("1280"), "cli.bad-size", "e.g. 1280*720 or 1280x720"],
-    [() => parseNumber("--shift", "0,8"), "cli.bad-number", "decimals take a point: --shift 0.8"],
+    [() => parseNumber("--shift", "0,8"), "cli.bad-number", "use a decimal point: --shift 0.8"],
     [() => parseNumber("--shift", ""), "cli.bad-number", "e.g. --shift 1.5"],
     [() => parseWholeNumber("--steps", "20.4"), "cli.bad-number", "e.g. --steps 20"],
     [() => parseWholeNumber("--steps", "many"), "cli.bad-number", "e.g. --steps 1"],

@@ -364,7 +364,7 @@ describe("keys", () => {
     await using server = await ChatServer.start(() => ({ status: 307, headers: { location }, body: "" }));
     const error = await codeOf(clientFor(server, "openai").complete(request));
     expect(error.code).toBe("chat.wrong-endpoint");
-    expect(error.hint).toContain(`moved to ${elsewhere.origin}/v1:`);
+    expect(error.hint).toContain(`it redirects to ${elsewhere.origin}/v1:`);
     expect(error.message + error.hint).not.toContain("hidden");
     expect(elsewhere.received).toHaveLength(0);
   });

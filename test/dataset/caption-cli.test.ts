@@ -31,7 +31,7 @@ describe("kinora dataset caption", () => {
     await writeFile(folder.file("b.txt"), "there");
     const shown = await kinora(folder.path, "--dry-run", "--template", "motion", "--note", "A press.");
     expect(shown.code).toBe(0);
-    expect(shown.data).toContain("a.mp4\nb.jpg: left as it is, has a caption");
+    expect(shown.data).toContain("a.mp4\nb.jpg: unchanged, has a caption");
     expect(shown.data).toMatch(/Describe the movement in this clip\..*8 frames.*3\.0 seconds.*A press\./);
     expect(shown.data).toContain("1 request would be sent");
     const json = JSON.parse((await kinora(folder.path, "--dry-run", "--json", "--endpoint", "dashscope")).data);

@@ -275,7 +275,7 @@ describe("captions", () => {
     const [plan] = await run(settingsFor(server, folder.path));
     expect(plan).toMatchObject({
       todo: ["c.jpeg"],
-      kept: [{ name: "c.jpg", reason: "its caption file is the one of c.jpeg" }],
+      kept: [{ name: "c.jpg", reason: "its caption file belongs to c.jpeg" }],
     });
   });
 

@@ -93,8 +93,8 @@ num_repeats = 3
     const { datasets, notes } = parseDatasetConfig('[[datasets]]\nvideo_directory = "/a"\ntarget_frames = [80, 1, 24]');
     expect(datasets[0]!.video.lengths).toEqual([1, 21, 77]);
     expect(notes.map((note) => note.message)).toEqual([
-      "target_frames: 24 is not 4n+1 and is taken as 21",
-      "target_frames: 80 is not 4n+1 and is taken as 77",
+      "target_frames: 24 is not 4n+1 and is rounded to 21",
+      "target_frames: 80 is not 4n+1 and is rounded to 77",
     ]);
   });
 
@@ -226,10 +226,10 @@ describe("a wrong configuration", () => {
   });
 
   it.each([
-    ["", "names no dataset"],
-    ["[general]\nbatch_size = 1", "names no dataset"],
+    ["", "has no dataset"],
+    ["[general]\nbatch_size = 1", "has no dataset"],
     ['[datasets]\nvideo_directory = "/a"', "two brackets"],
-    ["[[datasets]]\nbatch_size = 1", "names no place"],
+    ["[[datasets]]\nbatch_size = 1", "does not say where to read from"],
     ['[[datasets]]\nvideo_directory = "/a"\nimage_directory = "/b"', "video_directory"],
     ['[[datasets]]\nvideo_directory = "/a"\nbatch_size = 0', "batch_size"],
     ['[[datasets]]\nvideo_directory = "/a"\nbatch_size = "2"', "batch_size"],
@@ -268,7 +268,7 @@ describe("a wrong configuration", () => {
     expect(codes(config)).toEqual(["config.cache-shared"]);
   });
 
-  it("that does not exist, or is a folder, is told so", async () => {
+  it("that is not there, or is a folder, is told so", async () => {
     await expect(readDatasetConfig(path("none.toml"))).rejects.toMatchObject({ code: "dataset-config.unreadable" });
     await expect(readDatasetConfig(path("."))).rejects.toMatchObject({ code: "dataset-config.unreadable" });
     writeFileSync(path("set.json"), '{"datasets": [{"source": "x"}]}');

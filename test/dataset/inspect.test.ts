@@ -52,11 +52,11 @@ target_frames = [1, 21]
     expect(text).toContain("clip000.mp4  frames 0–20 (21)  16 fps  128x64  crop 96x64+16+0  96x64x21");
     expect(text).toContain("clip000.mp4  frame 0           16 fps  128x64  crop 96x64+16+0  96x64x1 ");
     // 1:1 is 64×80 (0.8) or 80×64 (1.25): the former is nearer.
-    expect(text).toContain("clip002.mp4: has 9 frames; 21 are needed (−2 items)");
-    expect(text).toMatch(/3 files → 10 items \(12 on paper\), 5 batches, 90 frames/);
+    expect(text).toContain("clip002.mp4: has 9 frames; it needs 21 (−2 items)");
+    expect(text).toMatch(/3 files → 10 items \(12 nominal\), 5 batches, 90 frames/);
     // Three buckets: two clips ×2 of 1 frame, one ×2 in another shape, two ×2 of 21 frames.
     expect(text).toMatch(/\n {2}1 {2}dataset 1 {2}\S+ +1\/clip\S+:0\+1 {2}1\/clip/);
-    expect(text).toMatch(/12 items on paper − 2 = 10 items in 5 batches an epoch\n$/);
+    expect(text).toMatch(/12 nominal items − 2 = 10 items in 5 batches per epoch\n$/);
     expect((await inspect(file, "--summary")).text).not.toContain("frames 0–20");
   });
 

@@ -68,7 +68,7 @@ describe("a folder of clips", () => {
     expect(frames).toBeGreaterThan(20);
     expect(frames).toBeLessThan(45);
     expect(found.drops.find((drop) => drop.code === "too-short")).toMatchObject({
-      reason: `has ${frames} frames; 45 are needed`,
+      reason: `has ${frames} frames; it needs 45`,
       frames: 45,
       items: 1,
     });
@@ -426,7 +426,7 @@ describe("numbers without measure", () => {
     const found = await plan({ image_directory: folder }, { resolution: [960, 544], enable_bucket: true });
     expect(names(found.items)).toEqual(["usual.png"]);
     expect(found.drops).toMatchObject([
-      { code: "too-narrow", reason: expect.stringMatching(/^is 60000×16, far too narrow to be enlarged to \d+×\d+$/) },
+      { code: "too-narrow", reason: expect.stringMatching(/^is 60000×16, far too narrow to enlarge to \d+×\d+$/) },
     ]);
   });
 });

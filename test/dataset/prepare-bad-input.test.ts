@@ -158,8 +158,8 @@ describe("a folder with every kind of bad file", () => {
     ["text.jpg", "image.unknown-format", "is not a picture in a known format"],
     ["empty.mp4", "media.empty", "is an empty file (0 bytes)"],
     ["empty.png", "image.unknown-format", "is not a picture in a known format"],
-    ["one-pixel.png", "prepare.too-small", "is 1×1 pixels, under one step of t2v-A14B (16×16)"],
-    ["tiny-film.mkv", "prepare.too-small", "is 8×8 pixels, under one step of t2v-A14B (16×16)"],
+    ["one-pixel.png", "prepare.too-small", "is 1×1 pixels, smaller than the model's step size (t2v-A14B: 16×16)"],
+    ["tiny-film.mkv", "prepare.too-small", "is 8×8 pixels, smaller than the model's step size (t2v-A14B: 16×16)"],
     ["cut-off.png", "image.unreadable", "could not be decoded as png"],
     ["cut-off.jpeg", "image.unreadable", "is truncated: the end of the picture is missing"],
     ["cut-off.webp", "image.unreadable", "could not be decoded as webp"],
@@ -327,7 +327,7 @@ describe("a place that cannot be written to", () => {
     expect(readFileSync(join(folder, "file.txt"), "utf8")).toBe("here");
   });
 
-  it("is named before the work where a file has the name of one of output folder of the sets", async () => {
+  it("is named before the work where a file has the name of one of the set's folders", async () => {
     const out = join(folder, "taken");
     mkdirSync(out);
     writeFileSync(join(out, "videos"), "here");
@@ -393,7 +393,7 @@ describe("a full disk", () => {
         ...words(disk),
       );
       expect(code, output).toBe(0);
-      expect(output).toMatch(/error io\.disk-full: .*[Nn]o space left on device.*hint: free space on the disk/s);
+      expect(output).toMatch(/error io\.disk-full: .*[Nn]o space left on device.*hint: free disk space/s);
       expect(contents(saved)).toEqual(unbroken);
     },
   );

@@ -34,7 +34,7 @@ describe("a film of joined recordings", () => {
     expect(kept.reduce((sum, item) => sum + item.out - item.in, 0)).toBeCloseTo(5, 1);
     const [source] = manifest.sources;
     expect(source).toMatchObject({ duration: 5, notes: [{ code: "media.joined" }] });
-    expect(source!.notes![0]!.message).toBe("its timestamps jump in 1 place: the parts are read one after the other");
+    expect(source!.notes![0]!.message).toBe("its timestamps jump at 1 place; the parts are read in sequence");
     expect(problems).toEqual([]);
   });
 
@@ -62,8 +62,16 @@ describe("a film with a palette", () => {
 
 describe("a source that gives nothing", () => {
   it.each([
-    ["black", "color=black:s=320x180:r=16,trim=end=3", "contains no scene: 3.0 s of one colour, near black or white"],
-    ["white", "color=white:s=320x180:r=16,trim=end=2", "contains no scene: 2.0 s of one colour, near black or white"],
+    [
+      "black",
+      "color=black:s=320x180:r=16,trim=end=3",
+      "contains no scene: 3.0 s of a single colour, near black or white",
+    ],
+    [
+      "white",
+      "color=white:s=320x180:r=16,trim=end=2",
+      "contains no scene: 2.0 s of a single colour, near black or white",
+    ],
   ])("has a reason: %s", async (name, graph, message) => {
     await makeFilm(at(`${name}.mp4`), { graph: `${graph},format=yuv420p` });
     const { manifest, problems, summary } = await prepare([at(`${name}.mp4`)], at(name), quick);
@@ -85,7 +93,9 @@ describe("a source that gives nothing", () => {
     const { manifest, problems } = await prepare([at("half.mp4")], at("half"), everything);
     expect(manifest.items.filter(({ verdict }) => verdict === "keep")).toHaveLength(1);
     expect(manifest.sources[0]!.notes).toMatchObject([{ code: "prepare.left-out" }]);
-    expect(problems[0]!.message).toMatch(/^3\.\d s are not in any clip: (2|3)\.\d s of one colour, near black or white/);
+    expect(problems[0]!.message).toMatch(
+      /^3\.\d s are not in any clip: (2|3)\.\d s of a single colour, near black or white/,
+    );
   });
 });
 

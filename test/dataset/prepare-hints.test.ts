@@ -43,7 +43,9 @@ describe("hints of a preparation", () => {
   it("say where training takes a small part of long clips, and how to change that", () => {
     const [hint, ...more] = prepareHints(clips(160, 160), { taken: 0, frames: 81, settings });
     expect(more).toEqual([]);
-    expect(hint).toMatch(/^of each clip training takes the first 81 frames \(5\.1 s\) by itself, 10\.1 of the 20\.0 s/);
+    expect(hint).toMatch(
+      /^by default training uses only the first 81 frames \(5\.1 s\) of each clip, 10\.1 of the 20\.0 s/,
+    );
     expect(hint).toContain("--longest 5.0625 ");
     expect(hint).toContain('frame_extraction = "chunk"');
     expect(prepareHints(clips(81, 85, 100), { taken: 0, frames: 81, settings })).toEqual([]);
@@ -53,8 +55,8 @@ describe("hints of a preparation", () => {
   it("offer a trigger phrase where captions came along without one", async () => {
     const { summary } = await prepare([sources], at("offered"), quick);
     expect(summary.hints).toEqual([
-      expect.stringContaining("of each clip training takes the first 81 frames"),
-      expect.stringMatching(/^1 caption came along: --trigger "PHRASE" begins each/),
+      expect.stringContaining("by default training uses only the first 81 frames"),
+      expect.stringMatching(/^1 caption came with the sources: --trigger "PHRASE"/),
     ]);
     // Once: the next time they are there.
     expect((await prepare([sources], at("offered"), quick)).summary.hints).toHaveLength(1);
@@ -124,7 +126,7 @@ describe("the command line", () => {
     writeFileSync(short, `[[datasets]]\nvideo_directory = ${JSON.stringify(silent)}\ntarget_frames = [81]\n`);
     const { refusals } = JSON.parse((await kinora("dataset", "inspect", short, "--json")).data);
     expect(refusals).toMatchObject([
-      { code: "train.no-items", message: expect.stringContaining("has 9 frames; 81 are needed") },
+      { code: "train.no-items", message: expect.stringContaining("has 9 frames; it needs 81") },
     ]);
     const page = at("page.html");
     await kinora("dataset", "inspect", short, "--html", page);

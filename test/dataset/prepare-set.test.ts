@@ -115,8 +115,8 @@ describe("a set in place", () => {
     const whole = await prepare([at("in")], at("place"), { ...config, in_place: true, scenes: { detect: false } });
     expect(whole.manifest.items.map(({ id }) => id)).toEqual(["film", "picture"]);
     expect(whole.summary.notes).toEqual([
-      "videos/film-000m00s000.mp4 is no longer in the set; its caption videos/film-000m00s000.txt stays",
-      "videos/film-000m02s000.mp4 is no longer in the set; its caption videos/film-000m02s000.txt stays",
+      "videos/film-000m00s000.mp4 is no longer in the set; its caption videos/film-000m00s000.txt is kept",
+      "videos/film-000m02s000.mp4 is no longer in the set; its caption videos/film-000m02s000.txt is kept",
     ]);
     expect(readFileSync(caption, "utf8")).toBe("By hand.\n");
     expect(
@@ -310,8 +310,10 @@ describe("crop and size", () => {
       [1280, 720],
     ];
     expect(settlePrepareConfig({ model: "t2v-A14B", sizes }).resolution).toEqual([1280, 720]);
-    expect(() => settlePrepareConfig({ model: "t2v-A14B", sizes, resolution: [832, 480] })).toThrow("both given");
-    expect(() => settlePrepareConfig({ model: "ti2v-5B", sizes })).toThrow("no size for ti2v-5B");
+    expect(() => settlePrepareConfig({ model: "t2v-A14B", sizes, resolution: [832, 480] })).toThrow(
+      "both sizes and resolution",
+    );
+    expect(() => settlePrepareConfig({ model: "ti2v-5B", sizes })).toThrow("is not a valid size for ti2v-5B");
   });
 });
 
@@ -319,7 +321,7 @@ describe("settings", () => {
   it.each([
     [{ model: "t2v-A14" }, /unknown model "t2v-A14".*/],
     [{}, /no model was given/],
-    [{ clips: { shortest: 5, longest: 2 } }, /clips\.shortest \(5 s\) is over clips\.longest \(2 s\)/],
+    [{ clips: { shortest: 5, longest: 2 } }, /clips\.shortest \(5 s\) exceeds clips\.longest \(2 s\)/],
     [{ clips: { shortst: 1 } }, /unknown key "shortst" in \[clips\]/],
     [{ quality: { shaking: { max: 1 } } }, /unknown key "shaking" in \[quality\]/],
     [{ quality: { shake: { maximum: 1 } } }, /unknown key "maximum" in \[quality\.shake\]/],

@@ -91,7 +91,7 @@ describe("a manifest that names files outside", () => {
     changeManifest((manifest) => void manifest.items.push(foreign(manifest, more)));
     await expect(readManifest(set)).rejects.toMatchObject({
       code: "dataset.bad-manifest",
-      hint: expect.stringContaining("kinora dataset prepare again"),
+      hint: expect.stringContaining("same kinora dataset prepare command again"),
     });
     await expect(readCaptionFolder(set, { extension: ".txt" })).rejects.toMatchObject({ code: "dataset.bad-manifest" });
     const { summary } = await prepare([sources], set);
@@ -172,11 +172,11 @@ describe("the work folder", () => {
     for (const name of ["../victim.mp4", "videos/../../victim.mp4", victim, "manifest.json"]) {
       writeFileSync(join(set, ".kinora/laid.json"), JSON.stringify({ [name]: [sha256] }));
       const { summary } = await prepare([sources], set);
-      expect(summary.notes).toEqual([expect.stringMatching(/laid\.json names .* which is no item of a set/)]);
+      expect(summary.notes).toEqual([expect.stringMatching(/laid\.json names .* which is not an item of the set/)]);
       expect(existsSync(victim)).toBe(true);
     }
     writeFileSync(join(set, ".kinora/laid.json"), '["no", "journal"]');
-    expect((await prepare([sources], set)).summary.notes).toEqual([expect.stringMatching(/laid\.json does not hold/)]);
+    expect((await prepare([sources], set)).summary.notes).toEqual([expect.stringMatching(/laid\.json is malformed/)]);
   });
 
   it("keeps what it did not write", async () => {
@@ -193,7 +193,7 @@ describe("the work folder", () => {
     const path = kept(name, ending);
     flip(path);
     const { summary } = await prepare([sources], set);
-    expect(summary.notes).toEqual([expect.stringContaining("was not as it was written: it was made anew")]);
+    expect(summary.notes).toEqual([expect.stringContaining("had been changed and was rebuilt")]);
     expect(summary.work).toMatchObject(work);
     expect(contents(set)["videos/film.mp4"]).toBe(contents(finished)["videos/film.mp4"]);
     expect(readFileSync(path)).toEqual(readFileSync(path.replace(set, finished)));
@@ -205,7 +205,7 @@ describe("the work folder", () => {
     rmSync(join(set, "videos/film.mp4"));
     flip(path);
     const { summary } = await prepare([sources], set);
-    expect(summary.notes).toEqual([expect.stringMatching(/rendered.*mp4 was not as it was written/)]);
+    expect(summary.notes).toEqual([expect.stringMatching(/rendered.*mp4 had been changed/)]);
     expect(summary.work.rendered).toBe(1);
     expect(contents(set)["videos/film.mp4"]).toBe(contents(finished)["videos/film.mp4"]);
   });

@@ -1,4 +1,4 @@
-// A published LoRA's set: 120 images, 240 clips by head [1, 21], the same clips by uniform [45] ×2: 1,080 items on paper,
+// A published LoRA's set: 120 images, 240 clips by head [1, 21], the same clips by uniform [45] ×2: 1,080 nominal items,
 // 1,078 in fact, and nobody knew why. Real files, through the command line.
 //
 // Derivation. Images 120·1; head gives each clip an item of 1 and one of 21 frames: 240·2 = 480; uniform gives each two
@@ -65,20 +65,20 @@ describe("the published case", () => {
     const html = path("page.html");
     const { code, text } = await inspect(config, "--html", html);
     expect(code).toBe(0);
-    expect(text).toContain("1,080 items on paper − 2 = 1,078 items in 1,078 batches an epoch");
+    expect(text).toContain("1,080 nominal items − 2 = 1,078 items in 1,078 batches per epoch");
     const told = "has 45 frames: the 2 windows of 45 are one and the same (−1 item)";
     expect(text).toContain(`clip017.mp4: ${told}`);
     expect(text).toContain(`clip201.mp4: ${told}`);
     expect(text.match(/\(−/g)).toHaveLength(2);
-    expect(text).toContain("240 files → 478 items (480 on paper), 478 batches");
+    expect(text).toContain("240 files → 478 items (480 nominal), 478 batches");
   });
 
   it("has 1,078 where one clip has fewer, and 1,076 where two have: a short clip loses both its windows", async () => {
     const config = await published("fewer", { 17: { frames: 44 } });
     const { text } = await inspect(config, "--summary");
-    expect(text).toContain("1,080 items on paper − 2 = 1,078 items in 1,078 batches an epoch");
-    expect(text).toContain("dataset 3  clip017.mp4: has 44 frames; 45 are needed (−2 items)");
-    expect(text).toContain("1 file yield no item: clip017.mp4");
+    expect(text).toContain("1,080 nominal items − 2 = 1,078 items in 1,078 batches per epoch");
+    expect(text).toContain("dataset 3  clip017.mp4: has 44 frames; it needs 45 (−2 items)");
+    expect(text).toContain("1 file yielded no item: clip017.mp4");
     await clips(join(config, "../clips"), 1, { frames: 30 });
     const { text: json } = await inspect(config, "--json");
     const data = JSON.parse(json);

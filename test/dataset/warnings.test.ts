@@ -89,7 +89,7 @@ describe("warnings", () => {
       ["caption.long", ["long.jpg"]],
       ["caption.orphan", ["orphan.txt"]],
     ]);
-    expect(found[4]!.message).toContain("by an estimate");
+    expect(found[4]!.message).toContain("(estimated)");
     const exact = await warnings({ image_directory: folder }, {}, { countTokens: (text) => text.split(" ").length });
     expect(exact.find(({ code }) => code === "caption.long")!.message).not.toContain("estimate");
     const other = await warnings({ image_directory: folder }, {}, { countTokens: () => 512 });
@@ -154,13 +154,17 @@ describe("warnings", () => {
       return found.map((warning) => warning.message);
     };
     expect(await of("character")).toEqual([]);
-    expect(await of("style")).toEqual(["0 images and 30 clips are few for a style set, which wants 200–300 clips"]);
-    expect(await of("motion")).toEqual(["0 images and 30 clips are few for a motion set, which wants 300–500 clips"]);
-    expect(await of("domain")).toEqual(["0 images and 30 clips are few for a domain set, which wants 400–600 clips"]);
+    expect(await of("style")).toEqual(["0 images and 30 clips are few for a style set; 200–300 clips are recommended"]);
+    expect(await of("motion")).toEqual([
+      "0 images and 30 clips are few for a motion set; 300–500 clips are recommended",
+    ]);
+    expect(await of("domain")).toEqual([
+      "0 images and 30 clips are few for a domain set; 400–600 clips are recommended",
+    ]);
     const few = path("goal-few");
     await clips(few, 29, { frames: 5 });
     expect(await of("character", { source: few })).toEqual([
-      "0 images and 29 clips are few for a character set, which wants 150–200 images or 30–50 clips",
+      "0 images and 29 clips are few for a character set; 150–200 images or 30–50 clips are recommended",
     ]);
   });
 });

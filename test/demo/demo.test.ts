@@ -85,7 +85,7 @@ describe("npm run demo", () => {
 
     const inGenerating = await run({}, "video 2 of 4, with the LoRA: step 1 of 2");
     expect(inGenerating.notes).toContain("all 5 clips are there: reused");
-    expect(inGenerating.notes).toContain("going on from step 2");
+    expect(inGenerating.notes).toContain("resuming from step 2");
     expect(readdirSync(files.videos).sort()).toEqual(["000-with.latents.safetensors", "000-without.mp4"]);
 
     const { measures, notes, data } = await run();

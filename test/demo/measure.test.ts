@@ -101,6 +101,6 @@ describe("the demo's command", () => {
     const unknown = demo("--step", "3");
     expect(unknown.status).toBe(2);
     expect(unknown.stderr).toContain("usage: npm run demo");
-    expect(demo("--prompts", "none").stderr).toContain("error cli.bad-number: --prompts is wrong");
+    expect(demo("--prompts", "none").stderr).toContain("error cli.bad-number: --prompts is invalid");
   });
 });

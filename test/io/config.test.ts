@@ -36,7 +36,7 @@ describe("broken TOML", () => {
     ["path = /data/films", /a path is text and needs quotes/],
     ["name = style", /text needs quotes: name = "style"/],
     ["name = “style”", /straight quotes/],
-    ["upscale = True", /small letters/],
+    ["upscale = True", /lower case/],
     ["upscale = yes", /true or false/],
     ["name: style", /TOML writes name = value/],
     ['{"name": "style"}', /looks like JSON.*\.json/],
@@ -51,7 +51,7 @@ describe("broken TOML", () => {
     expect(error.hint).toMatch(hint);
   });
 
-  it("names what is duplicated", () => {
+  it("names what is given twice", () => {
     const error = failure(() => toml("steps = 1\nname = 'a'\nsteps = 2\n"));
     expect(error.message).toMatch(/line 3.*steps is duplicated/);
     expect(failure(() => toml("[model]\n[lora]\n[model]\n")).message).toContain("[model] is duplicated");
@@ -133,7 +133,7 @@ describe("unknown keys", () => {
     expect(unknown({ stepps: 1 })).toBe("did you mean steps?");
     expect(unknown({ lora: { scal: 1 } })).toBe("did you mean scale?");
     expect(unknown({ xyzzy_plugh: 1 })).toBe(`known keys: ${Object.keys(schema.shape).join(", ")}`);
-    expect(unknown({ constructor: 1 })).toContain("known here");
+    expect(unknown({ constructor: 1 })).toContain("known keys");
     expect(unknown({ steps: 1, lora: { rank: 1 } })).toBe("");
   });
 });
@@ -167,7 +167,7 @@ describe("values that cannot be", () => {
     [{ size: [64, 0] }, "size.1 must be at least 1 (it is 0) | see the page"],
     [
       { lora: "big" },
-      'lora must be a table (it is the text "big") | lora is a table: write [lora] on a line of its own and its settings below',
+      'lora must be a table (it is the text "big") | lora is a table: write [lora] on its own line, with its settings below',
     ],
     [{ lora: { scale: 3 } }, "lora.scale must be at most 2 (it is 3) | see the page"],
     [{ seed: -1 }, `seed ${seedWords} (it is -1) | see the page`],
@@ -183,9 +183,9 @@ describe("values that cannot be", () => {
     expect(told({ steps: 0, on: 3 })).toMatch(/steps must.*; on must/);
     const spoilt = told({ place: "C:\train\new" });
     expect(spoilt).toMatch(
-      /^place must be a path, and holds a tab \(\\t\) and a line break \(\\n\).*\(it is the text "C:\\train\\new"\)/,
+      /^place must be a path, but contains a tab \(\\t\) and a line break \(\\n\).*\(it is the text "C:\\train\\new"\)/,
     );
-    expect(spoilt).toContain("| a backslash begins an escape in double quotes");
+    expect(spoilt).toContain("| a backslash starts an escape in double quotes");
     expect(told({ place: "C:\bin\fonts" })).toMatch(/a backspace \(\\b\) and a form feed \(\\f\)/);
   });
 

@@ -79,7 +79,7 @@ describe("opening by content", () => {
     ["a.mp4", "video", Buffer.from("\0\0\0\x18ftypmp42........", "latin1")],
     ["zeros.safetensors", "unfinished download", new Uint8Array(1000)],
     ["config.json", "JSON", '{"model_type": "t2v"}'],
-    ["noise.dat", "no kind of weight file", Buffer.from("hello hello hello")],
+    ["noise.dat", "not a weight file", Buffer.from("hello hello hello")],
   ];
   test.each(others)("%s is named for what it is: %s", (name, what, bytes) => {
     writeFileSync(path(name), bytes);

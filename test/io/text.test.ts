@@ -45,7 +45,7 @@ describe("text with a mark, or in UTF-8", () => {
   it("with U+FFFD in it is told to have lost letters", () => {
     const { text: read, notice } = decodeText(Buffer.from("a caf\ufffd at night"));
     expect(read).toBe("a caf\ufffd at night");
-    expect(notice).toMatch(/U\+FFFD.*letters were lost/);
+    expect(notice).toMatch(/U\+FFFD.*characters were lost/);
   });
 });
 
@@ -121,7 +121,7 @@ describe("what is no text, or damaged", () => {
 
   it("names the place of a wrong byte", () => {
     const bytes = Buffer.concat([Buffer.from("日本の街\n犬が走る "), Buffer.from([0xe9]), Buffer.from(" 夜")]);
-    expect(failure(bytes).message).toMatch(/a wrong byte.*0xe9 in line 2, behind ".*犬が走る "/);
+    expect(failure(bytes).message).toMatch(/an invalid byte.*0xe9 in line 2, behind ".*犬が走る "/);
   });
 });
 

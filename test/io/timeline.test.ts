@@ -106,7 +106,7 @@ describe("recordings joined end to end", () => {
   it.each([
     ["mp4", "contains more videos after the first, which are ignored"],
     ["mov", "contains more videos after the first, which are ignored"],
-    ["flv", "% of the file lie behind what can be read"],
+    ["flv", "% of the file could not be read"],
   ])("in .%s, where only the first can be read, are told", async (ending, words) => {
     const first = await part(`single.${ending}`, 1);
     await using whole = await VideoReader.open(first);

@@ -310,7 +310,7 @@ describe("a kind that a tool has no form for", () => {
     [loha, "diffusers", "LoHa"],
     [lokr, "diffsynth", "LoKr"],
     [dora("rows"), "diffusers", "DoRA"],
-    [dora("peft"), "peft", "PEFT's form of DoRA"],
+    [dora("peft"), "peft", "PEFT's variant of DoRA"],
   ] as const)("is refused by name", async (values, format, name) => {
     await expect(writeLora(path("none.safetensors"), [values], { format, dtype: "f32" })).rejects.toMatchObject({
       code: "lora.no-form",

@@ -149,7 +149,7 @@ describe("kinora lora", () => {
     await writeLora(file, adapters(2, "bf16"), { format: "diffusers", dtype: "bf16", metadata: { ss_steps: "7" } });
     const { code, data: text } = await runCli(["lora", "inspect", file]);
     expect(code).toBe(0);
-    expect(text).toMatch(/ComfyUI +does not read these names/);
+    expect(text).toMatch(/ComfyUI +does not read these keys/);
     expect(text).toMatch(/expert +high noise/);
     expect(text).toMatch(/steps +7/);
     const { data: done } = await runCli(["lora", "convert", file, "--to", "comfy"]);

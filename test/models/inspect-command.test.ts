@@ -48,7 +48,7 @@ describe("kinora models inspect", () => {
     );
     const { code, text } = await run([await writeFile(path("fp8.safetensors"), tensors, { format: "pt" })]);
     expect(code).toBe(0);
-    expect(row(text, "what")).toContain("of its own sizes (2 layers of 128, 16 → 16 channels)");
+    expect(row(text, "what")).toContain("of custom size (2 layers of 128, 16 → 16 channels)");
     expect(row(text, "layout")).toBe("official names, prefix model.diffusion_model.");
     expect(row(text, "quantised")).toBe("20 × f8e4m3, a scale per tensor");
     expect(row(text, "complete")).toContain("yes");
@@ -214,7 +214,7 @@ describe("Kinora's own files", () => {
     expect(row(text, "what")).toBe(
       "the state of the high-noise expert of a training run: 2 trained tensors and what its optimizer keeps",
     );
-    expect(row(text, "use")).toContain("kinora train goes on from it");
+    expect(row(text, "use")).toContain("kinora train resumes from it");
     expect(JSON.parse((await run([file], { json: true })).text).files[0].own.what).toContain("of a training run");
   });
 
@@ -233,11 +233,11 @@ describe("Kinora's own files", () => {
     const { text } = await run([file]);
     expect(row(text, "what")).toBe("a text's cached embedding: embedding [2, 2]");
     expect(row(text, "made from")).toContain("a red circle");
-    expect(row(text, "checksum")).toContain("right");
+    expect(row(text, "checksum")).toContain("OK");
     const bytes = readFileSync(file);
     bytes[bytes.length - 2]! ^= 1;
     writeFileSync(file, bytes);
-    expect(row((await run([file])).text, "checksum")).toContain("WRONG");
+    expect(row((await run([file])).text, "checksum")).toContain("MISMATCH");
   });
 
   test("saved latents, with what their recipe says", async () => {
@@ -248,7 +248,7 @@ describe("Kinora's own files", () => {
     expect(row(text, "what")).toBe("latents [2] of a generation, with its recipe");
     expect([row(text, "task"), row(text, "prompt")]).toEqual(["tiny-t2v", "a red circle"]);
     const broken = await writeFile(path("broken.safetensors"), [tensor("latents")], { [RECIPE_KEY]: "{" });
-    expect(row((await run([broken])).text, "problem")).toContain("no JSON");
+    expect(row((await run([broken])).text, "problem")).toContain("not valid JSON");
   });
 
   test("JSON beside them: what it is and which command reads it", async () => {

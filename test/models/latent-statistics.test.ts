@@ -69,7 +69,7 @@ describe("latent statistics in a file", () => {
     using vae = loadVae(device, file, { dtype: "f32" });
     expect(vae.config.statistics).toEqual(config.statistics);
     const { notes } = checkAutoencoder(file, wanModels["t2v-1.3B"]);
-    expect(notes).toEqual([expect.stringMatching(/does not say how its latents are normalised: the published/)]);
+    expect(notes).toEqual([expect.stringMatching(/without latent statistics: the published/)]);
     expect(
       checkAutoencoder(await fileWith("telling", JSON.stringify({ mean, std })), wanModels["t2v-1.3B"]).notes,
     ).toEqual([]);

@@ -138,7 +138,7 @@ describe.each(["auto", "reference"] as const)("weights on the %s device", async 
 
   it("missing or misshapen are named with what was expected", () => {
     using weights = new WeightLoader(device, plain("f32"));
-    expect(() => weights.tensor("layer.scale", [4], "f32")).toThrowError(/no layer\.scale; expected \[4\]/);
+    expect(() => weights.tensor("layer.scale", [4], "f32")).toThrowError(/lack layer\.scale; expected \[4\]/);
     expect(() => weights.linear("layer.weight", [outputs, 64], "f32")).toThrowError(/expected \[6,64\]; got \[6,128\]/);
   });
 

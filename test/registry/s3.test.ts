@@ -81,7 +81,7 @@ describe("refusals", () => {
     }
   });
 
-  it("of a server that does not exist come after some tries", async () => {
+  it("of a server that is not there come after some tries", async () => {
     const { environment } = server;
     await server.close();
     await expect(new S3Storage(s3Settings("s3://bucket", environment)).read("x")).rejects.toMatchObject({

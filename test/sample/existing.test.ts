@@ -21,7 +21,7 @@ describe("a finished run", () => {
     for (const resume of [false, true]) {
       const again = await run({ ...made, out: first.out }, { resume });
       expect(again.of("note").map(({ text }) => text)).toEqual([
-        expect.stringMatching(/is finished already, by this very recipe: it is left as it is/),
+        expect.stringMatching(/is already finished with this recipe and was left unchanged/),
       ]);
       expect(again.last).toMatchObject({ type: "finished", path: first.out, frames: 5, bytes: bytes.length });
       expect(again.of("finished")[0]!.recipe).toEqual(first.of("finished")[0]!.recipe);
@@ -72,7 +72,7 @@ describe("another film", () => {
       if (type === "step") controller.abort();
     });
     expect(cut.of("note").map(({ text }) => text)).toEqual([
-      expect.stringMatching(/is another film \(different: seed, steps\): the new one will take its place/),
+      expect.stringMatching(/is another video \(different: seed, steps\) and will be replaced/),
     ]);
     expect(readFileSync(out).equals(before)).toBe(true);
     const rest = await run({ ...made, steps: 2, seed: 6n, out }, { resume: true });
@@ -114,7 +114,7 @@ describe("saved latents", () => {
     const bytes = readFileSync(file);
     bytes[bytes.length - 9]! ^= 0x10;
     writeFileSync(file, bytes);
-    const damaged = { code: "latents.damaged", hint: expect.stringMatching(/delete the file/) };
+    const damaged = { code: "latents.damaged", hint: expect.stringMatching(/delete or move the file/) };
     await expect(run({ out }, { resume: true })).rejects.toMatchObject(damaged);
     await expect(run({ out })).rejects.toMatchObject(damaged);
     expect(readFileSync(file).equals(bytes)).toBe(true);
@@ -134,7 +134,7 @@ describe("saved latents", () => {
     writeFileSync(file, Buffer.from(older, "latin1"));
     expect(loadLatents(file).verified).toBe(false);
     const rest = await run({ out }, { resume: true });
-    expect(rest.of("note").map(({ text }) => text)).toEqual([expect.stringMatching(/carry no checksum/)]);
+    expect(rest.of("note").map(({ text }) => text)).toEqual([expect.stringMatching(/have no checksum/)]);
     expect(rest.latents()).toEqual(unbroken.latents());
   });
 });

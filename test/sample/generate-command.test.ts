@@ -35,7 +35,7 @@ describe("kinora generate", () => {
     const out = path("one.mp4");
     const made = await kinora(...quick, "--ckpt_dir", folder, "--out", out);
     expect(made).toMatchObject({ code: 0, data: expect.stringContaining(`${out}: 5 frames`) });
-    expect(made.notes).toContain("32×32, 5 frames at 16 a second, 2 steps of unipc at shift 5, guidance 3, seed 7");
+    expect(made.notes).toContain("32×32, 5 frames at 16 fps, 2 steps of unipc at shift 5, guidance 3, seed 7");
     const shown = await kinora("show", out);
     expect(shown.data).toMatch(/^task {11}tiny-t2v\nprompt {9}a red circle\n/);
     expect(shown.data).toMatch(/low noise {6}low_noise_model\.safetensors \([0-9a-f]{12}…\)/);
@@ -62,7 +62,7 @@ describe("kinora generate", () => {
     for (const again of runs) {
       const made = await kinora(...again, "--out", out);
       expect(made, made.notes).toMatchObject({ code: 0, data: expect.stringContaining(`${out}: 5 frames`) });
-      expect(made.notes).toContain("is finished already, by this very recipe: it is left as it is");
+      expect(made.notes).toContain("is already finished with this recipe and was left unchanged");
       expect(readFileSync(out).equals(bytes)).toBe(true);
     }
     const help = (await kinora("generate", "--help")).data;
@@ -91,7 +91,7 @@ describe("kinora generate", () => {
       ...[...tiny, "--sample_steps", "2", "--ckpt_dir", folder, "--keep-latents", ...flags, ...official, ...scales],
     );
     expect(made.code, made.notes).toBe(0);
-    expect(made.notes.match(/without effect here/g)).toHaveLength(1);
+    expect(made.notes.match(/no effect in Kinora/g)).toHaveLength(1);
     for (const flag of flags.filter((word) => word.startsWith("--"))) expect(made.notes).toContain(flag);
     expect(JSON.parse((await kinora("show", out, "--json")).data)).toMatchObject({
       ...{ sampler: "dpm++", shift: 4.5, seed: "7" },
@@ -127,7 +127,7 @@ describe("kinora generate", () => {
     const events = made.notes.split("\n").map((line) => JSON.parse(line));
     expect(events.flatMap(({ type, text }) => (type === "note" ? [text] : []))).toEqual([
       "no effect in Kinora: --t5_cpu",
-      "6 frames are not 4n + 1: 5 are made",
+      "6 frames is not 4n + 1: using 5",
     ]);
     const stages = events.flatMap(({ type, stage }) => (type === "stage" ? [stage] : []));
     expect(new Set(stages)).toEqual(new Set(["check", "hash", "text", "load", "sample", "decode"]));
@@ -148,11 +148,11 @@ describe("kinora generate", () => {
     await saveLatents(latentsPath(out), { ...saved, recipe: { ...saved.recipe, device: "webgpu" } });
     const refused = await kinora("generate", "--resume", "--out", out);
     expect(refused.notes).toMatch(
-      /error device\.unavailable: the run was begun on device webgpu.*\nhint: --device auto/,
+      /error device\.unavailable: the run was started on device webgpu.*\nhint: --device auto/,
     );
     const other = await kinora("generate", "--resume", "--out", out, "--device", "auto");
     expect(other.code, other.notes).toBe(0);
-    expect(other.notes).toMatch(/begun on device webgpu: the last bits may differ/);
+    expect(other.notes).toMatch(/started on device webgpu: the last bits may differ/);
   });
 
   it("names a film that has no name after what it is", async () => {
@@ -302,7 +302,7 @@ describe("as a process", () => {
       expect(existsSync(film)).toBe(false);
       if (signal === "SIGINT") {
         expect(code).toBe(130);
-        expect(stderr).toMatch(/stopped after step \d+ of 60; go on with: kinora generate --resume --out/);
+        expect(stderr).toMatch(/stopped after step \d+ of 60; resume with: kinora generate --resume --out/);
       }
       const resumed = await kinora("generate", "--resume", "--out", film, "--keep-latents");
       expect(resumed.code, resumed.notes).toBe(0);
@@ -317,7 +317,7 @@ describe("as a process", () => {
     const large = quick.with(quick.indexOf("32*32"), "128*128").with(quick.indexOf("5"), "9");
     const { code, stderr } = await ended(start([...large, "--ckpt_dir", folder, "--out", film], "ulimit -f 64"));
     expect(code).toBe(1);
-    expect(stderr).toMatch(/error io\.[a-z-]+: writing .*full\.mp4.*\nhint: .*--resume goes on from there/);
+    expect(stderr).toMatch(/error io\.[a-z-]+: writing .*full\.mp4.*\nhint: .*--resume continues from there/);
     expect(readdirSync(path(".")).filter((name) => name.includes("partial"))).toEqual([]);
     expect((await kinora("generate", "--resume", "--out", film)).code).toBe(0);
     expect(readFileSync(film).length).toBeGreaterThan(64 * 1024);

@@ -124,7 +124,7 @@ describe("saved latents", () => {
     ];
     for (const [code, content] of broken) {
       writeFileSync(file, content);
-      const hint = { "latents.malformed": /delete it/, "recipe.malformed": /damaged or changed/ }[code] ?? /./;
+      const hint = { "latents.malformed": /delete or move it/, "recipe.malformed": /damaged or edited/ }[code] ?? /./;
       expect(() => loadLatents(file), code).toThrow(
         expect.objectContaining({ code: expect.stringContaining(code), hint: expect.stringMatching(hint) }),
       );

@@ -189,7 +189,7 @@ describe("repeating", () => {
 
     const changed = await repeatOptions(recipe, { out: film(), seed: 99n, keepLatents: true }, hashes);
     const other = await runRequest(device, resolved(changed), { hashes, repeats: recipe });
-    expect(other.of("note").map(({ text }) => text)).toEqual([expect.stringMatching(/recipe that is repeated: seed$/)]);
+    expect(other.of("note").map(({ text }) => text)).toEqual([expect.stringMatching(/the repeated recipe: seed$/)]);
     expect(other.latents()).not.toEqual(first.latents());
   });
 
@@ -318,8 +318,8 @@ describe("LoRA", () => {
       ],
     });
     expect(result.of("note").map(({ text }) => text)).toEqual([
-      expect.stringContaining("names no expert"),
-      expect.stringContaining("for the high-noise expert and is put on the low-noise one"),
+      expect.stringContaining("does not name an expert"),
+      expect.stringContaining("for the high-noise expert but is applied to the low-noise one"),
     ]);
   });
 
@@ -349,7 +349,7 @@ describe("bad input", () => {
   const rejected: [what: string, options: Partial<GenerateOptions>, code: string, words: RegExp][] = [
     ["an unknown task", { task: "tiny-t2w" }, "generate.unknown-task", /did you mean --task tiny-t2v/],
     ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v.* --task i2v-A14B/],
-    ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /cannot be run yet.* choose one/],
+    ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /is not supported yet.* choose one/],
     ["no prompt", { prompt: " " }, "generate.no-prompt", /--prompt/],
     ["a size that does not divide", { size: { width: 60, height: 40 } }, "size.not-divisible", /nearest is 64\*48/],
     ["a size of nothing", { size: { width: 0, height: 32 } }, "size.not-divisible", /multiples of 16/],
@@ -359,12 +359,7 @@ describe("bad input", () => {
       "size.too-large",
       /6250×6250.* tokens: about \d+ GB for a step.*usual size/,
     ],
-    [
-      "a size beyond counting",
-      { size: { width: 16e10, height: 16e10 } },
-      "size.too-large",
-      /not enough memory/,
-    ],
+    ["a size beyond counting", { size: { width: 16e10, height: 16e10 } }, "size.too-large", /not enough memory/],
     ["a clip without end", { frames: 400_000_001 }, "size.too-large", /4093 frames.* tokens: about [\d.]+ [GT]B/],
     [
       "more than any memory",
@@ -397,12 +392,7 @@ describe("bad input", () => {
     ["a boundary beyond noise", { boundary: 3 }, "generate.bad-boundary", /0 to 1/],
     ["a rate of nothing", { fps: 0 }, "generate.bad-fps", /more than 0/],
     ["a duration of nothing", { frames: undefined, duration: -1 }, "generate.bad-duration", /seconds above 0/],
-    [
-      "frames and seconds that differ",
-      { frames: 5, duration: 2 },
-      "generate.contradiction",
-      /16 a second, which are 33/,
-    ],
+    ["frames and seconds that differ", { frames: 5, duration: 2 }, "generate.contradiction", /16 fps, which is 33/],
     ["noise with a kind that it has not", { noise: "kinora:7" }, "noise.unknown", /kinora alone/],
     ["no frames", { frames: 0 }, "generate.bad-frames", /at least one frame.* e\.g\. 9/],
     ["a picture for text alone", { image: "x.png" }, "generate.image-unused", /tiny-ti2v/],
@@ -423,7 +413,12 @@ describe("bad input", () => {
     ["a seed of too many bits", { seed: 1n << 64n }, "rng.seed", /64 bits/],
     ["--dit for two experts", { files: { dit: "x" } }, "generate.wrong-flag", /--dit_high and --dit_low/],
     ["no such folder", { files: { folder: "/no/such/folder" } }, "checkpoint.no-folder", /official or diffusers/],
-    ["a film in no folder", { out: "/no/such/folder/x.mp4" }, "generate.bad-output", /no folder \/no\/such/],
+    [
+      "a film in no folder",
+      { out: "/no/such/folder/x.mp4" },
+      "generate.bad-output",
+      /the folder \/no\/such\/folder does not exist/,
+    ],
     ["a film that is no MP4", { out: "film.gif" }, "generate.bad-output", /\.mp4/],
     ["a LoRA that does not exist", { loras: [{ path: "/no/lora.safetensors", strength: 1 }] }, "io.not-found", /lora/],
     [
@@ -505,7 +500,7 @@ describe("bad input", () => {
     ] as const) {
       const { request, notes } = resolveRequest(tinyOptions(t2v, film(), { frames }));
       expect(request.frames).toBe(made);
-      expect(notes).toEqual([`${frames} frames are not 4n + 1: ${made} are made`]);
+      expect(notes).toEqual([`${frames} frames is not 4n + 1: using ${made}`]);
     }
   });
 });

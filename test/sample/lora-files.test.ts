@@ -170,11 +170,11 @@ describe("a LoRA that changes nothing", () => {
     const nothing = await write("nothing_high", scaled(attention, 0));
     const without = await run({ steps: 4 });
     const idle = await outcome(on(nothing));
-    expect(idle.notes).toEqual([expect.stringContaining("changes nothing: all that it adds is zero")]);
+    expect(idle.notes).toEqual([expect.stringContaining("has no effect: all of its changes are zero")]);
     expect(idle.latents).toEqual(without.latents());
     const some = await write("some_high", attention);
     expect((await outcome(on(some, { strength: 0 }))).notes).toEqual([
-      expect.stringContaining("at strength 0: it changes nothing"),
+      expect.stringContaining("has strength 0 and no effect"),
     ]);
     expect((await outcome(on(some))).notes).toEqual([]);
   });

@@ -243,7 +243,7 @@ describe("the run's page as text", () => {
     return /<main>([\s\S]*)<\/main>/.exec(await runPage(settings, lines, 40))![1]!;
   };
 
-  it("shows nothing of what does not exist yet", async () => {
+  it("shows nothing of what is not there yet", async () => {
     const text = await bodyOf("page-empty", "tiny-ti2v", []);
     expect(text).toContain("LoRA of rank 2 on tiny-ti2v</p>");
     expect(text).toContain("No step is done yet.");

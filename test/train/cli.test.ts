@@ -59,8 +59,8 @@ describe("kinora train", () => {
     );
     const finished = await run([config]);
     expect(finished.code).toBe(0);
-    expect(finished.notes).toContain(`going on from step ${done}`);
-    expect(finished.notes).toMatch(/\d+ latents reused from the cache, 0 to make/);
+    expect(finished.notes).toContain(`resuming from step ${done}`);
+    expect(finished.notes).toMatch(/\d+ latents reused from the cache, 0 to encode/);
     expect(finished.data).toContain("style_high_noise.safetensors");
     expect(finished.data).toContain("style_low_noise.safetensors");
     const output = path("runs/style");
@@ -79,12 +79,12 @@ describe("kinora train", () => {
     const more = ["dataset.target_frames=[5, 9]", "output=other", "steps=1", "preview.every_steps=9"];
     const { code, notes } = await run([config, ...more.flatMap((text) => ["--set", text])]);
     expect(code).toBe(0);
-    expect(notes).toMatch(/note: 3 files of the dataset give less.*\n {2}\S+: has 5 frames; 9 are needed\n/);
+    expect(notes).toMatch(/note: 3 files of the dataset yielded fewer items.*\n {2}\S+: has 5 frames; it needs 9\n/);
   });
 
   it("says that nothing is left to do, and answers machines in JSON", async () => {
     const plain = await run([config]);
-    expect(plain.notes).toContain("note: this run is finished, all 6 steps: nothing is written anew");
+    expect(plain.notes).toContain("note: this run is already finished (6 steps); nothing was changed");
     expect(plain.data).toMatch(/^finished 6 steps\n {2}.*style_high_noise\.safetensors\n/);
     const again = await run([config, "--json"]);
     expect(JSON.parse(again.data)).toMatchObject({ end: "finished", step: 6, steps: 6 });

@@ -201,7 +201,11 @@ describe("mistakes", () => {
 
   it.each([
     ["a zero learning rate", "[optimizer]\nlearning_rate = 0\n", /optimizer\.learning_rate must be above 0.*it is 0/],
-    ["a learning rate that is not a number", "[optimizer]\nlearning_rate = nan\n", /learning_rate must be a number.*NaN/],
+    [
+      "a learning rate that is not a number",
+      "[optimizer]\nlearning_rate = nan\n",
+      /learning_rate must be a number.*NaN/,
+    ],
     ["one without end", "[optimizer]\nlearning_rate = inf\n", /learning_rate must be a number.*Infinity/],
     ["a negative one", "[optimizer]\nlearning_rate = -1e-4\n", /optimizer\.learning_rate must be above 0/],
     ["a rank of 1.5", "[lora]\nrank = 1.5\n", /lora\.rank must be a whole number/],
@@ -269,7 +273,7 @@ describe("mistakes", () => {
     expect(await hint("[lora]\nnetwork_alpha = 8\n")).toBe("here it is lora.alpha");
     expect(await hint("min_timestep = 875\n")).toMatch(/^here it is experts\.train: .*"high"/);
     expect(await hint('resume = "runs/a"\n')).toMatch(/run the same command again/);
-    expect(await hint('network_weights = "a.safetensors"\n')).toMatch(/does not begin with a LoRA/);
+    expect(await hint('network_weights = "a.safetensors"\n')).toMatch(/cannot start from an existing LoRA/);
     expect(await hint("blocks_to_swap = 20\n")).toBe("blocks_to_swap belongs in [model]");
     expect(await hint("block_swap_ring_size = 2\n")).toMatch(/model\.blocks_to_swap/);
     expect(await hint("[[datasets]]\nvideo_directory = 'a'\n")).toMatch(/this is a dataset configuration/);
@@ -300,7 +304,7 @@ describe("mistakes", () => {
       hint: expect.stringContaining("backslash"),
     });
     await expect(read('model = "tiny-t2v"\ndataset = "clips"\n')).rejects.toMatchObject({
-      hint: "model is a table: write [model] on a line of its own and its settings below",
+      hint: "model is a table: write [model] on its own line, with its settings below",
     });
     await expect(read(minimal, { name: "2024" })).rejects.toMatchObject({ hint: 'write it in quotes: name = "2024"' });
     const { explained } = await read(`${minimal}[time]\nsampling = "uniform"\nshift = { a = 1 }\n`);
@@ -365,7 +369,7 @@ describe("prompt files", () => {
       },
       { prompt: "plain" },
     ]);
-    expect(notes).toEqual(["prompts.txt, line 3: 80 frames are not 4n + 1 and are taken as 77"]);
+    expect(notes).toEqual(["prompts.txt, line 3: 80 frames is not 4n + 1: using 77"]);
   });
 
   it.each([
@@ -380,8 +384,8 @@ describe("prompt files", () => {
     const told = (text: string, part: object) =>
       expect(() => parsePrompts(text, "p.txt", "/")).toThrow(expect.objectContaining(part));
     told("a --w wide\n", { hint: "--w needs a whole number", expected: expect.stringMatching(/--fs with.*--ei.*--g/) });
-    told("a --quite loud\n", { hint: expect.stringContaining("one dash") });
-    told("#\n", { hint: expect.stringContaining("one prompt a line") });
+    told("a --quite loud\n", { hint: expect.stringContaining("single dash") });
+    told("#\n", { hint: expect.stringContaining("one prompt per line") });
   });
 
   it.each(["p.toml", "p.json"])("of another format, %s, are refused", async (name) => {
@@ -409,8 +413,14 @@ describe("what would stop a preview", () => {
   it.each([
     ["a flow shift of 0", "t2v-A14B", "a cat --fs 0", /flow shift.*/, /own, 12/],
     ["a seed of more than 64 bits", "t2v-A14B", "a cat --d 18446744073709551616", /seed/, /--d/],
-    ["a picture that does not exist", "ti2v-5B", "a cat --i absent.png", /does not exist/, /beside/],
-    ["a picture that is cut off", "ti2v-5B", "a cat --i cut.png", /cannot be read/, /cut off/],
+    [
+      "a picture that does not exist",
+      "ti2v-5B",
+      "a cat --i absent.png",
+      /does not exist/,
+      /relative to the prompt file/,
+    ],
+    ["a picture that is cut off", "ti2v-5B", "a cat --i cut.png", /cannot be read/, /truncated/],
     [
       "a picture that no video fits",
       "ti2v-5B",

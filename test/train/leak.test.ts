@@ -25,20 +25,20 @@ describe("1,000 steps of full fine-tuning", () => {
         using text = fromValues(device, values.text, [3, tinyDitConfig.textDim]);
         const losses: number[] = [];
         let live = 0;
-        let resident = 0;
+        const resident: number[] = [];
         for (let step = 0; step < 1000; step++) {
           const sample = { clean, noise, sigma: (step % 10) / 10 + 0.05, text };
           losses.push(await gatherGradients(model, sample, { recompute: step % 2 === 0 }));
           await optimizer.update(1e-3);
           if (step === 1) live = device.memory().live;
           if (step > 1) expect(device.memory().live).toBe(live);
-          if (step === 300) {
+          if ([300, 650, 999].includes(step)) {
             globalThis.gc?.();
-            resident = process.memoryUsage.rss();
+            resident.push(process.memoryUsage.rss());
           }
         }
-        globalThis.gc?.();
-        expect(process.memoryUsage.rss() - resident).toBeLessThan(48e6);
+        // A leak grows all the time; the collector's heap grows now and then.
+        expect(Math.min(resident[1]! - resident[0]!, resident[2]! - resident[1]!)).toBeLessThan(24e6);
         const mean = (part: number[]) => part.reduce((sum, loss) => sum + loss, 0) / part.length;
         expect(mean(losses.slice(-20))).toBeLessThan(mean(losses.slice(0, 20)) / 4);
       }

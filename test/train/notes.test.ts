@@ -49,8 +49,8 @@ describe("a run says", () => {
     const settings = { ...narrow, model: wanModels["tiny-t2v"] };
     const { result, events } = await trainAll(settings);
     expect(notesOf(events)).toEqual([
-      expect.stringMatching(/low_noise_model.* is named as the low-noise expert and trains as the high-noise one$/),
-      expect.stringMatching(/high_noise_model.* is named as the high-noise expert and trains as the low-noise one$/),
+      expect.stringMatching(/low_noise_model.* is named like the low-noise expert but trains as the high-noise one$/),
+      expect.stringMatching(/high_noise_model.* is named like the high-noise expert but trains as the low-noise one$/),
       expect.stringContaining("never reaches its highest: its warm-up takes 5 steps, the run 2"),
     ]);
     const cut = events.flatMap((event) => (event.type === "cache" && event.event.type === "cut" ? [event.event] : []));

@@ -387,7 +387,7 @@ describe("pictures as conditions", () => {
 
 describe("a run that is far too long", () => {
   it.each([
-    ["by its repeats", { dataset: { num_repeats: 1_000_000, batch_size: 1 } }, /items an epoch/],
+    ["by its repeats", { dataset: { num_repeats: 1_000_000, batch_size: 1 } }, /items per epoch/],
     ["by its epochs", { steps: undefined, epochs: 1_000_000, dataset: { num_repeats: 10 } }, /steps/],
   ])("%s is refused before anything is cached", async (_what, more, actual) => {
     const place = path("long");
@@ -429,7 +429,7 @@ describe("what is refused", () => {
   it("clips that are too short, with their lengths", async () => {
     await expect(refused({ output: "e3", dataset: { target_frames: [81], media: "videos" } })).rejects.toMatchObject({
       code: "train.no-items",
-      message: expect.stringContaining("has 9 frames; 81 are needed"),
+      message: expect.stringContaining("has 9 frames; it needs 81"),
     });
   });
 

@@ -79,7 +79,7 @@ const goOn = async (name: string, options: { from?: number; steps?: number } = {
     options.from === undefined ? {} : { from: options.from },
   );
 const refused = (name: string, part: object) => expect(goOn(name)).rejects.toMatchObject(part);
-const earlier = { code: "train.bad-state", hint: expect.stringContaining("step 4 is whole: --from 4") };
+const earlier = { code: "train.bad-state", hint: expect.stringContaining("step 4 is intact: --from 4") };
 
 describe("a damaged state", () => {
   it("is found in an expert's file, and the run goes on from the one before with the same numbers", async () => {
@@ -91,7 +91,10 @@ describe("a damaged state", () => {
     // One bit in the header, one in the weights, one in the last byte.
     for (const at of [20, Math.floor(size / 2), size - 1]) {
       flipBit(file, at);
-      await refused("flipped", { ...earlier, message: expect.stringContaining("has changed since it was written") });
+      await refused("flipped", {
+        ...earlier,
+        message: expect.stringContaining("is damaged: its SHA-256 does not match"),
+      });
       flipBit(file, at);
     }
     flipBit(file, size - 1);
@@ -138,7 +141,7 @@ describe("a damaged state", () => {
     });
     await expect(goOn("none-whole", { from: 5 })).rejects.toMatchObject({
       code: "train.bad-state",
-      message: expect.stringContaining("no state after step 5 is kept"),
+      message: expect.stringContaining("no state was saved after step 5"),
     });
   });
 

@@ -83,7 +83,7 @@ function describe(data: Inspection, summary: boolean): string {
     }
     const none = data.withoutItems;
     if (none.length > 0)
-      lines.push(`  ${plural(none.length, "file")} yield no item: ${names(none.map((file) => file.name))}`);
+      lines.push(`  ${plural(none.length, "file")} yielded no item: ${names(none.map((file) => file.name))}`);
   }
   if (data.refusals.length > 0) {
     lines.push("", "this dataset cannot be trained");

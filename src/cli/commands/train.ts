@@ -146,7 +146,7 @@ function lostLines({ files, first }: Extract<Event, { type: "ready" }>["lost"]):
   if (files === 0) return [];
   const more = files - first.length;
   return [
-    `note: ${plural(files, "file")} of the dataset yield fewer items than requested`,
+    `note: ${plural(files, "file")} of the dataset yielded fewer items than requested`,
     ...first.map(({ name, reason }) => `  ${name}: ${reason}`),
     ...(more > 0 ? [`  and ${more} more; --explain lists them`] : []),
   ];
