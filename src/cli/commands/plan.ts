@@ -31,7 +31,7 @@ export const planCommand = command({
     },
   },
   details: `
-With a training configuration:  device memory by bucket and phase, arithmetic per step, and hours, from the dataset
+With a training configuration: device memory by bucket and phase, arithmetic per step, and hours, from the dataset
 and the checkpoint headers. Time is based on a one-second measurement of the device, or on --tflops (what the
 device reaches in matrix products, not its data sheet); reading and decoding clips is not included.
 
@@ -128,7 +128,7 @@ function describeRun(plan: ResultOf<"plan-run">): string {
     "sizes",
     ...sizes,
     "",
-    " device memory",
+    "device memory",
     `  at most        ${formatBytes(plan.peak)}`,
     `  in training    ${categories.join(", ")} (each at its own peak)`,
     ...phases,
