@@ -7,6 +7,7 @@ import { type Check, Fixture, passes } from "./fixture.ts";
 import { vae21, vae22, vaeTrain } from "./kinds/autoencoders.ts";
 import { geometry, textClean, tokenizer, torchZip } from "./kinds/files.ts";
 import { gguf } from "./kinds/gguf.ts";
+import { guidance } from "./kinds/guidance.ts";
 import {
   attentionGrad,
   conv3dGrad,
@@ -18,6 +19,7 @@ import {
 import { dit, loraApply, loraApplyWild, type Precision, umt5 } from "./kinds/networks.ts";
 import { i2vMoe, t2vMoe, ti2v } from "./kinds/pipelines.ts";
 import { quantComfy } from "./kinds/quantized.ts";
+import { sampler } from "./kinds/samplers.ts";
 import { scheduler } from "./kinds/schedulers.ts";
 import { fullTrain, loraTrain } from "./kinds/training.ts";
 
@@ -62,6 +64,8 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "pipeline-ti2v-i2v": { run: ti2v, half: true },
   gguf: { run: gguf },
   "quant-comfy": { run: quantComfy },
+  guidance: { run: guidance },
+  sampler: { run: sampler },
 };
 
 const jsonKinds: Readonly<Record<string, (path: string) => Promise<Check[]>>> = {

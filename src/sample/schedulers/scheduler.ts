@@ -2,13 +2,19 @@
 // as often as it needs to and draws noise where it needs some. Works on float32 latents of any shape on the host; knows
 // nothing of models, guidance or experts.
 import { KinoraError } from "../../base/errors.ts";
+import type { RowSettings } from "../../base/table.ts";
+import { predictClean } from "./noise-levels.ts";
+import type { NoiseLevels } from "./schedules/index.ts";
 
 /** What every sampler is told; what else one takes is in its row (sampler.ts). */
 export interface ScheduleOptions {
-  /** At least 1. */
+  /** At least 1. Some schedules make fewer or more of it. */
   steps: number;
   /** Timestep shift s: σ becomes s·σ / (1 + (s − 1)·σ). 1 leaves the schedule as it is. */
   shift: number;
+  /** A name of the table of schedules; `official` where absent. */
+  schedule?: string | undefined;
+  scheduleOptions?: RowSettings | undefined;
 }
 
 /** A question to the model in the middle of a step. The answer is its velocity (noise − clip), as long as the sample. */
@@ -48,8 +54,9 @@ export interface Scheduler {
   readonly kind: string;
   /** Of the first evaluation of each step; they decide which expert runs the step. [steps] */
   readonly timesteps: readonly number[];
-  /** Noise levels, falling, the last one 0. [steps + 1] */
+  /** Noise levels, falling, the last one 0. As many as the schedule makes of the steps asked for, and one. */
   readonly sigmas: Float32Array;
+  readonly shift: number;
   /** Steps done so far. */
   readonly position: number;
   /**
@@ -86,27 +93,17 @@ export abstract class BaseScheduler implements Scheduler {
   abstract readonly kind: string;
   readonly timesteps: readonly number[];
   readonly sigmas: Float32Array;
-  readonly #options: ScheduleOptions;
+  readonly shift: number;
   #position = 0;
   /** Order of the last step; the next one may be one higher. */
   protected lastOrder = 0;
   /** Kept between steps. Entries are replaced, never written into, so that a snapshot may share them. */
   protected kept: Record<string, Float32Array> = {};
 
-  /** @param levels falling noise levels in float64, without the final 0. [steps] */
-  constructor(levels: readonly number[], options: ScheduleOptions) {
-    this.#options = { steps: options.steps, shift: options.shift };
-    // Integers by truncation of the float64 levels; the levels themselves are rounded to float32 afterwards.
-    this.timesteps = levels.map((sigma) => Math.trunc(sigma * TRAIN_TIMESTEPS));
-    this.sigmas = Float32Array.from([...levels, 0]);
-    for (let i = 0; i + 1 < this.sigmas.length; i++) {
-      if (this.sigmas[i]! <= this.sigmas[i + 1]!) {
-        throw new KinoraError("scheduler.too-many-steps", "adjacent noise levels coincide in float32", {
-          actual: `${options.steps} steps at shift ${options.shift}`,
-          hint: "use fewer steps or a smaller shift",
-        });
-      }
-    }
+  constructor({ sigmas, timesteps }: NoiseLevels, { shift }: ScheduleOptions) {
+    this.sigmas = sigmas;
+    this.timesteps = timesteps;
+    this.shift = shift;
   }
 
   get position(): number {
@@ -135,12 +132,22 @@ export abstract class BaseScheduler implements Scheduler {
     return velocity;
   }
 
+  /** The clip that the model predicts from `sample`; see {@link ask}. */
+  protected *predict(sample: Float32Array, at: number | Omit<Evaluation, "sample">): Asking<Float32Array> {
+    const velocity = yield* this.ask(sample, at);
+    return predictClean(sample, velocity, typeof at === "number" ? this.sigmas[at]! : at.sigma);
+  }
+
+  /** Whether step `index` ends without noise. */
+  protected isLast(index: number): boolean {
+    return this.sigmas[index + 1] === 0;
+  }
+
   state(): SchedulerState {
-    const { steps, shift } = this.#options;
     return {
       kind: this.kind,
-      steps,
-      shift,
+      steps: this.timesteps.length,
+      shift: this.shift,
       step: this.#position,
       order: this.lastOrder,
       tensors: { ...this.kept },
@@ -148,7 +155,8 @@ export abstract class BaseScheduler implements Scheduler {
   }
 
   restore(state: SchedulerState): void {
-    const { steps, shift } = this.#options;
+    const { shift } = this;
+    const steps = this.timesteps.length;
     if (state.kind !== this.kind || state.steps !== steps || state.shift !== shift) {
       throw new KinoraError("scheduler.state-mismatch", "the saved state belongs to another sampler", {
         expected: `${this.kind}, ${steps} steps, shift ${shift}`,
@@ -194,6 +202,3 @@ function checkLength(what: string, values: Float32Array, expected: number): void
     actual: `${values.length}`,
   });
 }
-
-/** Timesteps run from 0 to 1000, as in training. */
-export const TRAIN_TIMESTEPS = 1000;

@@ -2,9 +2,10 @@
 // Every scalar and element is rounded to float32 where the official code's tensors are.
 // https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/utils/fm_solvers_unipc.py (arXiv 2302.04867)
 import { z } from "zod";
-import { logSnr, predictClean, shiftedLevels, UNIPC_START } from "./noise-levels.ts";
+import { logSnr, predictClean, UNIPC_START } from "./noise-levels.ts";
 import { defineSampler } from "./sampler.ts";
 import { type Advance, type Asking, BaseScheduler, type ScheduleOptions } from "./scheduler.ts";
+import { levelsOf } from "./schedules/index.ts";
 
 const f32 = Math.fround;
 const SOLVER_ORDER = 2;
@@ -36,7 +37,7 @@ class UniPcScheduler extends BaseScheduler {
   declare protected kept: Partial<Kept>;
 
   constructor(options: ScheduleOptions) {
-    super(shiftedLevels(UNIPC_START, options), options);
+    super(levelsOf(options, { start: UNIPC_START }), options);
   }
 
   protected keptAt(step: number): readonly string[] {

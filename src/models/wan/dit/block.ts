@@ -8,7 +8,10 @@ import type { WeightProvider } from "../../../nn/weights.ts";
 import {
   add,
   attention,
+  cast,
+  gatedAdd,
   layerNorm,
+  multiply,
   permute,
   type Rotation,
   reshape,
@@ -19,6 +22,7 @@ import {
 import { scoped } from "../../../tensor/scope.ts";
 import type { Tensor } from "../../../tensor/tensor.ts";
 import type { DitConfig } from "../params.ts";
+import { type Enhancement, enhanceVariants, frameScore, type NagStrength, normalizedGuidance } from "./changes.ts";
 
 /** What a block needs beside its own input. */
 export interface BlockContext {
@@ -31,6 +35,10 @@ export interface BlockContext {
   text: Tensor;
   /** [B, 257 or 514, dim]: 2.1 image-to-video only. */
   image?: Tensor;
+  /** As `text`: what cross-attention is led away from. */
+  nag?: NagStrength & { text: Tensor };
+  enhance?: Enhancement & { frames: number };
+  skipBlocks?: readonly number[];
 }
 
 /** The parts of a modulation: one [R, dim] table each. */
@@ -80,13 +88,39 @@ class SelfAttention {
   }
 
   /** x [B, L, dim] modulated and normed → [B, L, dim] by `finish`. */
-  forward(x: Tensor, rotation: Rotation, finish: LinearForward): Tensor {
+  forward(x: Tensor, { rotation, enhance }: BlockContext, finish: LinearForward): Tensor {
+    if (enhance && enhance.frames > 1) return this.#enhanced(x, rotation, enhance, finish);
     const attended = scoped(x.device, () => {
       const q = scoped(x.device, () => rope(this.normed(this.q.forward(x), this.normQ), rotation));
       const k = scoped(x.device, () => rope(this.normed(this.k.forward(x), this.normK), rotation));
       return attention(q, k, this.heads(this.v.forward(x)));
     });
     return this.o.forward(reshape(attended, x.shape), finish);
+  }
+
+  /** Enhance-A-Video: what attention gives, made stronger by how much frames attend to one another. */
+  #enhanced(
+    x: Tensor,
+    rotation: Rotation,
+    { weight, variant, frames }: Enhancement & { frames: number },
+    { gate, residual }: LinearForward,
+  ): Tensor {
+    const { rotated, neighbours, afterOutput } = enhanceVariants[variant];
+    return scoped(x.device, () => {
+      const normed = [this.normed(this.q.forward(x), this.normQ), this.normed(this.k.forward(x), this.normK)] as const;
+      const turned = [rope(normed[0], rotation), rope(normed[1], rotation)] as const;
+      const strength = frameScore(...(rotated ? turned : normed), { frames, weight, neighbours });
+      const attended = reshape(attention(...turned, this.heads(this.v.forward(x))), x.shape);
+      if (!afterOutput) {
+        return this.o.forward(multiply(attended, cast(strength, x.dtype)), {
+          ...(gate ? { gate } : {}),
+          ...(residual ? { residual } : {}),
+        });
+      }
+      const output = multiply(this.o.forward(attended), cast(strength, x.dtype));
+      if (gate) return gatedAdd(residual, output, gate.table, gate.runs);
+      return residual ? add(residual, output) : output;
+    });
   }
 }
 
@@ -113,15 +147,26 @@ class CrossAttention extends SelfAttention {
   }
 
   /** No mask: the zero-padded rows of the text are attended to, as upstream. */
-  attend(x: Tensor, text: Tensor, image: Tensor | undefined, finish: LinearForward): Tensor {
+  attend(x: Tensor, { text, image, nag }: BlockContext, finish: LinearForward): Tensor {
     const attended = scoped(x.device, () => {
       const q = this.normed(this.q.forward(x), this.normQ);
-      const words = attention(q, this.normed(this.k.forward(text), this.normK), this.heads(this.v.forward(text)));
+      const words = nag ? this.#ledAway(q, text, nag) : this.#attendWords(q, text);
       if (!this.image || !image) return words;
       const { k, v, normK } = this.image;
       return add(words, attention(q, this.normed(k.forward(image), normK), this.heads(v.forward(image))));
     });
     return this.o.forward(reshape(attended, x.shape), finish);
+  }
+
+  /** q [B, L, heads, headDim] → the same. */
+  #attendWords(q: Tensor, text: Tensor): Tensor {
+    return attention(q, this.normed(this.k.forward(text), this.normK), this.heads(this.v.forward(text)));
+  }
+
+  #ledAway(q: Tensor, text: Tensor, nag: NagStrength & { text: Tensor }): Tensor {
+    const flat = (words: Tensor) => reshape(words, [q.shape[0]!, q.shape[1]!, this.config.dim]);
+    const [positive, negative] = [this.#attendWords(q, text), this.#attendWords(q, nag.text)];
+    return reshape(normalizedGuidance(flat(positive), flat(negative), nag), q.shape);
   }
 }
 
@@ -187,7 +232,7 @@ export class Block {
 
   /** x [B, L, dim], normed and modulated. */
   attendSelf(x: Tensor, context: BlockContext, finish: LinearForward = {}): Tensor {
-    return this.selfAttention.forward(x, context.rotation, finish);
+    return this.selfAttention.forward(x, context, finish);
   }
 
   /** x float32 [B, L, dim], the residual stream. */
@@ -195,7 +240,7 @@ export class Block {
     const { weight, bias } = this.#norm3;
     const affine = { weight: weight.value, bias: bias.value };
     const normed = layerNorm(x, { eps: this.#config.eps, ...affine, dtype: this.#dtype });
-    return this.crossAttention.attend(normed, context.text, context.image, finish);
+    return this.crossAttention.attend(normed, context, finish);
   }
 
   /** x [B, L, dim], normed and modulated. */

@@ -32,6 +32,7 @@ import { isRecording } from "../../../tensor/tape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
 import type { DitConfig } from "../params.ts";
 import { Block, type BlockContext, modulationParts } from "./block.ts";
+import type { PassChanges } from "./changes.ts";
 import { rotationTable, timestepSinusoid } from "./rotation.ts";
 
 /** What a forward pass of the transformer is given, for a batch of B samples. */
@@ -44,6 +45,17 @@ export interface DitInput {
   texts: readonly Tensor[];
   /** Per sample: CLIP features [257, featureDim] (FLF2V: [514, featureDim]); 2.1 image-to-video only. */
   images?: readonly Tensor[];
+  /** Guidance inside this pass; none in training. */
+  changes?: PassChanges;
+}
+
+/** What is known of a pass before its first block. */
+export interface EmbeddedPass {
+  /** float32 [B, L, dim] */
+  tokens: Tensor;
+  grid: [number, number, number];
+  time: { embedding: Tensor; runs: RowRuns };
+  context: BlockContext;
 }
 
 /** How a transformer computes and what of it is in memory. */
@@ -121,25 +133,35 @@ export class WanDit implements Disposable {
   /** Velocity, float32 [B, C, F, H, W]. `recompute`: keep only each block's input for the backward pass. */
   forward(input: DitInput, options: { recompute?: boolean } = {}): Tensor {
     return scoped(this.device, () => {
-      const { grid, tokens } = this.patchify(input.latents);
-      const time = this.embedTime(input.timesteps, grid[0] * grid[1] * grid[2]);
-      const text = this.embedText(input.texts);
-      const image = this.#image && input.images ? this.#image.forward(input.images) : undefined;
-      if (this.#image && !image) {
-        throw new KinoraError("dit.image-missing", "this model needs CLIP features of the picture", {
-          expected: "input.images",
-        });
-      }
-      const context: BlockContext = {
-        timeProjection: time.projection,
-        runs: time.runs,
-        rotation: this.rotation(grid),
-        text,
-        ...(image ? { image } : {}),
-      };
-      const output = this.runBlocks(cast(tokens, "f32"), context, options.recompute ?? false);
+      const { tokens, context, time, grid } = this.embed(input);
+      const output = this.runBlocks(tokens, context, options.recompute ?? false);
       return this.finish(output, time.embedding, time.runs, grid);
     });
+  }
+
+  /** All that comes before the first block. */
+  embed(input: DitInput): EmbeddedPass {
+    const { grid, tokens } = this.patchify(input.latents);
+    const time = this.embedTime(input.timesteps, grid[0] * grid[1] * grid[2]);
+    const text = this.embedText(input.texts);
+    const image = this.#image && input.images ? this.#image.forward(input.images) : undefined;
+    if (this.#image && !image) {
+      throw new KinoraError("dit.image-missing", "this model needs CLIP features of the picture", {
+        expected: "input.images",
+      });
+    }
+    const { nag, enhance, skipBlocks } = input.changes ?? {};
+    const context: BlockContext = {
+      timeProjection: time.projection,
+      runs: time.runs,
+      rotation: this.rotation(grid),
+      text,
+      ...(image ? { image } : {}),
+      ...(nag ? { nag: { ...nag, text: this.embedText(nag.texts) } } : {}),
+      ...(enhance ? { enhance: { ...enhance, frames: grid[0] } } : {}),
+      ...(skipBlocks ? { skipBlocks } : {}),
+    };
+    return { tokens: cast(tokens, "f32"), grid, time, context };
   }
 
   /** [B, C, F, H, W] → tokens [B, L, dim], row-major over (frame, row, column). */
@@ -242,6 +264,7 @@ export class WanDit implements Disposable {
       this.residency.acquire(index, blocksAfter(index, this.blocks.length, pass));
     let current = x;
     for (const [index, block] of this.blocks.entries()) {
+      if (context.skipBlocks?.includes(index)) continue;
       const input = current;
       const { image } = context;
       if (recompute) {
