@@ -1,14 +1,14 @@
 // The jobs that look: at this machine, and at what a film says of itself.
 import { z } from "zod";
 import { recipeSchema } from "../recipe.ts";
-import { contract, noteEvent } from "./contract.ts";
+import { contract, noEvents } from "./contract.ts";
 
 /** The job that reads the recipe in a film or in saved latents. */
 export const readRecipeContract = contract({
   name: "read-recipe",
   /** A film that Kinora wrote, or saved latents. */
   request: z.strictObject({ path: z.string().min(1) }),
-  event: noteEvent,
+  event: noEvents,
   result: recipeSchema,
 });
 
@@ -16,7 +16,7 @@ export const readRecipeContract = contract({
 export const doctorContract = contract({
   name: "doctor",
   request: z.strictObject({}),
-  event: noteEvent,
+  event: noEvents,
   result: z.object({
     kinora: z.object({ version: z.string(), folder: z.string() }),
     machine: z.object({

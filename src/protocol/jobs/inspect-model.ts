@@ -1,7 +1,7 @@
 // The jobs that say what weight files are, and write LoRAs under other tools' names.
 import { z } from "zod";
 import { type LoraKeys, loraKeys } from "../train-config.ts";
-import { contract, noteEvent, requestOf } from "./contract.ts";
+import { contract, noEvents, requestOf } from "./contract.ts";
 import { errorDataSchema } from "./error.ts";
 
 const path = z.string().min(1);
@@ -174,7 +174,7 @@ export const inspectModelContract = contract({
 export const inspectLoraContract = contract({
   name: "inspect-lora",
   request: z.strictObject({ path }),
-  event: noteEvent,
+  event: noEvents,
   result: z.object({
     path: z.string(),
     lora: loraSchema,
@@ -219,7 +219,7 @@ export const convertLoraContract = contract({
       expert: expert.optional(),
     }),
   ),
-  event: noteEvent,
+  event: noEvents,
   result: z.object({
     path: z.string(),
     out: z.string(),

@@ -1,6 +1,6 @@
 // The jobs that say what a forward pass or a whole training run takes, before anything loads.
 import { z } from "zod";
-import { contract, noteEvent, requestOf, sizeSchema } from "./contract.ts";
+import { contract, noEvents, noteEvent, requestOf, sizeSchema } from "./contract.ts";
 import { datasetEvent, type RunRequest, runRequest } from "./train.ts";
 
 /** Bytes of each category at its most. */
@@ -43,7 +43,7 @@ export const planForwardContract = contract({
       dtype: z.enum(["bf16", "f32"]).optional(),
     }),
   ),
-  event: noteEvent,
+  event: noEvents,
   result: z.object({
     model: z.string(),
     size: sizeSchema,
@@ -55,6 +55,8 @@ export const planForwardContract = contract({
     tokens: z.number(),
     flops: z.object({ forward: z.number() }),
     bytes: z.object({ peak: z.number(), ...categories }),
+    /** Bytes that the device holds at its most, with freed memory that it keeps. */
+    held: z.number(),
     kernelCalls: z.number(),
     /** Steps of the model's usual generation. */
     steps: z.int(),

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { TrainConfig } from "../train-config.ts";
 import { previewLineSchema, stepLineSchema, validationLineSchema } from "../train-log.ts";
-import { contract, noteEvent, requestOf } from "./contract.ts";
+import { contract, noEvents, noteEvent, requestOf } from "./contract.ts";
 import { datasetReadingSchema } from "./inspect-dataset.ts";
 
 const expert = z.enum(["high", "low"]);
@@ -147,7 +147,7 @@ export const initRunContract = contract({
     /** The file to write; it must not be there. */
     file: z.string().min(1),
   }),
-  event: noteEvent,
+  event: noEvents,
   result: z.object({
     file: z.string(),
     /** As it is written there. */
