@@ -7,6 +7,7 @@ export default defineConfig({
     reporters: ["default", new CountReporter()],
     pool: "forks",
     maxWorkers: 2,
+    execArgv: ["--expose-gc"],
     testTimeout: 120_000,
     hookTimeout: 120_000,
   },
