@@ -15,6 +15,7 @@ import {
   modelInput,
 } from "../models/wan/conditioning.ts";
 import type { DitInput, WanDit } from "../models/wan/dit/dit.ts";
+import { KeptKeys } from "../models/wan/dit/kept-keys.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import { type HostTensor, upload } from "../tensor/host-tensor.ts";
 import { openScope } from "../tensor/scope.ts";
@@ -91,6 +92,8 @@ export class FilmRun implements Disposable {
   readonly #given: HostCondition | undefined;
   readonly #texts: Readonly<Partial<Record<TextRole | "nag", Tensor>>>;
   readonly #condition: (Condition & Disposable) | undefined;
+  /** Of the expert whose steps are being made. */
+  readonly #kept: Readonly<Record<TextRole, KeptKeys>> = { positive: new KeptKeys(), negative: new KeptKeys() };
   #latents: Float32Array;
   #memory: RunMemory;
 
@@ -176,6 +179,7 @@ export class FilmRun implements Disposable {
     this.#memory = memory;
     const seconds = (performance.now() - started) / 1000;
     this.seconds += seconds;
+    if (this.expert !== expert) this.#forgetKeys();
     return { step, steps, timestep, expert, latents: this.#latents, ...last!, passes, seconds };
   }
 
@@ -201,7 +205,7 @@ export class FilmRun implements Disposable {
   async #predict(model: WanDit, pass: Pass, place: Place, memory: RunMemory): Promise<Float32Array> {
     const { runPass = wholeTransformer } = this.#settings;
     using _scope = openScope(model.device);
-    const input = modelInput(
+    const shown = modelInput(
       model.device,
       [
         {
@@ -214,7 +218,8 @@ export class FilmRun implements Disposable {
       ],
       model.config.patchSize[1],
     );
-    const velocity = await runPass(model, { ...input, ...this.#changes(pass) }, pass, place, memory);
+    const input = { ...shown, kept: this.#kept[pass.text], ...this.#changes(pass) };
+    const velocity = await runPass(model, input, pass, place, memory);
     return velocity.read();
   }
 
@@ -236,7 +241,12 @@ export class FilmRun implements Disposable {
     return latents;
   }
 
+  #forgetKeys(): void {
+    for (const kept of Object.values(this.#kept)) kept.forget();
+  }
+
   [Symbol.dispose](): void {
+    this.#forgetKeys();
     for (const text of Object.values(this.#texts)) text[Symbol.dispose]();
     this.#condition?.[Symbol.dispose]();
   }

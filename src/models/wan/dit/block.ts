@@ -23,6 +23,7 @@ import { scoped } from "../../../tensor/scope.ts";
 import type { Tensor } from "../../../tensor/tensor.ts";
 import type { DitConfig } from "../params.ts";
 import { type Enhancement, enhanceVariants, frameScore, type NagStrength, normalizedGuidance } from "./changes.ts";
+import type { ContextKeys, KeptKeys, Keys } from "./kept-keys.ts";
 
 /** What a block needs beside its own input. */
 export interface BlockContext {
@@ -31,10 +32,12 @@ export interface BlockContext {
   /** Which row each token uses; tokens of all samples in order. */
   runs: RowRuns;
   rotation: Rotation;
-  /** [B, textLength, dim] in the compute dtype, zero rows included. */
-  text: Tensor;
+  /** [B, textLength, dim] in the compute dtype, zero rows included; may be absent where `kept` has the keys of all blocks. */
+  text?: Tensor;
   /** [B, 257 or 514, dim]: 2.1 image-to-video only. */
   image?: Tensor;
+  /** The keys and values of text and image, where they are kept. */
+  kept?: KeptKeys;
   /** As `text`: what cross-attention is led away from. */
   nag?: NagStrength & { text: Tensor };
   enhance?: Enhancement & { frames: number };
@@ -147,26 +150,36 @@ class CrossAttention extends SelfAttention {
   }
 
   /** No mask: the zero-padded rows of the text are attended to, as upstream. */
-  attend(x: Tensor, { text, image, nag }: BlockContext, finish: LinearForward): Tensor {
+  attend(x: Tensor, { text, image, nag, kept }: BlockContext, finish: LinearForward): Tensor {
     const attended = scoped(x.device, () => {
       const q = this.normed(this.q.forward(x), this.normQ);
-      const words = nag ? this.#ledAway(q, text, nag) : this.#attendWords(q, text);
-      if (!this.image || !image) return words;
-      const { k, v, normK } = this.image;
-      return add(words, attention(q, this.normed(k.forward(image), normK), this.heads(v.forward(image))));
+      const keys = kept ? kept.of(this, () => this.#keys(text!, image)) : this.#keys(text!, image);
+      const words = attention(q, keys.text.k, keys.text.v);
+      const led = nag ? this.#ledAway(q, words, nag) : words;
+      return keys.image ? add(led, attention(q, keys.image.k, keys.image.v)) : led;
     });
     return this.o.forward(reshape(attended, x.shape), finish);
   }
 
-  /** q [B, L, heads, headDim] → the same. */
-  #attendWords(q: Tensor, text: Tensor): Tensor {
-    return attention(q, this.normed(this.k.forward(text), this.normK), this.heads(this.v.forward(text)));
+  /** Of the text, and of the picture's features where this model has them. */
+  #keys(text: Tensor, image: Tensor | undefined): ContextKeys {
+    if (!this.image || !image) return { text: this.#textKeys(text) };
+    const { k, v, normK } = this.image;
+    return {
+      text: this.#textKeys(text),
+      image: { k: this.normed(k.forward(image), normK), v: this.heads(v.forward(image)) },
+    };
   }
 
-  #ledAway(q: Tensor, text: Tensor, nag: NagStrength & { text: Tensor }): Tensor {
+  #textKeys(text: Tensor): Keys {
+    return { k: this.normed(this.k.forward(text), this.normK), v: this.heads(this.v.forward(text)) };
+  }
+
+  /** `positive`, what q attends to in the text [B, L, heads, headDim] → the same. */
+  #ledAway(q: Tensor, positive: Tensor, nag: NagStrength & { text: Tensor }): Tensor {
     const flat = (words: Tensor) => reshape(words, [q.shape[0]!, q.shape[1]!, this.config.dim]);
-    const [positive, negative] = [this.#attendWords(q, text), this.#attendWords(q, nag.text)];
-    return reshape(normalizedGuidance(flat(positive), flat(negative), nag), q.shape);
+    const { k, v } = this.#textKeys(nag.text);
+    return reshape(normalizedGuidance(flat(positive), flat(attention(q, k, v)), nag), q.shape);
   }
 }
 
