@@ -4,7 +4,7 @@ import { basename, join } from "node:path";
 import { isKinoraError, KinoraError } from "../../src/base/errors.ts";
 import type { Device } from "../../src/device/device.ts";
 import { type Check, Fixture, passes } from "./fixture.ts";
-import { vae21, vae22, vaeTrain } from "./kinds/autoencoders.ts";
+import { tae, vae21, vae22, vaeTiling, vaeTrain } from "./kinds/autoencoders.ts";
 import { geometry, textClean, tokenizer, torchZip } from "./kinds/files.ts";
 import { gguf } from "./kinds/gguf.ts";
 import { guidance } from "./kinds/guidance.ts";
@@ -54,6 +54,8 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   umt5: { run: umt5, half: true },
   vae21: { run: vae21 },
   vae22: { run: vae22 },
+  "vae-tiling": { run: vaeTiling },
+  tae: { run: tae },
   "vae-train": { run: vaeTrain },
   "lora-train": { run: loraTrain },
   "full-train": { run: fullTrain },

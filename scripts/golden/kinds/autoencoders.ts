@@ -2,9 +2,11 @@
 import type { Device } from "../../../src/device/device.ts";
 import type { LatentStatistics, OfficialVaeArguments } from "../../../src/models/wan/vae/config.ts";
 import { vaeConfigFrom } from "../../../src/models/wan/vae/config.ts";
+import { decodeInTiles, encodeInTiles } from "../../../src/models/wan/vae/overlapping-tiles.ts";
+import { TinyVae } from "../../../src/models/wan/vae/tiny-vae.ts";
 import { WanVae } from "../../../src/models/wan/vae/vae.ts";
 import { WeightLoader } from "../../../src/nn/weights.ts";
-import { meanSquaredError } from "../../../src/tensor/ops/index.ts";
+import { meanSquaredError, scale } from "../../../src/tensor/ops/index.ts";
 import { openScope } from "../../../src/tensor/scope.ts";
 import { Tape } from "../../../src/tensor/tape.ts";
 import { fromValues } from "../../../src/tensor/tensor.ts";
@@ -71,6 +73,50 @@ async function bothWays(fixture: Fixture, device: Device, kind: "vae21" | "vae22
 
 export const vae21 = (fixture: Fixture, device: Device): Promise<void> => bothWays(fixture, device, "vae21");
 export const vae22 = (fixture: Fixture, device: Device): Promise<void> => bothWays(fixture, device, "vae22");
+
+/** ComfyUI's tiles: blended on the host, each coded as a clip of its own. */
+export async function vaeTiling(fixture: Fixture, device: Device): Promise<void> {
+  const { config } = fixture;
+  using vae = loadVae(fixture, device, "vae21", "weights.vae.", config.vae);
+  const input = (name: string) => ({
+    values: fixture.values(`inputs.${name}`),
+    shape: fixture.shape(`inputs.${name}`),
+  });
+  const [z, pixels] = [input("z"), input("pixels")];
+  {
+    using _scope = openScope(device);
+    await fixture.compareTensor("encoded", vae.encode(fixture.tensor(device, "inputs.pixels")));
+    await fixture.compareTensor("decoded", vae.decode(fixture.tensor(device, "inputs.z"), { clamped: false }));
+  }
+  const counts = { decode: 0, encode: 0 };
+  const tiles = (half: "decode" | "encode") => ({ tile: config[`${half}_tile`], overlap: config[`${half}_overlap`] });
+  const count = (half: "decode" | "encode") => () => counts[half]++;
+  const decoded = await decodeInTiles(vae, z, tiles("decode"), count("decode"));
+  const encoded = await encodeInTiles(vae, pixels, tiles("encode"), count("encode"));
+  fixture.compare("decoded_tiled", decoded.values);
+  fixture.compare("encoded_tiled", encoded.values);
+  fixture.compare("decode_tiles", [counts.decode]);
+  fixture.compare("encode_tiles", [counts.encode]);
+}
+
+/** The tiny autoencoder, both ways; its pixels are 0…1 there. */
+export async function tae(fixture: Fixture, device: Device): Promise<void> {
+  const { config } = fixture;
+  const frames = (doubles: boolean[]) => doubles.map((twice) => (twice ? 2 : 1));
+  using vae = new TinyVae(new WeightLoader(device, fixture.weights()), {
+    kind: "tae",
+    zDim: config.latent_channels,
+    patchSize: config.patch_size,
+    encoderWidth: config.encoder_width,
+    decoderWidths: config.decoder_widths,
+    encoderFrames: frames(config.encoder_time_downscale),
+    decoderFrames: frames(config.decoder_time_upscale),
+  });
+  using _scope = openScope(device);
+  const video = scale(fixture.tensor(device, "inputs.video"), 2, -1);
+  await fixture.compareTensor("encoded", vae.encode(video));
+  await fixture.compareTensor("decoded", scale(vae.decode(fixture.tensor(device, "inputs.z")), 0.5, 0.5));
+}
 
 export async function vaeTrain(fixture: Fixture, device: Device): Promise<void> {
   const weights = new WeightLoader(device, fixture.weights(), { trainable: true });

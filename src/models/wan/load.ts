@@ -8,6 +8,8 @@ import type { DitConfig } from "./params.ts";
 import { type Recognized, recognize } from "./recognize.ts";
 import { TextEncoder } from "./text-encoder.ts";
 import { statisticsOf } from "./vae/statistics.ts";
+import type { ClipDecoder } from "./vae/streams.ts";
+import { TinyVae } from "./vae/tiny-vae.ts";
 import { WanVae } from "./vae/vae.ts";
 import { findComponents } from "./weight-names.ts";
 import { mapWeights, readWeights } from "./weights.ts";
@@ -101,6 +103,23 @@ export function loadVae(
   const { recognized } = network;
   if (recognized.kind !== "vae21" && recognized.kind !== "vae22") throw unreachable(recognized);
   return build(device, network.reader, options, (weights) => new WanVae(weights, recognized.config, options));
+}
+
+/**
+ * What decodes latents: Wan's own autoencoder, or a tiny one, whichever the file holds. @throws KinoraError `weights.*`.
+ */
+export function loadDecoder(device: Device, path: string, options: ModelOptions): ClipDecoder {
+  const network = openNetwork(path, ["vae21", "vae22", "tae"]);
+  const { recognized, reader } = network;
+  if (recognized.kind === "tae")
+    return build(device, reader, options, (weights) => new TinyVae(weights, recognized.config, { half: "decoder" }));
+  if (recognized.kind !== "vae21" && recognized.kind !== "vae22") throw unreachable(recognized);
+  return build(
+    device,
+    reader,
+    options,
+    (weights) => new WanVae(weights, recognized.config, { ...options, half: "decoder" }),
+  );
 }
 
 /**

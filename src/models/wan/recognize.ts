@@ -4,6 +4,7 @@ import { KinoraError } from "../../base/errors.ts";
 import { elementCount } from "../../base/shape.ts";
 import { type DitConfig, type TextEncoderConfig, umt5Xxl, type WanModelName, wanModels } from "./params.ts";
 import { isPublishedVae, type VaeConfig, vaeConfigFrom } from "./vae/config.ts";
+import type { TinyVaeConfig } from "./vae/tiny-vae.ts";
 import type { WanKind } from "./weight-names.ts";
 import {
   type ClipVisionConfig,
@@ -11,6 +12,7 @@ import {
   ditShapes,
   type Shapes,
   textEncoderShapes,
+  tinyVaeShapes,
   vaeShapes,
 } from "./weight-shapes.ts";
 import type { LogicalTensor, WeightMap } from "./weights.ts";
@@ -40,6 +42,7 @@ export interface RecognizedDit extends Common {
 export type Recognized =
   | RecognizedDit
   | (Common & { readonly kind: "vae21" | "vae22"; readonly config: VaeConfig })
+  | (Common & { readonly kind: "tae"; readonly config: TinyVaeConfig })
   | (Common & { readonly kind: "text-encoder"; readonly config: TextEncoderConfig })
   | (Common & { readonly kind: "clip-vision"; readonly config: ClipVisionConfig });
 
@@ -246,6 +249,36 @@ function recognizeVae({ tensors }: WeightMap, kind: "vae21" | "vae22"): Recogniz
   return { kind, config, label: isPublishedVae(config) ? name : own, expected: vaeShapes(config), notes: [] };
 }
 
+/** Which autoencoder's latents a tiny one takes, by their channels. */
+const tinyNames: Readonly<Record<number, string>> = {
+  16: "tiny autoencoder for Wan 2.1 latents (TAEHV, taew2.1: all models but ti2v-5B)",
+  48: "tiny autoencoder for Wan 2.2 latents (TAEHV, taew2.2: ti2v-5B)",
+};
+
+function recognizeTiny({ tensors }: WeightMap): Recognized {
+  const wide = (name: string, axis: number) => size(tensors, `${name}.weight`, axis);
+  const frames = (names: readonly string[], axis: 0 | 1) =>
+    names.map((name) => wide(`${name}.conv`, axis) / wide(`${name}.conv`, 1 - axis));
+  const zDim = wide("decoder.1", 1);
+  const config: TinyVaeConfig = {
+    kind: "tae",
+    zDim,
+    patchSize: Math.round(Math.sqrt(wide("decoder.22", 0) / 3)),
+    encoderWidth: wide("encoder.0", 0),
+    decoderWidths: ["decoder.1", "decoder.8", "decoder.14", "decoder.20"].map((name) => wide(name, 0)),
+    encoderFrames: frames(["encoder.2", "encoder.7", "encoder.12"], 1),
+    decoderFrames: frames(["decoder.7", "decoder.13", "decoder.19"], 0),
+  };
+  const counts = [...config.encoderFrames, ...config.decoderFrames];
+  if (counts.some((count) => !Number.isInteger(count) || count < 1 || count > 8)) {
+    throw new KinoraError("weights.unrecognized", "cannot tell how the tiny autoencoder's frames become latents", {
+      actual: counts.join(", "),
+    });
+  }
+  const label = tinyNames[zDim] ?? `a tiny autoencoder (TAEHV) of ${zDim} latent channels`;
+  return { kind: "tae", config, label, expected: tinyVaeShapes(config), notes: [] };
+}
+
 function recognizeTextEncoder({ tensors }: WeightMap): Recognized {
   const layers = countBy(tensors, /^blocks\.(\d{1,3})\./);
   const bias = "pos_embedding.embedding.weight";
@@ -306,6 +339,7 @@ const recognizers: Record<WanKind, (map: WeightMap, path: string) => Recognized>
   dit: recognizeDit,
   vae21: (map) => recognizeVae(map, "vae21"),
   vae22: (map) => recognizeVae(map, "vae22"),
+  tae: recognizeTiny,
   "text-encoder": recognizeTextEncoder,
   "clip-vision": recognizeClip,
 };

@@ -4,7 +4,7 @@
 // llama.cpp's gguf-py/gguf/constants.py for text encoders in GGUF files.
 import { KinoraError } from "../../base/errors.ts";
 
-export type WanKind = "dit" | "vae21" | "vae22" | "text-encoder" | "clip-vision";
+export type WanKind = "dit" | "vae21" | "vae22" | "tae" | "text-encoder" | "clip-vision";
 
 /** `official`: the Wan repositories, ComfyUI's repackaged diffusion models and VAEs, and GGUF files of these. */
 export type WeightLayout = "official" | "diffusers" | "transformers" | "llama.cpp";
@@ -259,7 +259,7 @@ export const ditNames: Pick<NameTable, "toOfficial" | "fromOfficial"> = ditTable
  * @param names all names of the model, without their prefix: the VAE's layers are counted in them
  */
 export function nameTable(kind: WanKind, layout: WeightLayout, names: Iterable<string>): NameTable | undefined {
-  if (layout === "official") return undefined;
+  if (layout === "official" || kind === "tae") return undefined;
   if (kind === "dit") return ditTable;
   if (kind === "text-encoder") return layout === "llama.cpp" ? llamaTextEncoderTable : textEncoderTable;
   if (kind === "clip-vision") return clipVisionTable;
@@ -299,6 +299,7 @@ const signatures: readonly (Omit<Component, "prefix"> & { has: readonly string[]
     layout: "diffusers",
     has: ["encoder.down_blocks.0.resnets.0.conv1.weight", "encoder.mid_block.attentions.0.to_qkv.weight"],
   },
+  { kind: "tae", layout: "official", has: ["decoder.22.weight", "decoder.3.conv.0.weight", "decoder.7.conv.weight"] },
   { kind: "text-encoder", layout: "official", has: ["token_embedding.weight", "blocks.0.attn.q.weight"] },
   { kind: "text-encoder", layout: "transformers", has: ["encoder.block.0.layer.0.SelfAttention.q.weight"] },
   { kind: "text-encoder", layout: "llama.cpp", has: ["token_embd.weight", "enc.blk.0.attn_q.weight"] },

@@ -2,6 +2,7 @@
 // What a loader compares a file with; no values, no layouts of other tools.
 import type { DitConfig, TextEncoderConfig } from "./params.ts";
 import type { VaeConfig } from "./vae/config.ts";
+import type { TinyVaeConfig } from "./vae/tiny-vae.ts";
 
 export type Shapes = Map<string, readonly number[]>;
 
@@ -166,6 +167,35 @@ export function clipVisionShapes(config: ClipVisionConfig): Shapes {
     list.norm(`${block}.norm1`, dim).norm(`${block}.norm2`, dim);
     list.linear(`${block}.attn.to_qkv`, dim, dim * 3).linear(`${block}.attn.proj`, dim, dim);
     list.linear(`${block}.mlp.0`, dim, mlpDim).linear(`${block}.mlp.2`, mlpDim, dim);
+  }
+  return list.shapes;
+}
+
+function memoryBlock(list: ShapeList, name: string, width: number): void {
+  list.convolution(`${name}.conv.0`, 2 * width, width, 3, 3);
+  list.convolution(`${name}.conv.2`, width, width, 3, 3).convolution(`${name}.conv.4`, width, width, 3, 3);
+}
+
+/** https://github.com/madebyollin/taehv/blob/1f14a56/taehv.py */
+export function tinyVaeShapes(config: TinyVaeConfig): Shapes {
+  const { encoderWidth, decoderWidths, encoderFrames, decoderFrames, zDim, patchSize } = config;
+  const list = new ShapeList();
+  const pixels = 3 * patchSize ** 2;
+  list.convolution("encoder.0", pixels, encoderWidth, 3, 3).convolution("encoder.17", encoderWidth, zDim, 3, 3);
+  for (const [stage, frames] of encoderFrames.entries()) {
+    const at = 2 + stage * 5;
+    list.add(`encoder.${at}.conv.weight`, encoderWidth, encoderWidth * frames, 1, 1);
+    list.add(`encoder.${at + 1}.weight`, encoderWidth, encoderWidth, 3, 3);
+    for (let i = 0; i < 3; i++) memoryBlock(list, `encoder.${at + 2 + i}`, encoderWidth);
+  }
+  list.convolution("decoder.1", zDim, decoderWidths[0]!, 3, 3);
+  list.convolution("decoder.22", decoderWidths.at(-1)!, pixels, 3, 3);
+  for (const [stage, frames] of decoderFrames.entries()) {
+    const at = 3 + stage * 6;
+    const [width, next] = [decoderWidths[stage]!, decoderWidths[stage + 1]!];
+    for (let i = 0; i < 3; i++) memoryBlock(list, `decoder.${at + i}`, width);
+    list.add(`decoder.${at + 4}.conv.weight`, width * frames, width, 1, 1);
+    list.add(`decoder.${at + 5}.weight`, next, width, 3, 3);
   }
   return list.shapes;
 }

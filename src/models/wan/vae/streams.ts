@@ -23,6 +23,13 @@ export interface ClipStream extends Disposable {
   push(chunk: Tensor): Tensor;
 }
 
+/** What turns latents into a film piece by piece, whatever network does it. */
+export interface ClipDecoder extends Disposable {
+  readonly device: Device;
+  /** float32 [zDim, t, h, w] to [3, 1, H, W], then [3, 4, H, W] each, in −1…1. */
+  decodeChunks(latents: Tensor): Generator<Tensor, void, undefined>;
+}
+
 /** What a stream needs of its model. */
 export interface StreamModel {
   config: VaeConfig;

@@ -9,7 +9,14 @@ import { empty, type Tensor } from "../../../tensor/tensor.ts";
 import type { LayerOptions } from "./blocks.ts";
 import type { Layer } from "./causal.ts";
 import { CHUNK_FRAMES, latentFrames, type VaeConfig, vaeStride } from "./config.ts";
-import { type ClipStream, DecodeStream, EncodeStream, LatentNormalization, type StreamModel } from "./streams.ts";
+import {
+  type ClipDecoder,
+  type ClipStream,
+  DecodeStream,
+  EncodeStream,
+  LatentNormalization,
+  type StreamModel,
+} from "./streams.ts";
 import { planTiles, runTiles, TiledStream, type TilePlan, type Tiling } from "./tiling.ts";
 import { decoder21, encoder21 } from "./vae21.ts";
 import { decoder22, encoder22 } from "./vae22.ts";
@@ -43,7 +50,7 @@ const builders: Record<VaeConfig["kind"], { encoder: Builder; decoder: Builder }
  * https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/modules/vae2_1.py#L483-L588 and
  * https://github.com/Wan-Video/Wan2.2/blob/42bf4cf/wan/modules/vae2_2.py#L734-L860
  */
-export class WanVae implements Disposable {
+export class WanVae implements ClipDecoder {
   readonly config: VaeConfig;
   readonly device: Device;
   readonly dtype: VaeOptions["dtype"];
@@ -135,6 +142,11 @@ export class WanVae implements Disposable {
     const plan = this.#decodePlan(size.height, size.width, options);
     const open = () => this.#openDecoder(options);
     return plan ? new TiledStream(this.device, plan, open) : open();
+  }
+
+  /** Pixels per latent pixel: [t, h, w]. */
+  get stride(): readonly [t: number, h: number, w: number] {
+    return vaeStride(this.config);
   }
 
   #openEncoder(options: EncodeOptions): ClipStream {
