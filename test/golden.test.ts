@@ -51,10 +51,10 @@ describe.skipIf(!present)("golden fixtures", () => {
 
 describe.skipIf(!existsSync(generating))("golden fixtures of generating", () => {
   it.each(["auto", "reference"] as const)(
-    "LoRAs in the wild, GGUF and ComfyUI's quantised files, on %s",
+    "files that people have, and fast decoding, on %s",
     async (device) => {
-      const only = (file: string) => /^(?:lora-wild|gguf|quant-comfy)/.test(file);
-      expect(await failures(device, "f32", { from: generating, only })).toEqual({ failed: [], passed: 3 });
+      const only = (file: string) => /^(?:lora-wild|gguf|quant-comfy|tae-|vae-tiling)/.test(file);
+      expect(await failures(device, "f32", { from: generating, only })).toEqual({ failed: [], passed: 6 });
     },
     300_000,
   );

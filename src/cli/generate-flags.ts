@@ -39,7 +39,7 @@ export const generateFlags = {
   dit: { type: "string", value: "FILE", help: "the transformer, for models that have one" },
   dit_high: { type: "string", value: "FILE", help: "the high-noise expert" },
   dit_low: { type: "string", value: "FILE", help: "the low-noise expert" },
-  vae: { type: "string", value: "FILE", help: "the autoencoder" },
+  vae: { type: "string", value: "FILE", help: "the autoencoder, or a tiny one (TAEHV): quicker and rougher" },
   t5: { type: "string", value: "FILE", help: "the text encoder" },
   tokenizer: { type: "string", value: "PATH", help: "the tokenizer's file or folder" },
   lora: {
@@ -71,6 +71,11 @@ export const generateFlags = {
     value: "N",
     help: "transformer blocks kept out of memory until needed; the result is the same (default 0)",
   },
+  vae_tiling: {
+    type: "string",
+    value: "HOW",
+    help: "decode in tiles: auto (as memory asks), off, SIZE[:OVERLAP] in pixels, comfy[:SIZE:OVERLAP:FRAMES:OVERLAP]",
+  },
   device: {
     type: "string",
     value: "NAME",
@@ -80,6 +85,7 @@ export const generateFlags = {
   resume: { type: "boolean", help: "resume the stopped run at --out" },
   "keep-latents": { type: "boolean", help: "keep the latents next to the video" },
   preview: { type: "boolean", help: "write a rough preview next to the video after each step" },
+  preview_vae: { type: "string", value: "FILE", help: "make these pictures with a tiny autoencoder (TAEHV)" },
   // generate.py's other names, and its flags that change nothing here.
   save_file: { type: "string", help: "--out", hidden: true },
   base_seed: { type: "string", help: "--seed", hidden: true },
@@ -215,6 +221,7 @@ export function readRequest(given: GivenFlags, second: string | undefined): Requ
     noise: given.noise,
     dtype: read(given.dtype, (text) => parseChoice("--dtype", text, ["bf16", "f32"])),
     blocksToSwap: read(given.blocks_to_swap, (text) => parseWholeNumber("--blocks_to_swap", text, 0)),
+    vaeTiling: given.vae_tiling,
     loras: given.lora.map((text) => ({ ...parseLora(text), ...(exclude.length > 0 ? { exclude } : {}) })),
     checkpoint: given.ckpt_dir,
     files: {
@@ -231,5 +238,6 @@ export function readRequest(given: GivenFlags, second: string | undefined): Requ
     resume: given.resume,
     keepLatents: given["keep-latents"],
     preview: given.preview,
+    previewVae: given.preview_vae,
   };
 }

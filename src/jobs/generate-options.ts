@@ -44,6 +44,7 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
     ),
     files: { folder: checkpoint, dit: transformer, ...others },
     blocks: blocksOf(request),
+    vaeTiling: request.vaeTiling,
     keepLatents: request.keepLatents ?? false,
   };
 }

@@ -12,7 +12,7 @@ import type { GenerateRequest } from "./request.ts";
  * Opens every weight file, and compares names and shapes with the model; reads no values.
  * Throws `checkpoint.wrong-model`, `weights.*`, `io.*`.
  */
-export function checkFiles({ model, files }: GenerateRequest): { vae: VaeConfig; notes: string[] } {
+export function checkFiles({ model, files, image }: GenerateRequest): { vae: VaeConfig; notes: string[] } {
   const notes: string[] = [];
   for (const role of ["high", "low"] as const) {
     const path = files[role];
@@ -21,7 +21,13 @@ export function checkFiles({ model, files }: GenerateRequest): { vae: VaeConfig;
     if (files.high !== undefined && expert && expert !== role)
       notes.push(`${path} is named like the ${expert}-noise expert but is used as the ${role}-noise one`);
   }
-  const vae = checkAutoencoder(files.vae, model);
+  const vae = checkAutoencoder(files.vae, model, { tiny: true });
+  if (vae.tiny && image !== undefined) {
+    throw new KinoraError("generate.tiny-picture", "a picture is encoded with the model's own autoencoder", {
+      actual: `${files.vae} is a tiny one`,
+      hint: "give the full autoencoder as --vae",
+    });
+  }
   notes.push(...vae.notes, ...checkTextEncoder(files.textEncoder, model).notes);
   return { vae: vae.config, notes };
 }

@@ -9,7 +9,7 @@ import { checkAutoencoder } from "../models/wan/check-files.ts";
 import { type HostCondition, type LatentShape, pictureLatents } from "../models/wan/conditioning.ts";
 import type { WanDit } from "../models/wan/dit/dit.ts";
 import { latentSize } from "../models/wan/geometry.ts";
-import { loadVae } from "../models/wan/load.ts";
+import { loadDecoder, loadVae } from "../models/wan/load.ts";
 import type { WanModel } from "../models/wan/params.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import type { HostTensor } from "../tensor/host-tensor.ts";
@@ -85,7 +85,7 @@ export async function* makeFilms(request: FilmsRequest): AsyncGenerator<FilmsEve
   } finally {
     for (const run of runs) run[Symbol.dispose]();
   }
-  using decoder = loadVae(device, vae.path, { dtype: vae.dtype, half: "decoder" });
+  using decoder = loadDecoder(device, vae.path, { dtype: vae.dtype });
   for (const [index, { out, prompt }] of films.entries()) {
     const started = performance.now();
     const { latents, shape, seconds } = runs[index]!;

@@ -76,7 +76,7 @@ function stepBytes(model: WanModel, size: VideoSize, dtype: "f32" | "bf16"): num
 }
 
 /** Most bytes at once while a clip of these latents is decoded; no more are needed after its third latent frame. */
-function decodeBytes(config: VaeConfig, [channels, frames, height, width]: readonly number[]): number {
+export function decodeBytes(config: VaeConfig, [channels, frames, height, width]: readonly number[]): number {
   const device = createNullDevice();
   using vae = new WanVae(new RandomWeights(device), config, { dtype: "f32", half: "decoder" });
   const weights = device.memory().live;

@@ -4,13 +4,16 @@
 import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import { KinoraError } from "../base/errors.ts";
+import { isKinoraError, KinoraError } from "../base/errors.ts";
 import type { Device } from "../device/device.ts";
 import { sweepPartials } from "../io/atomic.ts";
 import type { HashCache } from "../io/content-hash.ts";
-import { loadVae } from "../models/wan/load.ts";
+import { checkTiny } from "../models/wan/check-files.ts";
+import { loadDecoder } from "../models/wan/load.ts";
+import type { ClipDecoder } from "../models/wan/vae/streams.ts";
 import { RECIPE_KEY, type Recipe } from "../protocol/recipe.ts";
 import { checkOutput, lockOutput } from "./checks.ts";
+import { type DecodePlan, decodePlans } from "./decoding.ts";
 import { encodePicture, encodeTexts } from "./encoding.ts";
 import type { GenerateEvent } from "./events.ts";
 import { checkNothingUnfinished, existingFilm, filmDifference, isSameFilm } from "./existing.ts";
@@ -27,7 +30,7 @@ import {
   type Wishes,
 } from "./latents-file.ts";
 import { type Preparation, prepare, resumable, resumeNotes } from "./preparation.ts";
-import { hasPreview, previewFrames } from "./preview.ts";
+import { hasPreview, middlePicture, previewFrames } from "./preview.ts";
 import type { GenerateRequest } from "./request.ts";
 import { writeFilm } from "./video-output.ts";
 
@@ -42,6 +45,8 @@ export interface RunOptions {
   repeats?: Recipe | undefined;
   /** Tell a preview after each step. */
   preview?: boolean | undefined;
+  /** A tiny autoencoder's file, which makes the previews; a map of colours where absent. */
+  previewVae?: string | undefined;
   /** Called while a transformer is loaded, which is one piece of work. */
   loading?: ((bytes: number) => void) | undefined;
 }
@@ -59,6 +64,7 @@ export async function* generate(
   const started = performance.now();
   device.resetPeak();
   checkOutput(request.out);
+  if (options.previewVae !== undefined) checkTiny(options.previewVae, request.model);
   using _lock = lockOutput(request.out);
   await sweepPartials(dirname(request.out), "abandoned");
   if (!options.resume) checkNothingUnfinished(request.out);
@@ -93,7 +99,7 @@ export async function* generate(
   for (const text of saved ? resumeNotes(saved, device) : []) yield { type: "note", text };
   const wishes: Wishes = {
     keepLatents: request.keepLatents || saved?.wishes.keepLatents === true,
-    preview: options.preview === true || saved?.wishes.preview === true,
+    preview: options.preview === true || options.previewVae !== undefined || saved?.wishes.preview === true,
   };
 
   const latents =
@@ -142,7 +148,9 @@ async function* sample(
     yield interrupted(saved?.scheduler.step ?? 0);
     return undefined;
   }
-  const previewed = options.preview && hasPreview(plan.vae);
+  using painter =
+    options.previewVae === undefined ? undefined : loadDecoder(device, options.previewVae, { dtype: "f32" });
+  const previewed = options.preview && (painter !== undefined || hasPreview(plan.vae));
   if (options.preview && !previewed) {
     yield { type: "note", text: "no preview: there is no latent-to-RGB map for this autoencoder" };
   }
@@ -185,7 +193,7 @@ async function* sample(
     const note = await saver.save({ force: last });
     if (note) yield { type: "note", text: note };
     yield stepEvent(step, startStep, (performance.now() - begun) / 1000);
-    if (previewed) yield previewEvent(step, run, plan);
+    if (previewed) yield await previewEvent(step, run, plan, painter);
     if (stopped() && !last) {
       const problem = await saver.save({ force: true });
       if (problem) yield { type: "note", text: problem };
@@ -204,16 +212,16 @@ function stepEvent(done: FilmStep, startStep: number, elapsed: number): Generate
 }
 
 /** The clean latents that this step pointed at: those after it, less the noise that is left in them. */
-function previewEvent({ step, latents, velocity }: FilmStep, { sigma }: FilmRun, plan: Preparation): GenerateEvent {
-  const { shape, vae } = plan;
+async function previewEvent(
+  { step, latents, velocity }: FilmStep,
+  { sigma }: FilmRun,
+  { shape, vae }: Preparation,
+  painter: ClipDecoder | undefined,
+): Promise<GenerateEvent> {
   const clean = latents.map((value, i) => value - sigma * velocity[i]!);
-  return {
-    type: "preview",
-    step: step + 1,
-    width: shape[3],
-    height: shape[2],
-    frames: previewFrames(clean, shape, vae.kind),
-  };
+  if (painter) return { type: "preview", step: step + 1, ...(await middlePicture(painter, clean, shape)) };
+  const frames = previewFrames(clean, shape, vae.kind);
+  return { type: "preview", step: step + 1, width: shape[3], height: shape[2], frames };
 }
 
 /** Latents to the MP4. Undefined where it was stopped; then there is no film. */
@@ -225,26 +233,48 @@ async function* decode(
 ): AsyncGenerator<GenerateEvent, { frames: number; bytes: number } | undefined> {
   const { out, frames, files, prompt } = request;
   yield { type: "stage", stage: "decode", detail: "decoding" };
-  using vae = loadVae(device, files.vae, { dtype: "f32", half: "decoder" });
-  const film = writeFilm(out, vae, latents, shape, {
-    ...recipe.video,
-    fps: recipe.fps,
-    metadata: { [RECIPE_KEY]: JSON.stringify(recipe), comment: prompt },
-  });
-  try {
-    for (;;) {
-      const { value, done } = await film.next();
-      if (done) return value;
-      yield { type: "progress", stage: "decode", done: value.frames, total: frames, unit: "frames" };
-      await nextTurn();
-      if (signal?.aborted && value.frames < frames) return undefined;
+  using vae = loadDecoder(device, files.vae, { dtype: "f32" });
+  const { plans, note } = decodePlans(vae, shape, device, request.vaeTiling);
+  if (note !== undefined) yield { type: "note", text: note };
+  for (const [i, plan] of plans.entries()) {
+    const next = plans[i + 1];
+    try {
+      return yield* decodeAs(plan);
+    } catch (error) {
+      if (!next || !isKinoraError(error, "memory.exhausted")) throw withLatents(error, latentsFile);
+      device.trim();
+      yield { type: "note", text: `out of memory while decoding: retrying with tiles of ${next.tiling!.size} pixels` };
     }
-  } catch (error) {
-    if (!(error instanceof KinoraError) || !existsSync(latentsFile)) throw error;
-    const kept = `the latents are saved in ${latentsFile}: --resume continues from there`;
-    const hint = error.hint ? `${error.hint}; ${kept}` : kept;
-    throw new KinoraError(error.code, error.message, { hint, cause: error });
-  } finally {
-    await film.return({ frames: 0, bytes: 0 });
   }
+  return undefined;
+
+  async function* decodeAs(
+    plan: DecodePlan,
+  ): AsyncGenerator<GenerateEvent, { frames: number; bytes: number } | undefined> {
+    const film = writeFilm(out, vae, latents, shape, {
+      plan,
+      ...recipe.video,
+      fps: recipe.fps,
+      metadata: { [RECIPE_KEY]: JSON.stringify(recipe), comment: prompt },
+    });
+    try {
+      for (;;) {
+        const { value, done } = await film.next();
+        if (done) return value;
+        yield { type: "progress", stage: "decode", done: value.frames, total: frames, unit: "frames" };
+        await nextTurn();
+        if (signal?.aborted && value.frames < frames) return undefined;
+      }
+    } finally {
+      await film.return({ frames: 0, bytes: 0 });
+    }
+  }
+}
+
+/** An error of decoding, with where the latents are. */
+function withLatents(error: unknown, latentsFile: string): unknown {
+  if (!(error instanceof KinoraError) || !existsSync(latentsFile)) return error;
+  const kept = `the latents are saved in ${latentsFile}: --resume continues from there`;
+  const hint = error.hint ? `${error.hint}; ${kept}` : kept;
+  return new KinoraError(error.code, error.message, { hint, cause: error });
 }

@@ -1,7 +1,12 @@
-// A rough look at unfinished latents: each latent pixel's colour by a linear map, without the autoencoder.
+// A rough look at unfinished latents: each latent pixel's colour by a linear map, without an autoencoder; or the middle of
+// the film by a tiny one.
 
 import type { LatentShape } from "../models/wan/conditioning.ts";
 import { type VaeConfig, vaeConfigs } from "../models/wan/vae/config.ts";
+import type { ClipDecoder } from "../models/wan/vae/streams.ts";
+import { openScope } from "../tensor/scope.ts";
+import { fromValues } from "../tensor/tensor.ts";
+import { toPictures } from "./video-output.ts";
 
 interface LinearMap {
   /** Red, green and blue in −1…1 per latent channel. [channels][3] */
@@ -115,4 +120,29 @@ export function previewFrames(
     }
     return new Uint8Array(picture.buffer);
   });
+}
+
+/** Latent frames before the middle one from which a decoder takes what moves. */
+const BEFORE = 2;
+
+/** The picture in the middle of a film, as a decoder shows it. */
+export async function middlePicture(
+  decoder: ClipDecoder,
+  latents: Float32Array,
+  [channels, frames, height, width]: LatentShape,
+): Promise<{ width: number; height: number; frames: Uint8Array[] }> {
+  const middle = Math.floor(frames / 2);
+  const first = Math.max(0, middle - BEFORE);
+  const count = middle - first + 1;
+  const pixels = height * width;
+  const part = new Float32Array(channels * count * pixels);
+  for (let c = 0; c < channels; c++) {
+    const start = (c * frames + first) * pixels;
+    part.set(latents.subarray(start, start + count * pixels), c * count * pixels);
+  }
+  using _scope = openScope(decoder.device);
+  const chunks = [...decoder.decodeChunks(fromValues(decoder.device, part, [channels, count, height, width]))];
+  const last = chunks.at(-1)!;
+  const [, shown, rows, columns] = last.shape as [number, number, number, number];
+  return { width: columns, height: rows, frames: toPictures(await last.read(), shown, rows * columns).slice(-1) };
 }

@@ -11,6 +11,7 @@ import { defaultNegative } from "../models/wan/prompt.ts";
 import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
 import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import { fpsSchema, type LoraExpert } from "../protocol/recipe.ts";
+import { parseVaeTiling, type VaeTiling } from "./decoding.ts";
 import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
 import { checkSize } from "./memory-check.ts";
 import { DEFAULT_NOISE, parseNoise } from "./noise/index.ts";
@@ -56,6 +57,8 @@ export interface GenerateOptions {
   files?: FileChoices | undefined;
   /** How much of the transformer's blocks is in memory at once; changes no bit of the film. Default: all. */
   blocks?: BlockMemory | undefined;
+  /** How latents are decoded: see {@link parseVaeTiling}. Default: as memory allows. */
+  vaeTiling?: string | undefined;
   /** The MP4 to write. */
   out: string;
   /** Keep the latents beside the MP4. */
@@ -89,6 +92,7 @@ export interface GenerateRequest {
   loras: readonly LoraChoice[];
   files: CheckpointFiles;
   blocks?: BlockMemory;
+  vaeTiling: VaeTiling;
   out: string;
   keepLatents: boolean;
 }
@@ -183,6 +187,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     loras: options.loras ?? [],
     files,
     ...(blocks ? { blocks } : {}),
+    vaeTiling: parseVaeTiling(options.vaeTiling ?? "auto", model.vae.stride[1]),
     out: options.out,
     keepLatents: options.keepLatents ?? false,
   };

@@ -1,11 +1,18 @@
 // Latents to a film: decoded chunk by chunk into the encoder, so that no whole video is ever in memory.
+import { mapped } from "../base/generators.ts";
 import { VideoWriter } from "../io/video/write.ts";
 import type { LatentShape } from "../models/wan/conditioning.ts";
-import type { WanVae } from "../models/wan/vae/vae.ts";
+import { decodeInTiles } from "../models/wan/vae/overlapping-tiles.ts";
+import type { ClipDecoder } from "../models/wan/vae/streams.ts";
+import { decodeTileByTile } from "../models/wan/vae/tile-by-tile.ts";
+import { WanVae } from "../models/wan/vae/vae.ts";
 import { openScope } from "../tensor/scope.ts";
 import { ownedEmpty, type Tensor } from "../tensor/tensor.ts";
+import type { DecodePlan } from "./decoding.ts";
 
 export interface FilmOptions {
+  /** How it is decoded; whole frames where absent. */
+  plan?: DecodePlan;
   width: number;
   height: number;
   fps: number;
@@ -30,12 +37,22 @@ export function toPictures(planes: Float32Array, frames: number, pixels: number)
   });
 }
 
-/** Decodes `latents` [C, F, h, w]; yields the pictures of each chunk. */
+/** Decodes `latents` [C, F, h, w]; yields the pictures of each chunk. Tiles give all at the end, and none on the way. */
 export async function* decodePictures(
-  vae: WanVae,
+  vae: ClipDecoder,
   latents: Float32Array,
   shape: LatentShape,
+  { tiling, comfy }: DecodePlan = {},
 ): AsyncGenerator<Uint8Array[]> {
+  if (vae instanceof WanVae && (tiling || comfy)) {
+    const clip = { values: latents, shape };
+    const { values, shape: made } = comfy
+      ? await decodeInTiles(vae, clip, comfy)
+      : // Nothing to show yet, but whoever waits may stop.
+        yield* mapped(decodeTileByTile(vae, clip, tiling!), () => []);
+    yield toPictures(values, made[1]!, made[2]! * made[3]!);
+    return;
+  }
   using tensor = ownedEmpty(vae.device, shape, "f32", "activations");
   tensor.write(latents);
   const chunks = vae.decodeChunks(tensor);
@@ -51,7 +68,7 @@ export async function* decodePictures(
 }
 
 /** A scope must not stay open while whoever reads the pictures does other work. */
-async function nextPictures(vae: WanVae, chunks: Iterator<Tensor>): Promise<Uint8Array[] | undefined> {
+async function nextPictures(vae: ClipDecoder, chunks: Iterator<Tensor>): Promise<Uint8Array[] | undefined> {
   using _scope = openScope(vae.device);
   const { value: chunk, done } = chunks.next();
   if (done) return undefined;
@@ -62,14 +79,14 @@ async function nextPictures(vae: WanVae, chunks: Iterator<Tensor>): Promise<Uint
 /** Writes the film; yields after each chunk. Abandoned, it leaves nothing behind. Throws `media.*`, `video.*`. */
 export async function* writeFilm(
   path: string,
-  vae: WanVae,
+  vae: ClipDecoder,
   latents: Float32Array,
   shape: LatentShape,
   options: FilmOptions,
 ): AsyncGenerator<{ frames: number }, { frames: number; bytes: number }> {
   await using writer = await VideoWriter.create(path, options);
   let frames = 0;
-  for await (const pictures of decodePictures(vae, latents, shape)) {
+  for await (const pictures of decodePictures(vae, latents, shape, options.plan)) {
     for (const picture of pictures) await writer.write(picture);
     frames += pictures.length;
     yield { frames };

@@ -3,7 +3,8 @@ import { KinoraError } from "../../base/errors.ts";
 import { type LoadedNetwork, openNetwork } from "./load.ts";
 import type { WanModel } from "./params.ts";
 import type { Recognized, RecognizedDit } from "./recognize.ts";
-import type { VaeConfig } from "./vae/config.ts";
+import { type VaeConfig, vaeConfigs } from "./vae/config.ts";
+import { type TinyVaeConfig, tinyStride } from "./vae/tiny-vae.ts";
 import { ditShapes, type Shapes } from "./weight-shapes.ts";
 
 function wrongModel(path: string, model: WanModel, expected: string, found: Recognized): KinoraError {
@@ -60,12 +61,33 @@ export function checkTransformer(path: string, model: WanModel): RecognizedDit {
   return recognized(path, ["dit"], (network) => asTransformer(network, path, model).recognized);
 }
 
-/** `notes` are words about the file. Throws `checkpoint.wrong-model`, `weights.*`, `vae.*`, `io.*`. */
-export function checkAutoencoder(path: string, model: WanModel): { config: VaeConfig; notes: readonly string[] } {
-  return recognized(path, ["vae21", "vae22"], ({ recognized: found }) => {
+/**
+ * `notes` are words about the file. `tiny`: a tiny autoencoder is as good, which takes the latents of the model's own, whose
+ * sizes are then given. Throws `checkpoint.wrong-model`, `weights.*`, `vae.*`, `io.*`.
+ */
+export function checkAutoencoder(
+  path: string,
+  model: WanModel,
+  { tiny = false } = {},
+): { config: VaeConfig; tiny: boolean; notes: readonly string[] } {
+  return recognized(path, tiny ? ["vae21", "vae22", "tae"] : ["vae21", "vae22"], ({ recognized: found }) => {
+    if (found.kind === "tae" && fitsTiny(found.config, model)) {
+      return { config: vaeConfigs[model.vae.kind], tiny: true, notes: found.notes };
+    }
     if (found.kind === model.vae.kind && found.config.zDim === model.vae.channels)
-      return { config: found.config, notes: found.notes };
+      return { config: found.config, tiny: false, notes: found.notes };
     throw wrongModel(path, model, `the Wan ${model.vae.kind === "vae21" ? "2.1" : "2.2"} autoencoder`, found);
+  });
+}
+
+const fitsTiny = (config: TinyVaeConfig, { vae }: WanModel): boolean =>
+  config.zDim === vae.channels && String(tinyStride(config)) === String(vae.stride);
+
+/** That a file is a tiny autoencoder for the model's latents. Throws `checkpoint.wrong-model`, `weights.*`, `io.*`. */
+export function checkTiny(path: string, model: WanModel): void {
+  recognized(path, ["tae"], ({ recognized: found }) => {
+    if (found.kind === "tae" && fitsTiny(found.config, model)) return;
+    throw wrongModel(path, model, `a tiny autoencoder for ${model.vae.channels} latent channels`, found);
   });
 }
 

@@ -99,6 +99,11 @@ export interface GenerateRequest {
   blocksToSwap?: number | undefined;
   /** The same as bytes that the blocks in memory may take. */
   blockMemory?: number | undefined;
+  /**
+   * How latents are decoded: `auto` (tiles where memory asks for them), `off`, tiles of `SIZE` or `SIZE:OVERLAP` pixels, or
+   * `comfy[:SIZE:OVERLAP:FRAMES:OVERLAP]`, which is ComfyUI's tiled decoding. Default `auto`.
+   */
+  vaeTiling?: string | undefined;
   /** `auto`, `cpu` or `reference`. Default `auto`; with `resume` the run's own. */
   device?: string | undefined;
 
@@ -112,6 +117,8 @@ export interface GenerateRequest {
   keepLatents?: boolean | undefined;
   /** Writes a rough picture beside the film after each step. */
   preview?: boolean | undefined;
+  /** A tiny autoencoder's file (TAEHV) that makes these pictures. */
+  previewVae?: string | undefined;
 }
 
 const loraChoice = z.strictObject({
@@ -160,12 +167,14 @@ export const generateRequestSchema = requestOf<GenerateRequest>()(
     dtype: z.enum(["bf16", "f32"]).optional(),
     blocksToSwap: z.int().min(0).optional(),
     blockMemory: z.int().positive().optional(),
+    vaeTiling: z.string().optional(),
     device: z.string().optional(),
     out: path.optional(),
     from: path.optional(),
     resume: z.boolean().optional(),
     keepLatents: z.boolean().optional(),
     preview: z.boolean().optional(),
+    previewVae: path.optional(),
   }),
 );
 

@@ -142,6 +142,7 @@ async function codeTiles(
         shape = [made[0]!, ...lengths];
         sums ??= new Float32Array(made[0]! * weights.length);
         const places = axes.map((axis, i) => axis.place(from[i]!)) as [number, number, number];
+        if (places.some((place, i) => place + made[i + 1]! > lengths[i]!)) throw unevenTiles(tiles, extent[0]);
         const masks = axes.map((axis, i) => fading(made[i + 1]!, axis.fade(tiles.overlap[i]!)));
         blend({ sums, weights, lengths, places }, values, made, masks);
         done?.(++count);
@@ -149,15 +150,18 @@ async function codeTiles(
     }
   }
   const total = sums ?? new Float32Array(0);
-  if (weights.includes(0)) {
-    throw new KinoraError("vae.tiling", "tiles of this length leave frames without a tile", {
-      expected: "tiles in time of 4n + 1 frames, or longer than the clip",
-      actual: `tiles of ${tiles.tile[0]} frames, overlap ${tiles.overlap[0]}, for ${extent[0]}`,
-      hint: "ComfyUI gives pictures of NaN here",
-    });
-  }
+  if (weights.includes(0)) throw unevenTiles(tiles, extent[0]);
   for (let i = 0; i < total.length; i++) total[i]! /= weights[i % weights.length]!;
   return { values: total, shape };
+}
+
+/** Where ComfyUI gives NaN, or stops. */
+function unevenTiles({ tile, overlap }: OverlappingTiles, frames: number): KinoraError {
+  return new KinoraError("vae.tiling", "the tiles' results do not cover the clip", {
+    expected: "tiles in time of 4n + 1 frames that are a multiple of 4 apart, or longer than the clip",
+    actual: `tiles of ${tile[0]} frames, overlap ${overlap[0]}, for ${frames}`,
+    hint: "choose other lengths, or tiles longer than the clip",
+  });
 }
 
 async function onDevice(
