@@ -6,12 +6,13 @@ import { fileURLToPath } from "node:url";
 const root = fileURLToPath(new URL("../src/", import.meta.url));
 
 /** Tables of pure arithmetic inside a higher folder; they stand low, so that protocol/ takes its names from them. */
-const tables = ["sample/schedulers", "sample/noise", "sample/guidance"];
+const tables = ["sample/schedulers", "sample/noise", "sample/guidance", "sample/caches"];
 
 /** What each folder of src/ may import, beside itself and folders inside those it names. */
 const below: Readonly<Record<string, readonly string[]>> = {
   base: [],
   ...Object.fromEntries(tables.map((table) => [table, ["base"]])),
+  "sample/caches": ["base", "sample/guidance"],
   protocol: ["base", ...tables],
   ffi: ["base"],
   device: ["base", "protocol", "ffi"],

@@ -5,6 +5,7 @@ import { isKinoraError, KinoraError } from "../../src/base/errors.ts";
 import type { Device } from "../../src/device/device.ts";
 import { type Check, Fixture, passes } from "./fixture.ts";
 import { tae, vae21, vae22, vaeTiling, vaeTrain } from "./kinds/autoencoders.ts";
+import { stepCache } from "./kinds/caches.ts";
 import { geometry, textClean, tokenizer, torchZip } from "./kinds/files.ts";
 import { gguf } from "./kinds/gguf.ts";
 import { guidance } from "./kinds/guidance.ts";
@@ -68,6 +69,7 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   "quant-comfy": { run: quantComfy },
   guidance: { run: guidance },
   sampler: { run: sampler },
+  "step-cache": { run: stepCache },
 };
 
 const jsonKinds: Readonly<Record<string, (path: string) => Promise<Check[]>>> = {

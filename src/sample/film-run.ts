@@ -20,24 +20,12 @@ import type { Expert } from "../models/wan/recognize.ts";
 import { type HostTensor, upload } from "../tensor/host-tensor.ts";
 import { openScope } from "../tensor/scope.ts";
 import type { Tensor } from "../tensor/tensor.ts";
+import { CachedEvaluation, type CacheEntry } from "./cached-passes.ts";
+import type { StepCache } from "./caches/cache.ts";
 import type { Guidance, Pass, Place, RunMemory, TextRole } from "./guidance/guidance.ts";
 import { stepNoise } from "./noise/kinora.ts";
 import type { NoiseSource } from "./noise/source.ts";
 import type { Scheduler, SchedulerState } from "./schedulers/scheduler.ts";
-
-/**
- * How one pass is computed: by the whole transformer, or, as a step cache does, partly from what it kept in `memory`.
- * Velocity, float32 [1, C, F, h, w] in the current scope.
- */
-export type PassRunner = (
-  model: WanDit,
-  input: DitInput,
-  pass: Pass,
-  place: Place,
-  memory: RunMemory,
-) => Tensor | Promise<Tensor>;
-
-const wholeTransformer: PassRunner = (model, input) => model.forward(input);
 
 export interface FilmSettings {
   /** At its first step, or where the run goes on. */
@@ -48,7 +36,8 @@ export interface FilmSettings {
   guidance: Readonly<Record<Expert, Guidance>>;
   /** The high-noise expert runs while t ≥ boundary·1000; without it the one model is "low". */
   boundary: number | undefined;
-  runPass?: PassRunner;
+  /** Answers passes from what it kept of steps before. */
+  cache?: StepCache | undefined;
 }
 
 export interface FilmInput {
@@ -78,9 +67,18 @@ export interface FilmStep {
   /** The model's answers in the step's last evaluation, one a pass, and the velocity they came to. */
   answers: readonly Float32Array[];
   velocity: Float32Array;
-  /** Passes of the transformer in all. */
+  /** Passes of the transformer in all; those that a cache answered are none. */
   passes: number;
+  /** What the step cache did with each pass of each evaluation; empty without one. */
+  cache: readonly CacheEntry[];
   seconds: number;
+}
+
+/** What one evaluation came to. */
+interface Evaluated extends Pick<FilmStep, "answers" | "velocity"> {
+  /** Passes that the transformer made. */
+  computed: number;
+  entries: readonly CacheEntry[];
 }
 
 export class FilmRun implements Disposable {
@@ -163,16 +161,19 @@ export class FilmRun implements Disposable {
     const work = scheduler.step(sample, (draw) => stepNoise(seed, step, draw, count));
     const { shift, timesteps } = scheduler;
     const highSteps = timesteps.filter((each) => this.#expertAt(each) === "high").length;
-    const where = { step, steps, expert, highSteps, shift, channels: this.shape[0] };
+    const where = { step, steps, expert, highSteps, shift, shape: this.shape };
     // Of its own until the step is done.
     const memory: RunMemory = new Map(this.#memory);
     let passes = 0;
+    const cache: CacheEntry[] = [];
     let last: Pick<FilmStep, "answers" | "velocity"> | undefined;
     let move = work.next();
     while (!move.done) {
       if (last) await nextTurn();
-      last = await this.#evaluate(model, { ...where, ...move.value }, memory);
-      passes += last.answers.length;
+      const { computed, entries, ...rest } = await this.#evaluate(model, { ...where, ...move.value }, memory);
+      last = rest;
+      passes += computed;
+      cache.push(...entries);
       move = work.next(last.velocity);
     }
     this.#latents = this.#imposed(move.value);
@@ -180,16 +181,28 @@ export class FilmRun implements Disposable {
     const seconds = (performance.now() - started) / 1000;
     this.seconds += seconds;
     if (this.expert !== expert) this.#forgetKeys();
-    return { step, steps, timestep, expert, latents: this.#latents, ...last!, passes, seconds };
+    return { step, steps, timestep, expert, latents: this.#latents, ...last!, passes, cache, seconds };
   }
 
-  async #evaluate(model: WanDit, place: Place, memory: RunMemory): Promise<Pick<FilmStep, "answers" | "velocity">> {
+  async #evaluate(model: WanDit, place: Place, memory: RunMemory): Promise<Evaluated> {
     const guidance = this.#settings.guidance[place.expert];
+    const passes = guidance.passes(place);
+    const { cache } = this.#settings;
+    const cached =
+      cache && passes.length > 0 ? await CachedEvaluation.begin(cache, model, place, passes, memory) : undefined;
+    const entries = cached?.entries ?? [];
+    const kept = cached?.guided;
+    if (kept) return { answers: [], velocity: kept, computed: 0, entries };
     const answers: Float32Array[] = [];
-    for (const pass of guidance.passes(place)) {
+    for (const [index, pass] of passes.entries()) {
       // Signals and timers wait for a turn of the event loop, and a pass of a large model takes minutes.
-      if (answers.length > 0) await nextTurn();
-      answers.push(await this.#predict(model, pass, place, memory));
+      if (index > 0) await nextTurn();
+      answers.push(
+        cached?.kept(index) ??
+          (await this.#predict(model, pass, place, (input) =>
+            cached ? cached.run(index, model, input) : model.forward(input),
+          )),
+      );
     }
     const velocity = guidance.combine(answers, place, memory);
     if (velocity.some((value) => !Number.isFinite(value))) {
@@ -199,11 +212,17 @@ export class FilmRun implements Disposable {
         { hint: "check the weights (kinora models inspect) and LoRA strengths" },
       );
     }
-    return { answers, velocity };
+    cached?.end(answers, velocity);
+    const computed = passes.length - entries.filter(({ skip }) => skip).length;
+    return { answers, velocity, computed, entries };
   }
 
-  async #predict(model: WanDit, pass: Pass, place: Place, memory: RunMemory): Promise<Float32Array> {
-    const { runPass = wholeTransformer } = this.#settings;
+  async #predict(
+    model: WanDit,
+    pass: Pass,
+    place: Place,
+    run: (input: DitInput) => Tensor | Promise<Tensor>,
+  ): Promise<Float32Array> {
     using _scope = openScope(model.device);
     const shown = modelInput(
       model.device,
@@ -218,8 +237,7 @@ export class FilmRun implements Disposable {
       ],
       model.config.patchSize[1],
     );
-    const input = { ...shown, kept: this.#kept[pass.text], ...this.#changes(pass) };
-    const velocity = await runPass(model, input, pass, place, memory);
+    const velocity = await run({ ...shown, kept: this.#kept[pass.text], ...this.#changes(pass) });
     return velocity.read();
   }
 

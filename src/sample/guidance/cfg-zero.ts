@@ -72,7 +72,7 @@ export const cfgZeroRow = defineGuidance({
       combine([conditional, unconditional], place) {
         if (still(place.step)) return new Float32Array(place.sample.length);
         if (form === "comfy") return fittedClips(conditional!, unconditional!, scale, place);
-        return fittedCfg(conditional!, unconditional!, scale, form === "channel" ? place.channels : 1);
+        return fittedCfg(conditional!, unconditional!, scale, form === "channel" ? place.shape[0] : 1);
       },
     };
   },

@@ -33,8 +33,8 @@ export interface Place {
   readonly sigma: number;
   /** What the model is shown, without its conditions; not to be changed. [C, F, h, w] */
   readonly sample: Float32Array;
-  /** C */
-  readonly channels: number;
+  /** The sample's [C, F, h, w] */
+  readonly shape: readonly [channels: number, frames: number, height: number, width: number];
 }
 
 /**

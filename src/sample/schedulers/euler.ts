@@ -3,13 +3,13 @@
 import { z } from "zod";
 import { defineSampler } from "./sampler.ts";
 import { type Advance, type Asking, BaseScheduler, type ScheduleOptions } from "./scheduler.ts";
-import { levelsOf } from "./schedules/index.ts";
+import { levelsOf, type NoiseLevels } from "./schedules/index.ts";
 
-class EulerScheduler extends BaseScheduler {
+export class EulerScheduler extends BaseScheduler {
   readonly kind: string;
 
-  constructor(kind: string, options: ScheduleOptions) {
-    super(levelsOf(options), options);
+  constructor(kind: string, options: ScheduleOptions, levels: NoiseLevels = levelsOf(options)) {
+    super(levels, options);
     this.kind = kind;
   }
 
