@@ -58,4 +58,15 @@ describe.skipIf(!existsSync(generating))("golden fixtures of generating", () => 
     },
     300_000,
   );
+
+  it.each(["guidance", "cache", "sampler"])(
+    "%s, as published",
+    async (kind) => {
+      const only = (file: string) => file.startsWith(`${kind}-`);
+      const { failed, passed } = await failures("auto", "f32", { from: generating, only });
+      expect(failed).toEqual([]);
+      expect(passed).toBeGreaterThan(0);
+    },
+    300_000,
+  );
 });

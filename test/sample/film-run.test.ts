@@ -1,5 +1,5 @@
-// One run of one film with values that are not Kinora's own: added samplers and guidance, a step cache, conditions. Each
-// stopped after every step, written down and gone on with, ends in the same bits.
+// One run of one film with values that are not Kinora's own (those are in matrix.test.ts): samplers, guidance, a step
+// cache, conditions. Each stopped after every step, written down and continued, ends in the same bits.
 import { afterAll, describe, expect, it } from "vitest";
 import { openDevice } from "../../src/device/open-device.ts";
 import type { HostCondition, LatentShape } from "../../src/models/wan/conditioning.ts";
@@ -69,9 +69,9 @@ async function writtenDown(state: FilmState): Promise<FilmState> {
   return loadLatents(file);
 }
 
-async function expectToGoOn(choices: Choices, stops = [0, 1, 2, 3, 4]): Promise<Float32Array> {
+async function expectToGoOn(choices: Choices): Promise<Float32Array> {
   const whole = (await run(choices)).latents;
-  for (const stop of stops) {
+  for (let stop = 0; stop < STEPS; stop++) {
     const { state } = await run(choices, undefined, stop);
     expect((await run(choices, await writtenDown(state))).latents, `stopped after ${stop}`).toEqual(whole);
   }
@@ -79,8 +79,8 @@ async function expectToGoOn(choices: Choices, stops = [0, 1, 2, 3, 4]): Promise<
 }
 
 describe("samplers", () => {
-  it.each<Sampler>([...samplers, midpoint, restless])("$name goes on bit for bit", async (sampler) => {
-    await expectToGoOn({ sampler }, [1, 3]);
+  it.each<Sampler>([samplers[0], midpoint, restless])("$name goes on bit for bit", async (sampler) => {
+    await expectToGoOn({ sampler });
   });
 
   it("that draw noise draw that of the seed", async () => {

@@ -80,7 +80,8 @@ export function coefficientsFrom(memory: RunMemory): CacheCoefficients {
   // Without a negative pass there is one list for both.
   const magcache = Array.from(conditional, (ratio, i) => [ratio, unconditional[i] ?? ratio]).flat();
   const outputs = Array.from(listOf(memory, "output", "positive"));
-  const fitted = (key: keyof typeof TIME) => fitPolynomial(Array.from(listOf(memory, key, "distances")), outputs, DEGREE);
+  const fitted = (key: keyof typeof TIME) =>
+    fitPolynomial(Array.from(listOf(memory, key, "distances")), outputs, DEGREE);
   const [embedding, projection] = [fitted("embedding"), fitted("projection")];
   return { magcache, ...(embedding && projection ? { teacache: { embedding, projection } } : {}) };
 }

@@ -10,7 +10,7 @@ const OFFSET = 1e-4;
 export function snrLevels(schedule: ScheduleOptions): NoiseLevels {
   return levelsOf(schedule, {
     adjust: ([first, ...rest]) => [
-      first! >= 1 && rest.length > 0 ? shifted(1 - OFFSET, schedule.shift) : first!,
+      Math.fround(first!) >= 1 && rest.length > 0 ? shifted(1 - OFFSET, schedule.shift) : first!,
       ...rest,
     ],
   });
