@@ -46,7 +46,7 @@ const caches: (CacheChoice | undefined)[] = [
   undefined,
   { kind: "teacache", threshold: 0.3, coefficients },
   { kind: "magcache", threshold: 0.1, ratios: Array.from({ length: 2 * STEPS - 2 }, () => 0.98) },
-  { kind: "easycache", threshold: 0.5, ret_steps: 2 },
+  { kind: "easycache", threshold: 5, ret_steps: 2 },
   { kind: "comfy-easycache", threshold: 0.9, start: 0, end: 1, subsample: 1 },
   { kind: "comfy-lazycache", threshold: 0.9, start: 0, end: 1, subsample: 2 },
 ];
