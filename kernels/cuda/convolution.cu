@@ -1,5 +1,5 @@
-// Convolutions, channels last. The forward pass unfolds rows of the input for a matrix product on tensor cores; gradients
-// gather what belongs to each element, in order, so that they are the same each time.
+// Convolutions, channels last, as matrix products: rows of neighbours are unfolded, forward from the input for each output
+// position, backward from the output for each input position. Nothing is scattered, so results are the same each time.
 #include "device.cuh"
 
 struct Shape {
@@ -10,74 +10,46 @@ struct Shape {
   int pt, ph, pw;         // zeros in front
 };
 
-/** columns [rows, kt, kh, kw, Ci] of output positions first … first + rows. */
-KERNEL(256, 1) unfold(const void* x, int x_type, void* columns, int type, Shape s, int64_t first, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    int64_t rest = i;
-    const int c = (int)(rest % s.Ci); rest /= s.Ci;
+/** Where a position finds a tap's value along one axis; -1 where it finds none. */
+template <bool BACK> DEVICE int neighbour(int at, int tap, int stride, int front, int length) {
+  if (!BACK) {
+    const int i = at * stride + tap - front;
+    return i >= 0 && i < length ? i : -1;
+  }
+  const int o = at + front - tap;
+  return o >= 0 && o % stride == 0 && o / stride < length ? o / stride : -1;
+}
+
+/** columns [rows, kt, kh, kw, C] of positions first … first + rows; `from` is the input, or, backward, the output. */
+template <bool BACK>
+DEVICE void unfold_rows(const void* from, int from_type, void* columns, int type, const Shape& s, int64_t first, int64_t rows) {
+  const int C = BACK ? s.Co : s.Ci, per_tap = (C + 7) / 8;
+  const int64_t total = rows * s.kt * s.kh * s.kw * per_tap;
+  for (int64_t i = first_element(); i < total; i += element_step()) {
+    const int c = (int)(i % per_tap) * 8, count = C - c < 8 ? C - c : 8;
+    const int64_t cell = i / per_tap;
+    int64_t rest = cell;
     const int w = (int)(rest % s.kw); rest /= s.kw;
     const int h = (int)(rest % s.kh); rest /= s.kh;
     const int t = (int)(rest % s.kt); rest /= s.kt;
     int64_t at = first + rest;
-    const int wo = (int)(at % s.Wo); at /= s.Wo;
-    const int ho = (int)(at % s.Ho); at /= s.Ho;
-    const int to = (int)(at % s.To); at /= s.To;
-    const int ti = to * s.st + t - s.pt, hi = ho * s.sh + h - s.ph, wi = wo * s.sw + w - s.pw;
-    const bool inside = ti >= 0 && ti < s.T && hi >= 0 && hi < s.H && wi >= 0 && wi < s.W;
-    store_any(columns, i, type, inside ? load_any(x, (((at * s.T + ti) * s.H + hi) * s.W + wi) * s.Ci + c, x_type) : 0.f);
+    const int W = BACK ? s.W : s.Wo, H = BACK ? s.H : s.Ho, T = BACK ? s.T : s.To;
+    const int wi = neighbour<BACK>((int)(at % W), w, s.sw, s.pw, BACK ? s.Wo : s.W); at /= W;
+    const int hi = neighbour<BACK>((int)(at % H), h, s.sh, s.ph, BACK ? s.Ho : s.H); at /= H;
+    const int ti = neighbour<BACK>((int)(at % T), t, s.st, s.pt, BACK ? s.To : s.T); at /= T;
+    Eight e = {};
+    if (wi >= 0 && hi >= 0 && ti >= 0) {
+      const int64_t place = BACK ? ((at * s.To + ti) * s.Ho + hi) * s.Wo + wi : ((at * s.T + ti) * s.H + hi) * s.W + wi;
+      e = load_eight(from, place * C + c, from_type, count);
+    }
+    store_eight(columns, cell * C + c, type, e, count);
   }
+}
+KERNEL(256, 1) unfold(const void* x, int x_type, void* columns, int type, Shape s, int64_t first, int64_t rows) {
+  unfold_rows<false>(x, x_type, columns, type, s, first, rows);
 }
 EXPORT(unfold)
-
-/** dx of each input element: all outputs that its value went into. */
-KERNEL(256, 1) convolution_backward_data(const void* dy, int dy_type, const void* weight, int weight_type, void* dx, int dx_type, Shape s, int64_t n) {
-  for (int64_t i = first_element(); i < n; i += element_step()) {
-    int64_t rest = i;
-    const int c = (int)(rest % s.Ci); rest /= s.Ci;
-    const int wi = (int)(rest % s.W); rest /= s.W;
-    const int hi = (int)(rest % s.H); rest /= s.H;
-    const int ti = (int)(rest % s.T); rest /= s.T;
-    float sum = 0.f;
-    for (int t = 0; t < s.kt; t++) {
-      const int to = ti + s.pt - t;
-      if (to < 0 || to % s.st || to / s.st >= s.To) continue;
-      for (int h = 0; h < s.kh; h++) {
-        const int ho = hi + s.ph - h;
-        if (ho < 0 || ho % s.sh || ho / s.sh >= s.Ho) continue;
-        for (int w = 0; w < s.kw; w++) {
-          const int wo = wi + s.pw - w;
-          if (wo < 0 || wo % s.sw || wo / s.sw >= s.Wo) continue;
-          const int64_t out = (((rest * s.To + to / s.st) * s.Ho + ho / s.sh) * s.Wo + wo / s.sw) * s.Co;
-          const int64_t tap = ((int64_t)t * s.kh + h) * s.kw + w, taps = (int64_t)s.kt * s.kh * s.kw;
-          for (int o = 0; o < s.Co; o++)
-            sum += load_any(dy, out + o, dy_type) * load_any(weight, ((int64_t)o * s.Ci + c) * taps + tap, weight_type);
-        }
-      }
-    }
-    store_any(dx, i, dx_type, sum);
-  }
+KERNEL(256, 1) unfold_back(const void* dy, int dy_type, void* columns, int type, Shape s, int64_t first, int64_t rows) {
+  unfold_rows<true>(dy, dy_type, columns, type, s, first, rows);
 }
-EXPORT(convolution_backward_data)
-
-/** dweight [Co, Ci, kt, kh, kw]: one block an element, over all output positions of the batch. */
-KERNEL(256, 1) convolution_backward_weights(const void* x, int x_type, const void* dy, int dy_type, void* dweight, int dweight_type, Shape s, int64_t positions) {
-  SHARED float scratch[32];
-  int64_t rest = blockIdx.x;
-  const int w = (int)(rest % s.kw); rest /= s.kw;
-  const int h = (int)(rest % s.kh); rest /= s.kh;
-  const int t = (int)(rest % s.kt); rest /= s.kt;
-  const int c = (int)(rest % s.Ci), o = (int)(rest / s.Ci);
-  float sum = 0.f;
-  for (int64_t p = threadIdx.x; p < positions; p += 256) {
-    int64_t at = p;
-    const int wo = (int)(at % s.Wo); at /= s.Wo;
-    const int ho = (int)(at % s.Ho); at /= s.Ho;
-    const int to = (int)(at % s.To); at /= s.To;
-    const int ti = to * s.st + t - s.pt, hi = ho * s.sh + h - s.ph, wi = wo * s.sw + w - s.pw;
-    if (ti < 0 || ti >= s.T || hi < 0 || hi >= s.H || wi < 0 || wi >= s.W) continue;
-    sum += load_any(x, (((at * s.T + ti) * s.H + hi) * s.W + wi) * s.Ci + c, x_type) * load_any(dy, p * s.Co + o, dy_type);
-  }
-  sum = block_sum(sum, scratch);
-  if (threadIdx.x == 0) store_any(dweight, blockIdx.x, dweight_type, sum);
-}
-EXPORT(convolution_backward_weights)
+EXPORT(unfold_back)

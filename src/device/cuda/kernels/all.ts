@@ -12,13 +12,14 @@ import { productKernels } from "./products.ts";
 export function cudaKernels(ctx: CudaContext): Kernels {
   const products = productKernels(ctx);
   const movement = movementKernels(ctx);
+  const elementwise = elementwiseKernels(ctx);
   return {
     ...products,
     ...movement,
-    ...elementwiseKernels(ctx),
+    ...elementwise,
     ...normKernels(ctx),
     ...optimizerKernels(ctx),
     ...attentionKernels(ctx),
-    ...convolutionKernels(ctx, products, movement),
+    ...convolutionKernels(ctx, products, movement, elementwise),
   } satisfies Kernels;
 }
