@@ -224,6 +224,72 @@ const softmaxCases: Case[] = [[3, 7], [2, 2, 64], [1, 1], [0, 5], [4, 1], [9]].f
   })),
 );
 
+/** Rows that devices share out among many threads. Too long for finite differences: the formulas written out. */
+const longRowCases: Case[] = (["f32", "bf16"] as const).map((dtype) => ({
+  name: `norms, softmax and their gradients of rows of 1100 ${dtype}`,
+  async run(bench: Bench) {
+    const [rows, columns, eps] = [3, 1100, 1e-6];
+    const shape = [rows, columns];
+    const [x, dy] = [bench.random(shape, dtype, 2), bench.random(shape, dtype)];
+    const weight = bench.random([columns]);
+    const out = bench.blank(shape, dtype);
+    /** The value of each element, from sums over its row. */
+    const byRow = (
+      value: (i: number, c: number, mean: (term: (i: number, c: number) => number) => number) => number,
+    ) => {
+      const result = new Float64Array(rows * columns);
+      for (let row = 0; row < rows; row++) {
+        const means = new Map<string, number>();
+        const mean = (term: (i: number, c: number) => number) => {
+          const key = term.toString();
+          if (!means.has(key)) {
+            let sum = 0;
+            for (let c = 0; c < columns; c++) sum += term(row * columns + c, c);
+            means.set(key, sum / columns);
+          }
+          return means.get(key)!;
+        };
+        for (let c = 0; c < columns; c++) result[row * columns + c] = value(row * columns + c, c, mean);
+      }
+      return result;
+    };
+    const slope = (i: number, c: number) => dy.values[i]! * weight.values[c]!;
+
+    const normed = bench.computes ? normalized(x.values, columns, eps) : new Float64Array();
+    bench.kernels.layerNorm(x, out, { eps, weight });
+    await bench.expectClose(out, () => normed.map((value, i) => value * weight.values[i % columns]!), [dtype]);
+    bench.kernels.layerNormBackward(x, dy, { eps, weight }, { dx: out });
+    const layerNormGradient = () =>
+      byRow((i, c, mean) => {
+        const center = mean((at) => x.values[at]!);
+        const inverse = 1 / Math.sqrt(mean((at) => x.values[at]! ** 2) - center ** 2 + eps);
+        const products = mean((at, column) => slope(at, column) * normed[at]!);
+        return inverse * (slope(i, c) - mean(slope) - normed[i]! * products);
+      });
+    await bench.expectClose(out, layerNormGradient, [dtype]);
+
+    bench.kernels.rmsNorm(x, weight, out, { kind: "mean", eps });
+    await bench.expectClose(out, () => rmsNorm(x.values, weight.values, { kind: "mean", eps }), [dtype]);
+    bench.kernels.rmsNormBackward(x, weight, dy, { kind: "mean", eps }, { dx: out });
+    const rmsNormGradient = () =>
+      byRow((i, c, mean) => {
+        const factor = 1 / Math.sqrt(mean((at) => x.values[at]! ** 2) + eps);
+        return (
+          factor * (slope(i, c) - x.values[i]! * factor ** 2 * mean((at, column) => slope(at, column) * x.values[at]!))
+        );
+      });
+    await bench.expectClose(out, rmsNormGradient, [dtype]);
+
+    const y = bench.from(bench.computes ? softmax(x.values, columns) : x.values, shape, dtype);
+    bench.kernels.softmax(x, out);
+    await bench.expectClose(out, () => softmax(x.values, columns), [dtype]);
+    bench.kernels.softmaxBackward(y, dy, out);
+    const softmaxGradient = () =>
+      byRow((i, _, mean) => y.values[i]! * (dy.values[i]! - columns * mean((at) => y.values[at]! * dy.values[at]!)));
+    await bench.expectClose(out, softmaxGradient, [dtype]);
+  },
+}));
+
 export const normCases: readonly Case[] = [
   ...layerNormCases,
   ...layerNormGradientCases,
@@ -231,4 +297,5 @@ export const normCases: readonly Case[] = [
   ...rmsNormGradientCases,
   ...tinyCases,
   ...softmaxCases,
+  ...longRowCases,
 ];

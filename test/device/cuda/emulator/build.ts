@@ -60,20 +60,22 @@ function once(name: string, make: (target: string) => void): string {
   return path;
 }
 
-/** Each kernel file's text; `changed` ones instead of those in kernels/cuda. */
-export function kernelTexts(changed: Readonly<Record<string, string>> = {}): Record<string, string> {
-  const read = (name: string) => changed[name] ?? readFileSync(join(kernels, name), "utf8");
-  return Object.fromEntries(filesOf(kernels, /\.cuh?$/).map((name) => [name, read(name)]));
+/** Kernel files and headers by name. */
+export function kernelTexts(): Record<string, string> {
+  return Object.fromEntries(
+    filesOf(kernels, /\.cuh?$/).map((name) => [name, readFileSync(join(kernels, name), "utf8")]),
+  );
 }
 
-/** Builds what is missing. `texts`: the kernel files, by name. */
+/** Builds what is missing. `changed`: texts that go in the places of kernel files; they run a few times only. */
 export function buildEmulator(
   command: string,
   {
     architectures = ["sm_80"],
-    texts = kernelTexts(),
-  }: { architectures?: readonly string[]; texts?: Record<string, string> } = {},
+    changed = {},
+  }: { architectures?: readonly string[]; changed?: Readonly<Record<string, string>> } = {},
 ): Emulator {
+  const texts = { ...kernelTexts(), ...changed };
   const version = execFileSync(command, ["--version"], { encoding: "utf8" });
   const flags = ["-std=c++20", "-fPIC", "-shared", "-w", "-fno-strict-aliasing", "-ffp-contract=off", `-I${emulator}`];
   // Thread-local variables are read at every step: without a call, where the compiler can.
@@ -92,8 +94,9 @@ export function buildEmulator(
       compile(target, optimization, ...sources.map((source) => join(emulator, source))),
     );
   const headers = Object.fromEntries(Object.entries(texts).filter(([name]) => name.endsWith(".cuh")));
-  const kernel = (file: string): string =>
-    once(`${file}-${hashOf(version, flags, own, headers, texts[file])}.so`, (target) => {
+  const kernel = (file: string): string => {
+    const optimization = file in changed ? "-O1" : "-O2";
+    return once(`${file}-${hashOf(version, flags, optimization, own, headers, texts[file])}.so`, (target) => {
       const folder = `${target}.sources`;
       mkdirSync(folder);
       for (const [name, text] of Object.entries({ ...headers, [file]: texts[file]! }))
@@ -103,8 +106,9 @@ export function buildEmulator(
         source,
         `#define KINORA_EMULATED\n#include "${file}"\nextern "C" __attribute__((visibility("default"))) emulator::Export* emulator_exports() { return emulator::Export::first(); }\n`,
       );
-      compile(target, "-O2", source, join(emulator, "scheduler.cc"));
+      compile(target, optimization, source, join(emulator, "scheduler.cc"));
     });
+  };
   const libraries = Object.keys(texts)
     .filter((name) => name.endsWith(".cu"))
     .map((name) => [name.slice(0, -3), kernel(name)] as const);
