@@ -37,6 +37,8 @@ export interface Command<O extends Record<string, Option> = Record<string, Optio
   /** Longer help below the options: formats, examples. */
   details?: string;
   options: O;
+  /** Flags of the library's options, where they are not the same words: `maxTokens` is `--max-tokens` by itself. */
+  flags?: Readonly<Record<string, keyof O & string>>;
   /** Returns the exit code; undefined means 0. */
   run(values: Values<O>, positionals: string[], out: Printer): Promise<number | undefined>;
 }
@@ -44,6 +46,17 @@ export interface Command<O extends Record<string, Option> = Record<string, Optio
 /** Keeps the literal type of the options so that `values` is typed in `run`. */
 export function command<const O extends Record<string, Option>>(definition: Command<O>): Command {
   return definition as unknown as Command;
+}
+
+/**
+ * What a library says of its options, which stand in backticks by the library's names, in the flags of a command. What is
+ * no option of the command stays as it is.
+ */
+export function inFlags(text: string, { flags = {}, options }: Pick<Command, "flags" | "options">): string {
+  return text.replace(/`([a-zA-Z][\w.]*)`/g, (written, name: string) => {
+    const flag = flags[name] ?? name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    return Object.hasOwn(options, flag) ? `--${flag}` : written;
+  });
 }
 
 /** Every command has these. */

@@ -102,6 +102,27 @@ export const generateFlags = {
   prompt_extend_target_lang: { type: "string", help: "", hidden: true },
 } as const satisfies Record<string, Option>;
 
+/** The request's options that have another name here. */
+export const flagsOfOptions = {
+  model: "task",
+  negativePrompt: "negative",
+  frames: "frame_num",
+  sampler: "sample_solver",
+  steps: "sample_steps",
+  flowShift: "sample_shift",
+  guidanceScale: "sample_guide_scale",
+  blocksToSwap: "blocks_to_swap",
+  loras: "lora",
+  exclude: "lora_exclude",
+  checkpoint: "ckpt_dir",
+  "files.transformer": "dit",
+  "files.high": "dit_high",
+  "files.low": "dit_low",
+  "files.vae": "vae",
+  "files.textEncoder": "t5",
+  "files.tokenizer": "tokenizer",
+} as const satisfies Record<string, keyof typeof generateFlags>;
+
 export type GivenFlags = Values<typeof generateFlags>;
 
 /** Flags of generate.py that change nothing here. */

@@ -3,7 +3,8 @@ import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { kinoraVersion } from "../base/version.ts";
 import { errorData } from "../jobs/errors.ts";
-import { parse, usage } from "./command.ts";
+import type { ErrorData } from "../protocol/jobs/error.ts";
+import { inFlags, parse, usage } from "./command.ts";
 import { commands, type Listed } from "./commands.ts";
 import { BROKEN_PIPE, STOPPED } from "./follow.ts";
 import { type Output, Printer, terminalOutput } from "./terminal.ts";
@@ -62,6 +63,7 @@ async function run(argv: readonly string[], out: Printer): Promise<number> {
   }
   const { entry, rest } = found;
   const command = await entry.load();
+  out.inFlags = (text) => inFlags(text, command);
   if (rest.some(isHelp)) {
     const text = usage(command, entry.summary);
     out.answer({ help: text }, () => text);
@@ -71,6 +73,13 @@ async function run(argv: readonly string[], out: Printer): Promise<number> {
   return (await command.run(values as never, positionals, out)) ?? 0;
 }
 
+/** An error with its options as the command's flags. */
+function spelled(data: ErrorData, { inFlags }: Printer): ErrorData {
+  const { message, expected, actual, hint } = data;
+  const parts = Object.entries({ message, expected, actual, hint }).filter(([, text]) => text !== undefined);
+  return { ...data, ...Object.fromEntries(parts.map(([part, text]) => [part, inFlags(text!)])) };
+}
+
 /** Runs one command line; returns the exit code. With --json errors go to stdout as `{error: {...}}`. */
 export async function main(argv: readonly string[], output: Output = terminalOutput()): Promise<number> {
   const out = new Printer(output, argv.includes("--json"));
@@ -78,7 +87,7 @@ export async function main(argv: readonly string[], output: Output = terminalOut
     const code = await run(argv, out);
     return code === STOPPED && out.closed?.aborted ? BROKEN_PIPE : code;
   } catch (error) {
-    const data = errorData(error);
+    const data = spelled(errorData(error), out);
     const { code, message, hint, stack } = data;
     if (out.json) out.answer({ error: data }, () => "");
     else

@@ -42,6 +42,8 @@ export class Printer {
   /** Whether a machine reads (`--json`). */
   readonly json: boolean;
   readonly #out: Output;
+  /** What a library says of its options, in the flags of the command that runs (command.ts). */
+  inFlags: (text: string) => string = (text) => text;
 
   constructor(out: Output, json: boolean) {
     this.#out = out;

@@ -151,7 +151,7 @@ function captionWarnings(
     "caption.long",
     long,
     `${some(long, "caption")} over ${textLength} tokens${countTokens ? "" : " (estimated)"}: the model ignores the rest`,
-    countTokens ? "shorten them" : "shorten them; for an exact count give the text encoder's tokenizer (--tokenizer)",
+    countTokens ? "shorten them" : "shorten them; for an exact count give the text encoder's tokenizer (`tokenizer`)",
   );
 }
 

@@ -30,7 +30,7 @@ export const datasetSizesJob = job(datasetSizesContract, async function* (reques
   const usual = { size: defaults, tokens: latentSize(model, defaults).tokens };
   const { maxTokens = usual.tokens, minSide = Math.min(usualMinSide, defaults.width, defaults.height) } = request;
   if (maxTokens > mostTokens)
-    throw new KinoraError("request.invalid", "--max-tokens is larger than any model supports", {
+    throw new KinoraError("request.invalid", "`maxTokens` is larger than any model supports", {
       expected: `at most ${mostTokens}`,
       actual: String(maxTokens),
     });
@@ -42,7 +42,7 @@ export const datasetSizesJob = job(datasetSizesContract, async function* (reques
     throw new KinoraError("dataset.too-many-sizes", "too many sizes near this aspect ratio to list", {
       expected: `at most ${formatInteger(mostSizes)}`,
       actual: formatInteger(sizes.length * lengths.length),
-      hint: "lower --tolerance or --max-tokens, or name lengths with --frames",
+      hint: "lower `tolerance` or `maxTokens`, or name lengths with `frames`",
     });
   const candidates = sizes.flatMap((size) =>
     lengths.flatMap((frames) => {
@@ -53,7 +53,7 @@ export const datasetSizesJob = job(datasetSizesContract, async function* (reques
   if (candidates.length === 0)
     throw new KinoraError("dataset.no-size", `no size of ${model.name} near ${source.width}x${source.height}`, {
       actual: `${sizes.length} sizes within ${Number((100 * tolerance).toPrecision(6))} % of the aspect ratio, none within ${maxTokens} tokens`,
-      hint: sizes.length === 0 ? "raise --tolerance or lower --min-side" : "raise --max-tokens",
+      hint: sizes.length === 0 ? "raise `tolerance` or lower `minSide`" : "raise `maxTokens`",
     });
   const run = stepCosts([usual, ...candidates], (size) =>
     planLoraStep(model, size, {

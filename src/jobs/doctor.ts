@@ -96,7 +96,7 @@ function advise(
     const names = absent.map(({ name }) => name).join(" and ");
     advice.push({
       what: "Kinora again",
-      why: `the files of ${names} are not in ${dirname(absent[0]!.folder)}; --ckpt_dir can name them elsewhere`,
+      why: `the files of ${names} are not in ${dirname(absent[0]!.folder)}; if they are elsewhere, name their folder as the checkpoint`,
     });
   }
   if (nvidia.gpus.length > 0 && !nvidia.driver)

@@ -96,7 +96,7 @@ async function openAsked(asked: string | undefined, begunOn: string | undefined)
   } catch (error) {
     if (asked !== undefined || begunOn === undefined || !isKinoraError(error)) throw error;
     throw new KinoraError(error.code, `the run was started on device ${begunOn}: ${error.message}`, {
-      hint: "--device auto continues on another device; the last bits may then differ",
+      hint: "with `device` auto it continues on another device; the last bits may then differ",
       cause: error,
     });
   }

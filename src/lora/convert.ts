@@ -49,19 +49,19 @@ const ofTheFile = [
 export async function convertLora(path: string, out: string, options: ConvertOptions): Promise<Converted> {
   if (resolve(path) === resolve(out)) {
     throw new KinoraError("lora.exists", "a LoRA cannot be converted onto itself", {
-      hint: "choose another --out",
+      hint: "choose another `out`",
     });
   }
   if (existsSync(out) && !options.overwrite) {
     throw new KinoraError("lora.exists", `${out} already exists`, {
-      hint: "choose another --out, or --overwrite it",
+      hint: "choose another `out`, or set `overwrite`",
     });
   }
   const { recognized, parsed, ownDtype } = inspectSource(path);
   if (recognized.bothExperts && options.expert === undefined) {
     throw new KinoraError("lora.both-experts", `${path} contains a LoRA for each expert`, {
       expected: "one at a time: other tools load them from two files",
-      hint: "run it with --expert high and again with --expert low",
+      hint: "convert it with `expert` high and again with `expert` low",
     });
   }
   const { format, exclude, expert = recognized.expert } = options;

@@ -41,7 +41,7 @@ export function stemOf(format: LoraFormat, module: string): string {
       const theirs = ditNames.fromOfficial(module);
       if (theirs !== undefined) return `transformer.${theirs}`;
       throw new KinoraError("lora.unknown-module", `diffusers has no module for ${module}`, {
-        hint: "choose another format (musubi, comfy or diffsynth), or leave the module out with --exclude",
+        hint: "choose another format (musubi, comfy or diffsynth), or leave the module out with `exclude`",
       });
     }
     case "diffsynth":

@@ -8,12 +8,12 @@ import type { Storage } from "./storage/storage.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** `--store`, else KINORA_STORE, else what a configuration says. Throws `registry.no-store`. */
+/** The one given, else KINORA_STORE, else what a configuration says. Throws `registry.no-store`. */
 export function storePlace(given: string | undefined, environment: Environment, configured?: string): string {
   const place = given ?? (environment.KINORA_STORE || undefined) ?? configured;
   if (place !== undefined && place.trim() !== "") return place;
   throw new KinoraError("registry.no-store", "no registry was given", {
-    hint: "give --store FOLDER or --store s3://BUCKET/PREFIX, or set KINORA_STORE; kinora registry init creates one",
+    hint: "give a folder or s3://BUCKET/PREFIX as `store`, or set KINORA_STORE; kinora registry init creates one",
   });
 }
 

@@ -231,7 +231,7 @@ export class Registry {
           "registry.not-accepted",
           `${formatAddress(address)}@${version} is not ready: ${lacks.join("; ")}`,
           {
-            hint: "kinora accept and kinora registry approve make it ready; --force skips this, and the log records the reason",
+            hint: "kinora accept and kinora registry approve make it ready; `force` skips this, and the log records the reason",
           },
         );
       }
@@ -245,7 +245,7 @@ export class Registry {
       throw new KinoraError("registry.bad-share", "a trial takes a share of the requests", {
         expected: "more than 0 % and less than 100 %",
         actual: `${share * 100} %`,
-        hint: "e.g. --share 15%",
+        hint: "e.g. 15 %",
       });
     }
     await this.#about(address, version, why, ({ current, trial }) => {
@@ -301,7 +301,7 @@ export class Registry {
       const target = to ?? before(state);
       if (from === undefined || target === undefined || target === from) {
         throw new KinoraError("registry.nothing-before", `${formatAddress(address)} has no version to go back to`, {
-          hint: "kinora registry show lists the versions; --to names one that was published",
+          hint: "kinora registry show lists the versions; `to` names one that was published",
         });
       }
       versionOf(state, address, target);
@@ -433,7 +433,7 @@ function before({ history, current, versions }: NameState): string | undefined {
 
 function needReason(why: string): void {
   if (why.trim() !== "") return;
-  throw new KinoraError("registry.no-reason", "a change to production needs a reason", { hint: '--why "…"' });
+  throw new KinoraError("registry.no-reason", "a change to production needs a reason", { hint: "give `why`" });
 }
 
 function notAStore(place: string, why: string): KinoraError {

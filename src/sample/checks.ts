@@ -56,6 +56,6 @@ export function lockOutput(out: string): FileLock {
   return FileLock.take(join(dirname(out), `.${basename(out)}.lock`), {
     code: "generate.locked",
     message: `another run is writing ${out}`,
-    instead: "choose another --out",
+    instead: "choose another `out`",
   });
 }

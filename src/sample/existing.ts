@@ -24,7 +24,7 @@ export async function existingFilm(out: string): Promise<ExistingFilm | undefine
     if (cause.code === "recipe.malformed" || cause.code === "recipe.newer") return { bytes, recipe: undefined };
     throw new KinoraError("generate.foreign-film", `${out} exists and was not made by Kinora`, {
       actual: cause.message,
-      hint: "choose another --out, or delete that file first",
+      hint: "choose another `out`, or delete that file first",
       cause,
     });
   }
@@ -50,7 +50,7 @@ export function checkNothingUnfinished(out: string): void {
   if (isFinished(saved) && existsSync(out)) return;
   const { step, steps } = saved.scheduler;
   throw new KinoraError("generate.unfinished", `${latents} holds an unfinished run (step ${step} of ${steps})`, {
-    hint: "use --resume to continue it, or delete the file to start over",
+    hint: "use `resume` to continue it, or delete the file to start over",
   });
 }
 
@@ -63,6 +63,6 @@ export function resumeSource(out: string): string {
   if (existsSync(latents)) return latents;
   if (existsSync(out)) return out;
   throw new KinoraError("generate.nothing-to-resume", `${latents} does not exist`, {
-    hint: "leave out --resume to start",
+    hint: "leave out `resume` to start",
   });
 }

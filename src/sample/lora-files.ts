@@ -75,8 +75,8 @@ function inspectLora(
   checkFit(ditShapes(model.dit), places, {
     message: `${path} does not fit ${model.name}: ${label}`,
     hint: models[0]
-      ? `use it with --task ${models[0]}`
-      : "kinora models inspect FILE shows more; --lora_exclude PATTERN leaves modules out",
+      ? `use it with the model ${models[0]}`
+      : "kinora models inspect FILE shows more; `exclude` leaves modules out",
   });
   const told = [...recognized.notes];
   const left = whole.adapters.length - places.length;

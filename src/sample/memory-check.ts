@@ -64,7 +64,7 @@ export function checkMemory(
     {
       expected: `what fits into the ${formatBytes(total)} of memory of device ${device.name}`,
       actual: `about ${formatBytes(most)} for ${what}, beside the weights`,
-      hint: "use a smaller --size or --frame_num; kinora plan shows what a size needs",
+      hint: "use a smaller `size` or fewer `frames`; kinora plan shows what a size needs",
     },
   );
 }

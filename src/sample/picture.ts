@@ -30,7 +30,7 @@ export async function preparePicture(
   if (!video) {
     throw new KinoraError("generate.image-aspect", `no video size of ${area} pixels fits the aspect ratio of ${path}`, {
       actual: `${width}×${height}`,
-      hint: "use a larger --size, or crop the picture",
+      hint: "use a larger `size`, or crop the picture",
     });
   }
   accept(video);

@@ -274,7 +274,7 @@ async function* decode(
 /** An error of decoding, with where the latents are. */
 function withLatents(error: unknown, latentsFile: string): unknown {
   if (!(error instanceof KinoraError) || !existsSync(latentsFile)) return error;
-  const kept = `the latents are saved in ${latentsFile}: --resume continues from there`;
+  const kept = `the latents are saved in ${latentsFile}: \`resume\` continues from there`;
   const hint = error.hint ? `${error.hint}; ${kept}` : kept;
   return new KinoraError(error.code, error.message, { hint, cause: error });
 }

@@ -99,7 +99,7 @@ function deviation(repeats: Recipe, recipe: Recipe): string | undefined {
 export function resumable({ latentsFile, recipe, shape }: Preparation): LoadedLatents {
   if (!existsSync(latentsFile)) {
     throw new KinoraError("generate.nothing-to-resume", `${latentsFile} does not exist`, {
-      hint: "leave out --resume to start",
+      hint: "leave out `resume` to start",
     });
   }
   const saved = loadLatents(latentsFile);

@@ -127,10 +127,10 @@ export async function repeatOptions(
   cache: HashCache,
 ): Promise<GenerateOptions> {
   const missing: string[] = [];
-  const locate = async (flag: string, file: { name: string; sha256: string } | undefined, needed: boolean) => {
+  const locate = async (option: string, file: { name: string; sha256: string } | undefined, needed: boolean) => {
     if (!file || !needed) return undefined;
     const path = await cache.find(file.sha256);
-    if (path === undefined) missing.push(`${file.name} (${flag}; SHA-256 ${file.sha256.slice(0, 12)}…)`);
+    if (path === undefined) missing.push(`${file.name} (\`${option}\`; SHA-256 ${file.sha256.slice(0, 12)}…)`);
     return path;
   };
   const sameTask = given.task === undefined || given.task === recipe.task;
@@ -141,26 +141,26 @@ export async function repeatOptions(
   const { weights } = recipe;
   const experts = weights.high !== undefined;
   const files = {
-    high: await locate("--dit_high", weights.high, wanted && choices.high === undefined),
-    low: experts ? await locate("--dit_low", weights.low, wanted && choices.low === undefined) : undefined,
-    dit: experts ? undefined : await locate("--dit", weights.low, wanted && choices.dit === undefined),
-    vae: await locate("--vae", weights.vae, wanted && choices.vae === undefined),
-    textEncoder: await locate("--t5", weights.textEncoder, wanted && choices.textEncoder === undefined),
-    tokenizer: await locate("--tokenizer", weights.tokenizer, wanted && choices.tokenizer === undefined),
+    high: await locate("files.high", weights.high, wanted && choices.high === undefined),
+    low: experts ? await locate("files.low", weights.low, wanted && choices.low === undefined) : undefined,
+    dit: experts ? undefined : await locate("files.transformer", weights.low, wanted && choices.dit === undefined),
+    vae: await locate("files.vae", weights.vae, wanted && choices.vae === undefined),
+    textEncoder: await locate("files.textEncoder", weights.textEncoder, wanted && choices.textEncoder === undefined),
+    tokenizer: await locate("files.tokenizer", weights.tokenizer, wanted && choices.tokenizer === undefined),
   };
   const loras: NonNullable<GenerateOptions["loras"]>[number][] = [];
   if (!given.loras?.length && sameTask) {
     for (const { strength, expert, exclude, ...file } of recipe.loras) {
-      const path = await locate("--lora", file, true);
+      const path = await locate("loras", file, true);
       if (path !== undefined)
         loras.push({ path, strength, ...(experts ? { expert } : {}), ...(exclude ? { exclude } : {}) });
     }
   }
-  const image = given.image ?? (await locate("--image", recipe.image, sameTask));
+  const image = given.image ?? (await locate("image", recipe.image, sameTask));
   if (missing.length > 0) {
     throw new KinoraError("recipe.missing-files", "some files of the recipe were not found on this machine", {
       actual: missing.join(", "),
-      hint: "give them by their flags, or the checkpoint's folder with --ckpt_dir",
+      hint: "give each by its option, or the checkpoint's folder as `checkpoint`",
     });
   }
   const defined = <T extends object>(values: T) =>

@@ -113,14 +113,14 @@ export function taskModel(task: string): WanModel {
       `${task} is not supported yet${model ? `: it needs ${model.lacking}` : ""}`,
       {
         expected: runnableModels.join(", "),
-        hint: model ? "use --task i2v-A14B to make a video from a picture" : "choose one of the others",
+        hint: model ? "use the model i2v-A14B to make a video from a picture" : "choose one of the others",
       },
     );
   }
   const near = nearestName(task, runnableModels);
   throw new KinoraError("generate.unknown-task", `unknown task ${task}`, {
     expected: runnableModels.join(", "),
-    hint: near ? `did you mean --task ${near}?` : undefined,
+    hint: near ? `did you mean ${near}?` : undefined,
   });
 }
 
@@ -134,7 +134,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   const { defaults } = model;
   if (options.prompt === undefined || options.prompt.trim() === "") {
     throw new KinoraError("generate.no-prompt", "no prompt was given", {
-      hint: `e.g. --prompt "a cat on a surfboard"`,
+      hint: 'give a `prompt`, e.g. "a cat on a surfboard"',
     });
   }
   const fps = fpsOf(options.fps ?? defaults.fps);
@@ -160,7 +160,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   if (model.boundary === undefined ? (choices.high ?? choices.low) !== undefined : choices.dit !== undefined) {
     const single = model.boundary === undefined;
     throw new KinoraError("generate.wrong-flag", `${model.name} has ${single ? "one transformer" : "two experts"}`, {
-      hint: single ? "give it as --dit" : "give them as --dit_high and --dit_low",
+      hint: single ? "give it as `files.transformer`" : "give them as `files.high` and `files.low`",
     });
   }
   const files = findCheckpointFiles(model, choices);
@@ -239,12 +239,12 @@ function roundFrames(model: WanModel, frames: number, notes: string[]): number {
 function checkImage(model: WanModel, image: string | undefined): void {
   if (image !== undefined && model.image === "none") {
     throw new KinoraError("generate.image-unused", `${model.name} does not take a picture`, {
-      hint: `use --task ${pictureModels.join(" or ")}, or leave out --image`,
+      hint: `use the model ${pictureModels.join(" or ")}, or leave out \`image\``,
     });
   }
   if (image === undefined && model.image === "channels") {
     throw new KinoraError("generate.image-missing", `${model.name} needs a first frame`, {
-      hint: "give a picture with --image FILE",
+      hint: "give a picture as `image`",
     });
   }
 }

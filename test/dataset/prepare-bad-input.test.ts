@@ -308,7 +308,7 @@ describe("sources that are none", () => {
     expect(readManifestFile(place).sources.map(({ path }) => path)).toEqual(["film.mp4"]);
     const { code, notes } = await kinora(join(place, "videos"), "--out", place, ...usual);
     expect(code).toBe(1);
-    expect(notes).toMatch(/error prepare\.source-in-set: .*hint: choose another folder with --out/s);
+    expect(notes).toMatch(/error prepare\.source-in-set: .*hint: choose another --out folder/s);
     rmSync(join(place, "film.mp4"));
     expect((await kinora(place, "--out", place, ...usual)).notes).toMatch(/beside\/videos: choose another folder/);
   });

@@ -46,7 +46,7 @@ describe("hints of a preparation", () => {
     expect(hint).toMatch(
       /^by default training uses only the first 81 frames \(5\.1 s\) of each clip, 10\.1 of the 20\.0 s/,
     );
-    expect(hint).toContain("--longest 5.0625 ");
+    expect(hint).toContain("`clips.longest` 5.0625 ");
     expect(hint).toContain('frame_extraction = "chunk"');
     expect(prepareHints(clips(81, 85, 100), { taken: 0, frames: 81, settings })).toEqual([]);
     expect(prepareHints([{ kind: "image", frames: 1 }], { taken: 0, frames: 81, settings })).toEqual([]);
@@ -56,7 +56,7 @@ describe("hints of a preparation", () => {
     const { summary } = await prepare([sources], at("offered"), quick);
     expect(summary.hints).toEqual([
       expect.stringContaining("by default training uses only the first 81 frames"),
-      expect.stringMatching(/^1 caption came with the sources: --trigger "PHRASE"/),
+      expect.stringMatching(/^1 caption came with the sources: `trigger` "PHRASE"/),
     ]);
     // Once: the next time they are there.
     expect((await prepare([sources], at("offered"), quick)).summary.hints).toHaveLength(1);
@@ -74,7 +74,7 @@ describe("--trigger", () => {
     expect(caption(out)).toBe("Fractal look. Colours <b>turn</b> around a point.\n");
     expect(readFileSync(join(out, "captions/long.txt"), "utf8")).toBe(caption(out));
     expect(summary.work).toMatchObject({ analysed: 0, rendered: 0 });
-    expect(summary.hints.join()).not.toContain("--trigger");
+    expect(summary.hints.join()).not.toContain("trigger");
     // A caption that begins with it already gets it once.
     const again = await prepare([sources], out, { ...quick, captions_folder: true, trigger: "Fractal look" });
     expect(again.summary.work).toEqual({ analysed: 0, rendered: 0, written: 0 });

@@ -144,7 +144,7 @@ describe("links out of the set", () => {
       symlinkSync(elsewhere, join(set, name));
       await expect(prepare([sources], set)).rejects.toMatchObject({
         code: "prepare.link-out",
-        hint: expect.stringContaining("--out"),
+        hint: expect.stringContaining("`out`"),
       });
       expect(contents(elsewhere)).toEqual(before);
     },
@@ -226,7 +226,7 @@ describe("the work folder", () => {
     await expect(WorkStore.open(set)).rejects.toMatchObject({ code: "prepare.busy" });
     await expect(prepare([sources], set)).rejects.toMatchObject({
       code: "prepare.busy",
-      hint: expect.stringContaining("choose another folder with --out"),
+      hint: expect.stringContaining("choose another `out` folder"),
     });
   });
 

@@ -90,7 +90,7 @@ describe("another film", () => {
     writeFileSync(text, "my notes");
     for (const out of [holiday, text]) {
       const before = readFileSync(out);
-      const error = { code: "generate.foreign-film", hint: expect.stringMatching(/another --out/) };
+      const error = { code: "generate.foreign-film", hint: expect.stringMatching(/another `out`/) };
       await expect(run({ ...made, out })).rejects.toMatchObject(error);
       expect(readFileSync(out).equals(before)).toBe(true);
     }

@@ -148,7 +148,7 @@ describe("kinora generate", () => {
     await saveLatents(latentsPath(out), { ...saved, recipe: { ...saved.recipe, device: "webgpu" } });
     const refused = await kinora("generate", "--resume", "--out", out);
     expect(refused.notes).toMatch(
-      /error device\.unavailable: the run was started on device webgpu.*\nhint: --device auto/,
+      /error device\.unavailable: the run was started on device webgpu.*\nhint: with --device auto/,
     );
     const other = await kinora("generate", "--resume", "--out", out, "--device", "auto");
     expect(other.code, other.notes).toBe(0);

@@ -350,7 +350,7 @@ describe("bad input", () => {
     ["an unknown task", { task: "tiny-t2w" }, "generate.unknown-task", /did you mean --task tiny-t2v/],
     ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v.* --task i2v-A14B/],
     ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /is not supported yet.* choose one/],
-    ["no prompt", { prompt: " " }, "generate.no-prompt", /--prompt/],
+    ["no prompt", { prompt: " " }, "generate.no-prompt", /`prompt`/],
     ["a size that does not divide", { size: { width: 60, height: 40 } }, "size.not-divisible", /nearest is 64\*48/],
     ["a size of nothing", { size: { width: 0, height: 32 } }, "size.not-divisible", /multiples of 16/],
     [
@@ -396,7 +396,7 @@ describe("bad input", () => {
     ["noise with a kind that it has not", { noise: "kinora:7" }, "noise.unknown", /kinora alone/],
     ["no frames", { frames: 0 }, "generate.bad-frames", /at least one frame.* e\.g\. 9/],
     ["a picture for text alone", { image: "x.png" }, "generate.image-unused", /tiny-ti2v/],
-    ["no picture for image to video", { task: "i2v-A14B" }, "generate.image-missing", /--image/],
+    ["no picture for image to video", { task: "i2v-A14B" }, "generate.image-missing", /`image`/],
     ["a missing picture", { task: "tiny-ti2v", image: "/no/such.png" }, "media.not-found", /such\.png/],
     ["an unknown sampler", { sampler: "unipcc" }, "generate.unknown-sampler", /did you mean unipc/],
     ["too many steps", { steps: 100_000 }, "scheduler.options", /10000 steps.* are usual/],
@@ -411,7 +411,7 @@ describe("bad input", () => {
       /did you mean torch-cuda:RTX 4090/,
     ],
     ["a seed of too many bits", { seed: 1n << 64n }, "rng.seed", /64 bits/],
-    ["--dit for two experts", { files: { dit: "x" } }, "generate.wrong-flag", /--dit_high and --dit_low/],
+    ["one transformer for two experts", { files: { dit: "x" } }, "generate.wrong-flag", /`files.high` and `files.low`/],
     ["no such folder", { files: { folder: "/no/such/folder" } }, "checkpoint.no-folder", /official or diffusers/],
     [
       "a film in no folder",
@@ -486,7 +486,7 @@ describe("bad input", () => {
     expect(() => resolved({ prompt: "a cat", task: "t2v-1.3B", out: film() })).toThrow(
       expect.objectContaining({
         code: "checkpoint.missing",
-        hint: expect.stringMatching(/--ckpt_dir.*tiny-t2v and tiny-ti2v come with Kinora and need none/),
+        hint: expect.stringMatching(/`checkpoint`.*tiny-t2v and tiny-ti2v come with Kinora and need none/),
       }),
     );
   });

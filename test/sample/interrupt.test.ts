@@ -165,7 +165,7 @@ describe("interrupting", () => {
       await expect(run({ out })).rejects.toMatchObject({
         code: "generate.locked",
         message: expect.stringContaining(out),
-        hint: expect.stringContaining("another --out"),
+        hint: expect.stringContaining("another `out`"),
       });
       break;
     }

@@ -79,7 +79,7 @@ const goOn = async (name: string, options: { from?: number; steps?: number } = {
     options.from === undefined ? {} : { from: options.from },
   );
 const refused = (name: string, part: object) => expect(goOn(name)).rejects.toMatchObject(part);
-const earlier = { code: "train.bad-state", hint: expect.stringContaining("step 4 is intact: --from 4") };
+const earlier = { code: "train.bad-state", hint: expect.stringContaining("step 4 is intact: `from` 4") };
 
 describe("a damaged state", () => {
   it("is found in an expert's file, and the run goes on from the one before with the same numbers", async () => {
@@ -122,7 +122,7 @@ describe("a damaged state", () => {
     const name = `record-${what.replaceAll(" ", "-")}`;
     const output = copied(name);
     damage(join(output, "state.json"));
-    await refused(name, { ...earlier, code: "train.bad-state", hint: expect.stringContaining("--from 6") });
+    await refused(name, { ...earlier, code: "train.bad-state", hint: expect.stringContaining("`from` 6") });
     if (what === "a folder") rmSync(join(output, "state.json"), { recursive: true });
     const { result } = await goOn(name, { from: 6 });
     expect(result.step).toBe(8);

@@ -182,10 +182,12 @@ function tell(event: EventOf<"caption-dataset">, out: Printer): void {
       for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning](event)}`);
       break;
     case "kept":
-      out.say(`${event.name}: ${event.reason}`);
+      out.say(`${event.name}: ${out.inFlags(event.reason)}`);
       break;
     case "failed":
-      out.say(`${event.name}: error ${event.code}: ${event.message}${event.hint ? ` (${event.hint})` : ""}`);
+      out.say(
+        `${event.name}: error ${event.code}: ${event.message}${event.hint ? ` (${out.inFlags(event.hint)})` : ""}`,
+      );
       break;
     case "progress":
       out.progress(
@@ -238,7 +240,7 @@ async function accept(folder: string, given: Given, out: Printer): Promise<void>
   const request = { folder, extension, overwrite: rewrite, trigger, separator };
   const { accepted, kept } = await perform(out, "accept-captions", request, (event) => {
     if (event.type === "note") out.say(`note: ${event.text}`);
-    else if (event.type === "kept") out.say(`${event.name}: ${event.reason}`);
+    else if (event.type === "kept") out.say(`${event.name}: ${out.inFlags(event.reason)}`);
     else {
       if (event.triggerRestored) out.say(`${event.name}: the trigger phrase was missing and has been added`);
       for (const warning of event.warnings) out.say(`${event.name}: ${warningWords[warning](event)}`);
@@ -251,6 +253,7 @@ export const datasetCaption = command({
   name: "dataset caption",
   usage: "DIR --endpoint URL|NAME --model NAME [--trigger TEXT] | DIR --accept",
   details,
+  flags: { keyVariable: "key-env", overwrite: "rewrite" },
   options,
   async run(given, positionals, out) {
     const [folder, ...more] = positionals;

@@ -6,6 +6,7 @@ import { modelNames } from "../../protocol/model-media.ts";
 import { command } from "../command.ts";
 import { perform } from "../follow.ts";
 import { tellProbing } from "../progress.ts";
+import type { Printer } from "../terminal.ts";
 
 type Inspection = ResultOf<"inspect-dataset">;
 
@@ -53,7 +54,7 @@ docs/musubi.md lists the differences between Kinora and musubi-tuner.`,
     const started = Date.now();
     const request = { config: path, model, tokenizer, html };
     const data = await perform(out, "inspect-dataset", request, (event) => tellProbing(event, out, started));
-    out.answer(data, () => describe(data, values.summary));
+    out.answer(data, () => describe(data, values.summary, out));
     if (values.html !== undefined) out.note(`wrote ${values.html}`);
     return 0;
   },
@@ -65,7 +66,7 @@ const batches = (value: number): string => plural(value, "batch", "batches");
 const bucketText = ({ width, height, frames }: { width: number; height: number; frames: number }) =>
   `${width}x${height}x${frames}`;
 
-function describe(data: Inspection, summary: boolean): string {
+function describe(data: Inspection, summary: boolean, { inFlags }: Printer): string {
   const lines: string[] = [`${data.model}: ${data.fps} fps, sides in steps of ${data.sizeMultiple}`];
   if (!summary) {
     for (const { dataset } of data.datasets) {
@@ -89,14 +90,14 @@ function describe(data: Inspection, summary: boolean): string {
     lines.push("", "this dataset cannot be trained");
     for (const { code, message, hint } of data.refusals) {
       lines.push(`  ${message}  [${code}]`);
-      if (hint) lines.push(`    ${hint}`);
+      if (hint) lines.push(`    ${inFlags(hint)}`);
     }
   }
   if (data.warnings.length > 0) {
     lines.push("", "warnings");
     for (const { code, message, hint, dataset } of data.warnings) {
       lines.push(`  ${dataset === undefined ? "" : `dataset ${dataset}: `}${message}  [${code}]`);
-      if (hint) lines.push(`    ${hint}`);
+      if (hint) lines.push(`    ${inFlags(hint)}`);
     }
   }
   lines.push("", totalLine(data));

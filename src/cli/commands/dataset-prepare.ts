@@ -60,7 +60,7 @@ function reasonLine(code: string, ids: readonly string[]): string {
   return `  ${String(ids.length).padStart(5)}  ${code.replaceAll("-", " ")} (${ids.slice(0, 3).join(", ")}${more})`;
 }
 
-function summaryLines(summary: Summary): string {
+function summaryLines(summary: Summary, { inFlags }: Printer): string {
   const { videos, images, seconds, dropped, reasons, problems, uncaptioned, notes, hints, work } = summary;
   const kept = [
     ...(videos > 0 ? [`${plural(videos, "clip")} (${duration(seconds)})`] : []),
@@ -72,7 +72,7 @@ function summaryLines(summary: Summary): string {
   if (problems.length > 0)
     lines.push(`${plural(problems.length, "source")} with problems (listed above and in the report)`);
   if (uncaptioned > 0) lines.push(`${uncaptioned} without a caption: write them, or see kinora dataset caption --help`);
-  lines.push(...notes.map((note) => `note: ${note}`), ...hints.map((hint) => `hint: ${hint}`));
+  lines.push(...notes.map((note) => `note: ${note}`), ...hints.map((hint) => `hint: ${inFlags(hint)}`));
   if (work.analysed + work.rendered + work.written === 0)
     lines.push("nothing to do: sources and settings are unchanged and the set is complete");
   lines.push(`report    ${summary.report}`, `manifest  ${summary.manifest}`);
@@ -100,7 +100,7 @@ class Narrator {
       case "problem":
         out.say(problemLine(event));
         // The same hint for every one of many files would hide them.
-        if (event.hint && !this.#hinted.has(event.hint)) out.say(`  hint: ${event.hint}`);
+        if (event.hint && !this.#hinted.has(event.hint)) out.say(`  hint: ${out.inFlags(event.hint)}`);
         this.#hinted.add(event.hint ?? "");
         break;
       case "progress":
@@ -154,6 +154,7 @@ function settingsOf(values: Values<typeof options>): Settings {
 export const datasetPrepare = command({
   name: "dataset prepare",
   usage: "SOURCE… --out DIR --model MODEL [--config FILE]",
+  flags: { "clips.longest": "longest", concurrency: "jobs" },
   details: `
 SOURCE is any number of files and folders, which are only read. Clips are cut, measured,
 resampled to the model's frame rate, cropped, scaled and written to DIR/videos and
@@ -187,7 +188,7 @@ Settings files (TOML or JSON) and the measures with their limits: docs/dataset.m
       }),
     });
     if (!summary) return STOPPED;
-    out.answer(summary, () => summaryLines(summary));
+    out.answer(summary, () => summaryLines(summary, out));
     return summary.videos + summary.images > 0 ? 0 : 2;
   },
 });

@@ -9,7 +9,7 @@ import { describeGuidance } from "../../sample/guidance/index.ts";
 import { DEFAULT_NOISE } from "../../sample/noise/index.ts";
 import { command } from "../command.ts";
 import { follow, STOPPED } from "../follow.ts";
-import { type GivenFlags, generateFlags, readRequest, withoutEffect } from "../generate-flags.ts";
+import { flagsOfOptions, type GivenFlags, generateFlags, readRequest, withoutEffect } from "../generate-flags.ts";
 import { secondsLeft, timeLeft } from "../progress.ts";
 import type { Printer } from "../terminal.ts";
 
@@ -171,5 +171,6 @@ export const generateCommand = command({
   usage: "--task TASK --prompt TEXT [--ckpt_dir DIR] [--image FILE] [--lora FILE] [--out FILE.mp4]",
   details,
   options: generateFlags,
+  flags: flagsOfOptions,
   run,
 });

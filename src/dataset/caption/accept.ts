@@ -69,7 +69,7 @@ export async function* acceptDrafts(settings: AcceptSettings): AsyncGenerator<Ac
     if (caption !== text) {
       if (overwrite) backup = await replaceCaption(captionPath, text);
       else if (caption !== undefined || !(await writeNewCaption(captionPath, text)))
-        return { type: "kept", name, reason: "already has a caption: accept with --rewrite to replace it" };
+        return { type: "kept", name, reason: "already has a caption: `overwrite` replaces it" };
     }
     if (copyPath) await (overwrite ? replaceCaption : writeNewCaption)(copyPath, text);
     journal.append({ event: "accept", at: new Date().toISOString(), item: name, after: textHash(text) });

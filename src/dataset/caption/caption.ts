@@ -161,7 +161,7 @@ function compose(answer: ChatAnswer, settings: CaptionSettings, textLength: numb
   if (said.length > mostCharacters)
     throw new KinoraError("caption.runaway", "the model's answer is not a caption", {
       actual: `${said.length} characters, beginning ${JSON.stringify(said.slice(0, 60))}`,
-      hint: "lower --max-tokens; small models tend to repeat themselves, especially at low temperatures",
+      hint: "lower `maxTokens`; small models tend to repeat themselves, especially at low temperatures",
     });
   // A letter cut in two by the server.
   if (said.includes("\ufffd")) return undefined;
@@ -193,7 +193,7 @@ function emptyAnswer(answer: ChatAnswer): KinoraError {
   return new KinoraError("caption.empty-answer", "the model's answer is empty", {
     hint:
       answer.finish === "length"
-        ? "it used all its tokens for thinking: raise --max-tokens, or switch thinking off with --body"
+        ? "it used all its tokens for thinking: raise `maxTokens`, or switch thinking off with `body`"
         : "try another model, or fewer frames: their tokens may fill its context",
   });
 }

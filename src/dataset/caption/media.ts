@@ -178,7 +178,7 @@ async function videoPart(media: Media, { side, signal }: ShowOptions): Promise<S
         {
           expected: `at most ${mostVideoBytes / 1e6} MB`,
           actual: `${(bytes / 1e6).toFixed(1)} MB at ${scaled.width}×${scaled.height}`,
-          hint: "send frames (--send frames), or make them smaller with --frame-size",
+          hint: "send frames (`send`), or make them smaller with `frameSize`",
         },
       );
     return asVideo(await readFile(path));

@@ -97,7 +97,7 @@ export function promptTemplate(name: string): PromptTemplate {
   const near = nearestName(name, names);
   throw new KinoraError("caption.unknown-template", `no prompt was given template named "${name}"`, {
     expected: `one of ${names.join(", ")}`,
-    hint: near ? `did you mean ${near}?` : "use --template-file for your own template",
+    hint: near ? `did you mean ${near}?` : "use `templateFile` for your own template",
   });
 }
 

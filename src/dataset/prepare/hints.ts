@@ -23,12 +23,12 @@ export function prepareHints(
   if (used < SMALL_SHARE * all) {
     const seconds = (count: number) => (count / fps).toFixed(1);
     hints.push(
-      `by default training uses only the first ${frames} frames (${seconds(frames)} s) of each clip, ${seconds(used)} of the ${seconds(all)} s kept here: --longest ${Number((frames / fps).toFixed(4))} cuts clips to that length, frame_extraction = "chunk" or "uniform" in the dataset's configuration uses more of each`,
+      `by default training uses only the first ${frames} frames (${seconds(frames)} s) of each clip, ${seconds(used)} of the ${seconds(all)} s kept here: \`clips.longest\` ${Number((frames / fps).toFixed(4))} cuts clips to that length, frame_extraction = "chunk" or "uniform" in the dataset's configuration uses more of each`,
     );
   }
   if (taken > 0 && trigger === undefined)
     hints.push(
-      `${plural(taken, "caption")} came with the sources: --trigger "PHRASE" puts the trigger phrase of the LoRA before each`,
+      `${plural(taken, "caption")} came with the sources: \`trigger\` "PHRASE" puts the trigger phrase of the LoRA before each`,
     );
   return hints;
 }

@@ -131,7 +131,7 @@ class Preparation {
         actual: this.#request.sources.join(", "),
         hint:
           scan.ownFolders.length > 0
-            ? `the output is written to ${scan.ownFolders.join(", ")}: choose another folder with --out`
+            ? `the output is written to ${scan.ownFolders.join(", ")}: choose another \`out\` folder`
             : "give files or folders with .mp4, .mov, .mkv, .jpg, .png and similar files",
       });
 

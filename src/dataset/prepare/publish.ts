@@ -35,7 +35,7 @@ export async function checkFolders(directory: string): Promise<void> {
     if (info && !info.isDirectory())
       throw new KinoraError("io.not-a-folder", `${JSON.stringify(path)} is a file`, {
         expected: `a folder, for the set's ${name}`,
-        hint: "move it away, or choose another folder with --out",
+        hint: "move it away, or choose another `out` folder",
       });
   }
 }
@@ -45,7 +45,7 @@ export function insideSet(directory: string, path: string): string {
   return insideFolder(directory, path, {
     code: "prepare.link-out",
     file: "the set",
-    hint: "a set is only written inside its own folder: remove the link, or choose another folder with --out",
+    hint: "a set is only written inside its own folder: remove the link, or choose another `out` folder",
   });
 }
 

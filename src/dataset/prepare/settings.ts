@@ -56,7 +56,7 @@ export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings 
   const { model } = config;
   if (!model)
     throw new KinoraError("prepare-config.no-model", "no model was given", {
-      hint: `add --model, one of ${modelNames.join(", ")}`,
+      hint: `add \`model\`, one of ${modelNames.join(", ")}`,
     });
   const media = mediaOf(wanModels[model]);
   if (config.clips.shortest > config.clips.longest)

@@ -129,7 +129,7 @@ export async function scanSources(sources: readonly string[], outDirectory: stri
         "prepare.source-in-set",
         `the source ${JSON.stringify(source)} is inside the output folder`,
         {
-          hint: "choose another folder with --out",
+          hint: "choose another `out` folder",
         },
       );
     try {

@@ -70,7 +70,7 @@ export class WorkStore implements AsyncDisposable {
     const lock = FileLock.take(join(folder, "lock"), {
       code: "prepare.busy",
       message: `another preparation is writing to ${JSON.stringify(directory)}`,
-      instead: "choose another folder with --out",
+      instead: "choose another `out` folder",
     });
     for (const name of ["", ...folders]) await sweepPartials(join(folder, name), "all");
     return new WorkStore(folder, lock);

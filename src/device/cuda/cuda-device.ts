@@ -185,7 +185,7 @@ export function createCudaDevice(options: CudaDeviceOptions): Device {
     throw new KinoraError("cuda.too-old", `${driver.name(card)} is too old for the cuda device`, {
       expected: "compute capability 8.0 (Ampere) or newer",
       actual: `${Math.floor(capability / 10)}.${capability % 10}`,
-      hint: "use --device cpu",
+      hint: "use the cpu device",
     });
   }
   driver.check("cuCtxSetCurrent", driver.calls.cuCtxSetCurrent(driver.handle("cuDevicePrimaryCtxRetain", card)));

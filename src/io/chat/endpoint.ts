@@ -95,14 +95,14 @@ export function resolveEndpoint(
     const near = nearestName(address, Object.keys(knownEndpoints));
     throw new KinoraError("chat.bad-endpoint", `unknown endpoint "${address}"`, {
       expected: `an http(s) address or one of ${Object.keys(knownEndpoints).join(", ")}`,
-      hint: near ? `did you mean ${near}?` : "e.g. --endpoint http://127.0.0.1:11434/v1",
+      hint: near ? `did you mean ${near}?` : "e.g. http://127.0.0.1:11434/v1",
     });
   }
   if (!URL.canParse(address)) throw new KinoraError("chat.bad-endpoint", "the endpoint's address is invalid");
   const url = new URL(address);
   if (url.username || url.password || url.search)
     throw new KinoraError("chat.bad-endpoint", `the endpoint's address at ${url.host} carries credentials or a query`, {
-      hint: "put the key in an environment variable and name it with --key-env",
+      hint: "put the key in an environment variable and name it with `keyVariable`",
     });
   if (isNative(url))
     throw new KinoraError(
@@ -110,7 +110,7 @@ export function resolveEndpoint(
       `${url.origin}${url.pathname} is an address of DashScope's own protocol`,
       {
         expected: "its OpenAI-compatible mode, which is equivalent",
-        hint: `--endpoint ${isAlibaba(url) ? `${url.origin}/compatible-mode/v1` : "dashscope"}, with the same key`,
+        hint: `use ${isAlibaba(url) ? `${url.origin}/compatible-mode/v1` : "dashscope"}, with the same key`,
       },
     );
   const protocol = choice.protocol ?? known?.protocol ?? (isAlibaba(url) ? "dashscope" : "openai");
@@ -130,7 +130,7 @@ export function resolveEndpoint(
       : undefined;
   if (key === undefined && known && known.keys.length > 0 && url.protocol === "https:")
     throw new KinoraError("chat.missing-key", `${choice.endpoint} needs a key`, {
-      hint: `set ${keyVariables.join(" or ")}, or name another variable with --key-env`,
+      hint: `set ${keyVariables.join(" or ")}, or name another variable with \`keyVariable\``,
     });
   return { ...base, ...(key === undefined ? {} : { key }), keyVariables };
 }

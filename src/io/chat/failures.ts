@@ -138,8 +138,8 @@ export function failureOf(
         // Some services echo the key they were given: of their words only the code is repeated.
         actual: `HTTP ${status}${code ? ` (${redact(code, endpoint.key, 60)})` : ""}`,
         hint: keyNames
-          ? `set ${keyNames}, or name another variable with --key-env`
-          : "name the key's variable with --key-env",
+          ? `set ${keyNames}, or name another variable with \`keyVariable\``
+          : "name the key's variable with `keyVariable`",
       });
     case "chat.quota":
       return new KinoraError(kind, `the account at ${where} is out of credit`, { actual });
@@ -160,19 +160,19 @@ export function failureOf(
     case "chat.too-large":
       return new KinoraError(kind, "the request is too large for the endpoint", {
         actual,
-        hint: "send fewer or smaller frames (--frames, --frame-size), or give the server a longer context",
+        hint: "send fewer or smaller frames (`frames`, `frameSize`), or give the server a longer context",
       });
     case "chat.refused":
       return new KinoraError(kind, "the service's content filter declined this item", { actual });
     case "chat.rate-limited":
       return new KinoraError(kind, `${where} limits the rate of requests`, {
         actual,
-        hint: "lower --requests-per-minute or --concurrency",
+        hint: "lower `requestsPerMinute` or `concurrency`",
       });
     case "chat.timeout":
       return new KinoraError(kind, `${where} timed out`, {
         actual,
-        hint: "raise --timeout or lower --concurrency",
+        hint: "raise `timeout` or lower `concurrency`",
       });
     case "chat.server-error":
       return new KinoraError(kind, `${where} failed`, { actual });
@@ -199,7 +199,7 @@ export function failureOfException(error: unknown, endpoint: ChatEndpoint, timeo
   const name = error instanceof Error ? error.name : "";
   if (name === "TimeoutError" || code === "UND_ERR_HEADERS_TIMEOUT" || code === "UND_ERR_BODY_TIMEOUT")
     return new KinoraError("chat.timeout", `${where} did not answer within ${timeoutSeconds} s`, {
-      hint: "raise --timeout, lower --concurrency, or choose a smaller model",
+      hint: "raise `timeout`, lower `concurrency`, or choose a smaller model",
     });
   if (nobodyThere.has(code))
     return new KinoraError("chat.unreachable", `nothing answers at ${where}`, {

@@ -30,7 +30,7 @@ export function ggufTokenizer(values: Values): Tokenizer | undefined {
     throw new KinoraError("tokenizer.unsupported", "the tokenizer in the GGUF file is not a text encoder's", {
       expected: "t5",
       actual: String(kind),
-      hint: "give the tokenizer of google/umt5-xxl with --tokenizer",
+      hint: "give the tokenizer of google/umt5-xxl",
     });
   }
   const texts = list(values, key("tokens"), isText);

@@ -105,8 +105,8 @@ export const difference = {
     if (!named || (bias && replaces)) {
       throw new KinoraError("lora.no-form", `the ${format} format has no key for a change of ${parameter}`, {
         hint: replaces
-          ? "leave it out with --exclude, or merge the LoRA into the model"
-          : "write it as comfy, or leave it out with --exclude",
+          ? "leave it out with `exclude`, or merge the LoRA into the model"
+          : "write it as comfy, or leave it out with `exclude`",
       });
     }
     const stem = stemOf(format, bare);

@@ -154,7 +154,7 @@ export const dora = {
         "lora.no-form",
         `${inner.module} is PEFT's variant of DoRA, which no other format can hold`,
         {
-          hint: "use the file as it is, merge it into the model, or leave the module out with --exclude",
+          hint: "use the file as it is, merge it into the model, or leave the module out with `exclude`",
         },
       );
     }

@@ -13,7 +13,7 @@ function wrongModel(path: string, model: WanModel, expected: string, found: Reco
     expected,
     actual: found.label,
     hint: other
-      ? `choose ${other} (--task; [model] name of a configuration), or another file`
+      ? `choose ${other} (\`model\`; [model] name of a configuration), or another file`
       : "kinora models inspect FILE shows more",
   });
 }

@@ -98,7 +98,7 @@ export class CheckpointSearch {
     const verb = missing.length === 1 ? "is" : "are";
     throw new KinoraError("checkpoint.missing", `${what} of ${this.model.name} ${verb} missing: ${where}`, {
       ...(this.#notes.length > 0 ? { actual: this.#notes.slice(0, 8).join("; ") } : {}),
-      hint: `${ships ? "install Kinora again; or " : ""}name a checkpoint folder (--ckpt_dir; model.checkpoint in a configuration), or the files one by one${this.model.bundled ? "" : `; ${bundledModels} come with Kinora and need none`}`,
+      hint: `${ships ? "install Kinora again; or " : ""}name a checkpoint folder (\`checkpoint\`; model.checkpoint in a configuration), or the files one by one${this.model.bundled ? "" : `; ${bundledModels} come with Kinora and need none`}`,
     });
   }
 }

@@ -38,7 +38,7 @@ export async function openTokenizer(path: string): Promise<Tokenizer> {
   if (listed) return listed;
   if (!source.has(INSIDE)) {
     throw new KinoraError("tokenizer.not-found", `${path} contains no tokenizer`, {
-      hint: "give the tokenizer's folder or file with --tokenizer (google/umt5-xxl of an official checkpoint)",
+      hint: "give the tokenizer's own folder or file (google/umt5-xxl of an official checkpoint)",
     });
   }
   return parseTokenizer(source.bytes(INSIDE).slice());
@@ -74,7 +74,7 @@ export async function embedPrompt(encoder: TextEncoder, { ids }: PromptTokens): 
     throw new KinoraError("text.vocabulary", "the tokenizer does not match the text encoder", {
       expected: `ids below ${vocabulary}`,
       actual: `${highest}`,
-      hint: "give the tokenizer of this text encoder with --tokenizer",
+      hint: "give the tokenizer of this text encoder",
     });
   }
   using _scope = openScope(encoder.device);

@@ -100,7 +100,7 @@ const compile = "nothing is compiled: leave it out";
 const swap = "use model.blocks_to_swap";
 const upload = "Kinora uploads nothing: leave it out";
 const goesOn =
-  "a run resumes by itself: run the same command again with the same output (--from STEP resumes from an earlier state)";
+  "a run resumes by itself: run the same command again with the same output (`from` resumes from an earlier state)";
 const logs = "log.jsonl, TensorBoard events and a page are always written into the run's folder";
 const shapes = "noise levels are drawn over the whole range of each expert";
 

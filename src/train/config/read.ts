@@ -83,7 +83,7 @@ function override(root: Row, key: string, value: string): void {
     const next = part === "dataset" && typeof inner === "string" ? { path: inner } : inner;
     if (!isRow(next)) {
       throw new KinoraError("train-config.invalid", `${key} cannot be set: ${part} is not a table`, {
-        hint: `--set ${part}=VALUE sets it`,
+        hint: `set ${part} itself`,
       });
     }
     table[part] = next;

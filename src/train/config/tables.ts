@@ -296,7 +296,7 @@ export function settleSave(s: Settler, given: NonNullable<TrainConfig["save"]>, 
       note: (value) =>
         value === 1
           ? "if the state is damaged, there is no earlier one to resume from"
-          : `${value} states on disk, ${value + 1} while one is written; --from resumes from an earlier one`,
+          : `${value} states on disk, ${value + 1} while one is written; \`from\` resumes from an earlier one`,
     }),
     keys: s.take("save.keys", given.keys, "musubi", {
       idle: full && 'only with train = "lora"',

@@ -149,7 +149,7 @@ async function badState(output: string, what: string, hashes: HashCache, except?
     hint:
       step === undefined
         ? other
-        : `the state after step ${step} is intact: --from ${step} resumes from it; or ${other}`,
+        : `the state after step ${step} is intact: \`from\` ${step} resumes from it; or ${other}`,
   });
 }
 
