@@ -149,7 +149,7 @@ describe("a hostile recipe", () => {
     const { HashCache } = await import("../../src/io/content-hash.ts");
     await expect(repeatOptions(recipe, { out: film() }, new HashCache(path("cache")))).rejects.toMatchObject({
       code: "recipe.missing-files",
-      message: expect.stringContaining("../../outside/vae (--vae"),
+      message: expect.stringContaining("../../outside/vae (`files.vae`"),
     });
     expect(device.memory().live).toBe(0);
   });

@@ -209,7 +209,7 @@ describe("repeating", () => {
     const recipe = await readRecipe(out);
     await expect(repeatOptions(recipe, { out: film(), files: { folder: t2v } }, hashes)).rejects.toMatchObject({
       code: "recipe.missing-files",
-      message: expect.stringContaining("lost.safetensors (--lora"),
+      message: expect.stringContaining("lost.safetensors (`loras`"),
     });
     const replaced = await repeatOptions(
       recipe,
@@ -347,8 +347,8 @@ describe("LoRA", () => {
 
 describe("bad input", () => {
   const rejected: [what: string, options: Partial<GenerateOptions>, code: string, words: RegExp][] = [
-    ["an unknown task", { task: "tiny-t2w" }, "generate.unknown-task", /did you mean --task tiny-t2v/],
-    ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v.* --task i2v-A14B/],
+    ["an unknown task", { task: "tiny-t2w" }, "generate.unknown-task", /did you mean tiny-t2v/],
+    ["a task that needs CLIP", { task: "i2v-14B" }, "generate.unsupported-task", /tiny-t2v.* the model i2v-A14B/],
     ["a task of others", { task: "s2v-14B" }, "generate.unsupported-task", /is not supported yet.* choose one/],
     ["no prompt", { prompt: " " }, "generate.no-prompt", /`prompt`/],
     ["a size that does not divide", { size: { width: 60, height: 40 } }, "size.not-divisible", /nearest is 64\*48/],
