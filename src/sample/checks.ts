@@ -25,7 +25,7 @@ export function checkFiles({ model, files, image }: GenerateRequest): { vae: Vae
   if (vae.tiny && image !== undefined) {
     throw new KinoraError("generate.tiny-picture", "a picture is encoded with the model's own autoencoder", {
       actual: `${files.vae} is a tiny one`,
-      hint: "give the full autoencoder as --vae",
+      hint: "give the full autoencoder as `files.vae`",
     });
   }
   notes.push(...vae.notes, ...checkTextEncoder(files.textEncoder, model).notes);
