@@ -112,6 +112,7 @@ export const flagsOfOptions = {
   flowShift: "sample_shift",
   guidanceScale: "sample_guide_scale",
   blocksToSwap: "blocks_to_swap",
+  vaeTiling: "vae_tiling",
   loras: "lora",
   exclude: "lora_exclude",
   checkpoint: "ckpt_dir",
