@@ -101,7 +101,12 @@ export class TypePrinter {
   #property(property: TypeSymbol, depth: number): string {
     const comment = commentOf(this.#checker.getDocumentationCommentOfSymbol(property));
     const optional = (property.flags & SymbolFlags.Optional) !== 0;
-    const name = /^[\w$]+$/.test(property.name) ? property.name : JSON.stringify(property.name);
+    const name = propertyName(property.name);
+    const method = property.declarations[0]?.resolve(this.#project) as MethodNode | undefined;
+    if (method?.parameters && method.type) {
+      const parameters = method.parameters.map((parameter) => parameter.getText().replace(/\s+/g, " ")).join(", ");
+      return `${comment}${name}${optional ? "?" : ""}(${parameters}): ${method.type.getText()};`;
+    }
     const type = this.#propertyType(property, optional, depth);
     const union = type.startsWith("\n") ? indented(type) : ` ${type}`;
     return `${comment}${name}${optional ? "?" : ""}:${union};`;
@@ -116,4 +121,16 @@ export class TypePrinter {
     const text = this.expand(type, undefined, depth + 1);
     return optional ? text.replace(/^undefined \| | \| undefined$/, "") : text;
   }
+}
+
+interface MethodNode {
+  parameters?: readonly { getText(): string }[];
+  type?: { getText(): string };
+}
+
+/** `[Symbol.dispose]` where the compiler says `__@dispose@241`, whose number changes with other code. */
+function propertyName(name: string): string {
+  const symbol = /^__@(\w+)@\d+$/.exec(name)?.[1];
+  if (symbol !== undefined) return `[Symbol.${symbol}]`;
+  return /^[\w$]+$/.test(name) ? name : JSON.stringify(name);
 }
