@@ -47,10 +47,27 @@ async function run(
   return { code, output, errors };
 }
 
+/** Python 3.x that the peers need at least. */
+const leastMinor = 12;
+
 const lastLine = (text: string): string => text.trim().split("\n").at(-1) ?? "";
 
+/** The first Python here that the peers run on. */
+async function basePython(): Promise<string> {
+  const named = process.env.PYTHON;
+  const candidates = named ? [named] : ["python3.12", "python3.13", "python3.14", "python3", "python"];
+  const seen: string[] = [];
+  for (const candidate of candidates) {
+    const asked = await run(candidate, ["-c", "import sys, venv, ensurepip; print(*sys.version_info[:2])"]);
+    const [major = 0, minor = 0] = lastLine(asked.output).split(" ").map(Number);
+    if (asked.code === 0 && major === 3 && minor >= leastMinor) return candidate;
+    seen.push(asked.code === 0 ? `${candidate} is ${major}.${minor}` : `${candidate} does not run`);
+  }
+  throw new Error(`no Python 3.${leastMinor} or newer with venv (${seen.join("; ")}): name one by PYTHON`);
+}
+
 async function install(): Promise<void> {
-  const base = process.env.PYTHON ?? "python3.12";
+  const base = await basePython();
   for (const { brings, command, args } of installation(base)) {
     console.log(`installing ${brings}`);
     const { code, errors } = await run(command, args);

@@ -1,9 +1,13 @@
 // Do the measures of dataset preparation meet real faults? Clean clips are spoiled in each way at three strengths; printed
 // are the share that verdicts name and drop, what happens to clean clips, and what FFmpeg's own measures tell.
-//   npm run bench:quality [-- --quick] [--media FOLDER] [--only FAULT,…] [--keep FOLDER] [--no-clean] [--no-peers]
-// --quick: a few clips and faults, about two minutes. --keep: films stay in FOLDER and are made only once.
+//   npm run bench:quality [-- --quick] [--media FOLDER] [--only FAULT,…] [--strengths weak,…] [--no-clean] [--no-peers]
+//                            [--keep FOLDER [--measured]]
+// --quick: a few clips and faults, about two minutes. --keep: films and what was measured stay in FOLDER, so that a run
+// that was stopped goes on where it was; what was measured is taken anew once the code of the measures has changed, unless
+// --measured says that only limits did.
+import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
@@ -21,7 +25,9 @@ const { values: options } = parseArgs({
   options: {
     media: { type: "string", default: resolve(import.meta.dirname, "../../shared/media") },
     only: { type: "string" },
+    strengths: { type: "string", default: strengths.join(",") },
     keep: { type: "string" },
+    measured: { type: "boolean", default: false },
     quick: { type: "boolean", default: false },
     clean: { type: "boolean", default: true },
     peers: { type: "boolean", default: true },
@@ -81,8 +87,24 @@ async function prepare(films: readonly Film[], out: string): Promise<DatasetMani
   for await (const event of prepareDataset({ sources: films.map(({ path }) => path), out, config, width }))
     if (event.type === "problem") console.log(`${event.path}: ${event.message}`);
   const manifest = datasetManifestSchema.parse(JSON.parse(await readFile(join(out, "manifest.json"), "utf8")));
-  await rm(out, { recursive: true });
   return manifest;
+}
+
+/** Where sets are prepared in `folder`: a place for each state of the code that measures. */
+async function setsFolder(folder: string): Promise<string> {
+  if (options.measured) {
+    const old = (await readdir(folder)).filter((name) => name.startsWith("sets-")).sort();
+    if (old.length === 1) return join(folder, old[0]!);
+    throw new Error(`${folder} holds ${old.length} sets-… folders: --measured needs one`);
+  }
+  const hash = createHash("sha256");
+  for (const part of ["dataset/prepare", "io/video"]) {
+    const root = resolve(import.meta.dirname, "../src", part);
+    const files = await readdir(root, { recursive: true });
+    for (const file of files.filter((name) => name.endsWith(".ts")).sort())
+      hash.update(`${file}\n`).update(await readFile(join(root, file)));
+  }
+  return join(folder, `sets-${hash.digest("hex").slice(0, 12)}`);
 }
 
 async function askAll(films: readonly Film[]): Promise<PeerValues[]> {
@@ -125,7 +147,7 @@ async function judgeClean(clean: readonly Film[], folder: string): Promise<void>
   for (const style of styleNames) {
     const films = clean.filter(({ clip }) => clip.style === style);
     if (films.length === 0) continue;
-    for (const outcome of outcomes(await prepare(films, join(folder, `set-${process.pid}`))))
+    for (const outcome of outcomes(await prepare(films, join(folder, `clean-${style}`))))
       said.set(outcome.film, outcome);
   }
   reportClean(clean, said);
@@ -142,7 +164,8 @@ async function main(folder: string): Promise<void> {
 
   const clean = await makeClean(clips, join(folder, "clean"));
   console.log(`ffmpeg ${version}, ${clean.length} clean clips`);
-  if (options.clean) await judgeClean(clean, folder);
+  const sets = await setsFolder(folder);
+  if (options.clean) await judgeClean(clean, sets);
   const cleanPeers = await askAll(clean);
   const limits = peerNames.flatMap((name) => {
     const { low, high } = peerLimits(cleanPeers, name);
@@ -157,16 +180,22 @@ async function main(folder: string): Promise<void> {
     `\nfaults: named/dropped of ${halves.map((half) => `${spoilable.filter(({ clip }) => clip.half === half).length} clips of the ${half} half`).join(" | ")}`,
   );
   console.log(column("", 22) + strengths.map((strength) => column(strength, 30)).join(""));
+  const total = strengths.map(() => ({ chosen: [] as Outcome[], checked: [] as Outcome[] }));
   const peerRows: string[] = [];
   for (const fault of faults.filter(({ name }) => wanted.includes(name))) {
     const cells: string[] = [];
     const missed: string[] = [];
     for (const [i, strength] of strengths.entries()) {
+      if (!options.strengths.includes(strength)) {
+        cells.push(column("", 30));
+        continue;
+      }
       const films = await spoil(spoilable, fault, i, join(folder, fault.name, strength));
-      const found = outcomes(await prepare(films, join(folder, `set-${process.pid}`)), fault, i);
+      const found = outcomes(await prepare(films, join(sets, `${fault.name}-${strength}`)), fault, i);
       const byName = new Map(found.map((outcome) => [outcome.film, outcome]));
       const parts = halves.map((half) => {
         const list = films.flatMap(({ clip }) => (clip.half === half ? (byName.get(clip.name) ?? []) : []));
+        total[i]![half].push(...list);
         return `${share(list, ({ named }) => named)}/${share(list, ({ dropped }) => dropped)}`;
       });
       cells.push(column(parts.join(" | "), 30));
@@ -195,6 +224,11 @@ async function main(folder: string): Promise<void> {
     console.log(column(fault.name, 22) + cells.join(""));
     for (const line of missed) console.log(line);
   }
+  const named = (list: readonly Outcome[]) => share(list, (outcome) => outcome.named);
+  console.log(
+    column("all of these, named", 22) +
+      total.map((of) => column(halves.map((half) => named(of[half])).join(" | "), 30)).join(""),
+  );
   if (peerRows.length > 0)
     console.log(
       `\nFFmpeg's best three measures for each, with a limit that 2 % of the clean clips are beyond:\n${peerRows.join("\n")}`,

@@ -56,7 +56,7 @@ const sources: readonly Source[] = [
     file: "dog-snow.mp4",
     half: "checked",
     framings: [
-      { name: "whole", filters: "null", spoiled: true },
+      { name: "whole", filters: "scale=1248:712:flags=area", spoiled: true },
       { name: "crop", filters: "crop=960:544:300:200", spoiled: true },
       { name: "rocks", filters: "crop=832:480:60:20" },
       { name: "pan", filters: wander(960, 544, "40+4*n", "300") },
@@ -147,6 +147,6 @@ export function cleanClips(folder: string): CleanClip[] {
 export function widthOf(file: string, { filters }: Framing): number {
   const cut = /(?:scale=|s=|crop=)(\d+)[:x]/g;
   const last = [...filters.matchAll(cut)].at(-1)?.[1];
-  const whole: Readonly<Record<string, number>> = { "animated-market.mp4": 1280, "dog-snow.mp4": 1792 };
+  const whole: Readonly<Record<string, number>> = { "animated-market.mp4": 1280 };
   return last ? Number(last) : (whole[file] ?? 832);
 }

@@ -16,7 +16,8 @@ export interface LatentCacheOptions {
   store: CacheStore;
   hashes: HashCache;
   /** The content of the autoencoder, and what its layers compute in. */
-  vae: { hash: ContentHash; dtype: "f32" | "bf16" };
+  /** `config`: of the config.json beside its weights, which may say how latents are normalised. */
+  vae: { hash: ContentHash; config?: ContentHash; dtype: "f32" | "bf16" };
   /** Opened where something is missing; disposed of at the end. */
   openVae: () => WanVae;
   /** How the model takes a picture: where the picture has latents of its own, those of each first frame are kept too. */
@@ -86,6 +87,7 @@ async function latentFacts(item: DatasetItem, { hashes, vae, image }: LatentCach
     scaled: crop.scaled,
     offset: [crop.left, crop.top],
     vae: vae.hash,
+    ...(vae.config ? { config: vae.config } : {}),
     computed: vae.dtype,
     condition: hasPictureLatents(image),
   };

@@ -67,6 +67,7 @@ export async function listFolder(folder: string, { deep = false } = {}): Promise
       });
     throw new KinoraError("dataset.unreadable", `the folder ${JSON.stringify(folder)} cannot be read: ${message}`, {
       cause,
+      hint: "this user may not read it, or it lies on a disk that is gone",
     });
   }
 }

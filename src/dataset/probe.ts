@@ -49,7 +49,10 @@ async function imageFacts(path: string): Promise<MediaFacts> {
 async function folderFacts(path: string): Promise<MediaFacts> {
   const pictures = (await listFolder(path)).filter((entry) => mediaKind(entry.path) === "image");
   const first = pictures[0];
-  if (!first) throw new KinoraError("media.no-frames", `the folder ${JSON.stringify(path)} contains no pictures`);
+  if (!first)
+    throw new KinoraError("media.no-frames", `the folder ${JSON.stringify(path)} contains no pictures`, {
+      hint: "remove it from the set, or put another in its place",
+    });
   return { ...(await imageFacts(first.path)), frames: pictures.length };
 }
 
@@ -70,7 +73,9 @@ async function videoFacts(path: string): Promise<MediaFacts> {
     frames++;
   }
   if (frames === 0)
-    throw new KinoraError("media.no-frames", `${JSON.stringify(path)} contains no frame that can be decoded`);
+    throw new KinoraError("media.no-frames", `${JSON.stringify(path)} contains no frame that can be decoded`, {
+      hint: "remove it from the set, or put another in its place",
+    });
   const missing = await reader.missing();
   return {
     width: reader.video.width,

@@ -1,17 +1,15 @@
 // A file that only one process at a time holds. A lock whose process is gone is taken over.
 import { randomBytes } from "node:crypto";
-import { constants, copyFileSync, linkSync, lstatSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, linkSync, lstatSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { isRunning, refusesLinks } from "../base/platform.ts";
 import { writeError } from "./atomic.ts";
+import { readBackSync } from "./read-back.ts";
 
-interface Holder {
-  pid: number;
-  host: string;
-  token: string;
-  since: string;
-}
+const holderSchema = z.object({ pid: z.int().positive(), host: z.string(), token: z.string(), since: z.string() });
+type Holder = z.infer<typeof holderSchema>;
 
 /** How a refusal reads. */
 export interface LockedWords {
@@ -32,20 +30,12 @@ const MOST_BYTES = 4096;
 function readHolder(path: string): Holder | undefined {
   const found = lstatSync(path, { throwIfNoEntry: false });
   if (!found) return undefined;
-  // Reading a pipe would wait for its writer for ever.
   if (!found.isFile())
     throw new KinoraError("io.not-a-file", `${path} is not a regular file, so it cannot be used as a lock`, {
       hint: "remove it",
     });
-  if (found.size > MOST_BYTES) return undefined;
-  try {
-    const holder = JSON.parse(readFileSync(path, "utf8")) as Partial<Holder> | null;
-    const { pid, host, token, since } = holder ?? {};
-    if (!Number.isSafeInteger(pid) || pid! <= 0) return undefined;
-    return [host, token, since].every((text) => typeof text === "string") ? (holder as Holder) : undefined;
-  } catch {
-    return undefined;
-  }
+  const holder = readBackSync(path, holderSchema, MOST_BYTES);
+  return holder.state === "read" ? holder.value : undefined;
 }
 
 /** A process of another machine (a shared disk) counts as alive: it cannot be asked. */

@@ -1,8 +1,8 @@
-// JSON that Kinora wrote earlier, read again: it may be missing, cut off, changed by hand or made by someone else. What
-// comes back fits its schema; paths in it are still to be checked (inside.ts). Not for files that people write.
+// JSON that Kinora or another program wrote, read again: it may be missing, cut off, changed by hand or made by someone
+// else. What comes back fits its schema; paths in it are still to be checked (inside.ts). Not for files that people write.
 import type { ZodType } from "zod";
 import { isKinoraError } from "../base/errors.ts";
-import { readPlainFile } from "./files.ts";
+import { readPlainFile, readPlainFileSync } from "./files.ts";
 
 export type ReadBack<T> =
   | { state: "missing" }
@@ -10,7 +10,7 @@ export type ReadBack<T> =
   | { state: "damaged"; why: string }
   | { state: "read"; value: T };
 
-/** The largest file that is read. */
+/** The largest file that is read without a limit of its own. */
 const mostBytes = 512 * 2 ** 20;
 
 /** @throws KinoraError `io.*` where the file is there and may not be read. */
@@ -19,12 +19,28 @@ export async function readBack<T>(path: string, schema: ZodType<T>): Promise<Rea
   try {
     text = (await readPlainFile(path, mostBytes)).toString("utf8");
   } catch (error) {
-    if (isKinoraError(error, "io.not-found")) return { state: "missing" };
-    if (isKinoraError(error, "io.not-a-file")) return { state: "damaged", why: "is not a regular file" };
-    if (isKinoraError(error, "io.too-large")) return { state: "damaged", why: "is far too large" };
-    throw error;
+    return unread(error);
   }
   return readBackText(text, schema);
+}
+
+/** The same without waiting, for what is small: at most `limit` bytes are read. */
+export function readBackSync<T>(path: string, schema: ZodType<T>, limit: number): ReadBack<T> {
+  let text: string;
+  try {
+    text = readPlainFileSync(path, limit).toString("utf8");
+  } catch (error) {
+    return unread(error);
+  }
+  return readBackText(text, schema);
+}
+
+/** What kept a file from being read, where that says something of the file. Throws the rest. */
+function unread(error: unknown): ReadBack<never> {
+  if (isKinoraError(error, "io.not-found")) return { state: "missing" };
+  if (isKinoraError(error, "io.not-a-file")) return { state: "damaged", why: "is not a regular file" };
+  if (isKinoraError(error, "io.too-large")) return { state: "damaged", why: "is far too large" };
+  throw error;
 }
 
 /** The same of a text that was read already. */

@@ -1,14 +1,15 @@
 // One model in several files, held together by an index (`*.index.json` with a weight_map). The index decides: a tensor is
 // where it says, and any disagreement with the shards is an error that names it.
-import { readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 import type { Address } from "../ffi/host-memory.ts";
-import { fileError, fileOrFolder, inFile } from "./files.ts";
+import { fileOrFolder, inFile, readPlainFileSync } from "./files.ts";
 import { type TensorFormat, type TensorInfo, type TensorSource, unknownTensor } from "./named-tensors.ts";
 import { type JsonObject, parseStrictJson } from "./strict-json.ts";
 
 const MAX_INDEX_BYTES = 100_000_000;
+
+const AGAIN = "fetch the index and its shards again into one folder";
 
 /** The most names an error lists one by one. */
 const LISTED = 5;
@@ -22,14 +23,12 @@ function list(names: readonly string[]): string {
 export function readIndex(path: string): Map<string, string> {
   const { kind, size } = fileOrFolder(path);
   if (kind === "folder" || size === 0 || size > MAX_INDEX_BYTES) {
-    throw new KinoraError("shards.bad-index", `${path} is not a shard index`, { actual: `${size} bytes` });
+    throw new KinoraError("shards.bad-index", `${path} is not a shard index`, {
+      actual: `${size} bytes`,
+      hint: AGAIN,
+    });
   }
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw fileError(error, path);
-  }
+  const bytes = readPlainFileSync(path, MAX_INDEX_BYTES);
   let index: JsonObject;
   try {
     index = parseStrictJson(bytes, "shards.bad-index");
@@ -37,13 +36,14 @@ export function readIndex(path: string): Map<string, string> {
     throw inFile(error, path);
   }
   const map = index.get("weight_map");
-  if (!(map instanceof Map)) throw new KinoraError("shards.bad-index", `${path} has no weight_map`);
+  if (!(map instanceof Map)) throw new KinoraError("shards.bad-index", `${path} has no weight_map`, { hint: AGAIN });
   const shards = new Map<string, string>();
   for (const [name, file] of map as JsonObject) {
     // A path that leads out of the folder would read what the user never pointed at.
     if (typeof file !== "string" || file !== basename(file) || file === ".." || file === "." || file.includes("\\")) {
       throw new KinoraError("shards.bad-index", `${path} places ${name.slice(0, 200)} outside its folder`, {
         actual: JSON.stringify(file).slice(0, 200),
+        hint: AGAIN,
       });
     }
     shards.set(name, file);

@@ -84,7 +84,7 @@ const signatures: readonly Signature[] = [
  */
 export function sniff(path: string): "safetensors" | "torch zip" | "gguf" {
   const { kind, size } = fileOrFolder(path);
-  if (kind === "folder") throw new KinoraError("io.not-a-file", `${path} is a folder`);
+  if (kind === "folder") throw new KinoraError("io.not-a-file", `${path} is a folder`, { hint: "name a file in it" });
   if (size === 0) throw new KinoraError("io.empty-file", `${path} is empty`, { hint: "download the file again" });
   const bytes = head(path);
   const text = String.fromCharCode(...bytes);

@@ -80,7 +80,11 @@ function follow<E, R>(child: ChildProcess, start: ToChild, { tell, stop, killed 
       else reject(errorFrom(message.error));
     });
     child.once("error", (error) => {
-      reject(new KinoraError("job.no-process", `the job's process could not be started: ${error.message}`));
+      reject(
+        new KinoraError("job.no-process", `the job's process could not be started: ${error.message}`, {
+          hint: "does this machine have memory and processes left?",
+        }),
+      );
     });
     // Its pipes are read to their end then; messages came before.
     child.once("close", (code, signal) => {

@@ -61,5 +61,8 @@ export function parseRequest<Q extends z.ZodType>(name: string, schema: Q, reque
     });
   }
   const option = issue.path.length > 0 ? `the option ${issue.path.join(".")} of ${name}` : `the request of ${name}`;
-  throw new KinoraError("request.invalid", `${option} is invalid: ${issue.message}`, { cause: parsed.error });
+  throw new KinoraError("request.invalid", `${option} is invalid: ${issue.message}`, {
+    cause: parsed.error,
+    hint: "see the command's --help",
+  });
 }

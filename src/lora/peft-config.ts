@@ -1,13 +1,18 @@
 // PEFT's configuration beside or inside a LoRA file: adapter_config.json of a PEFT folder, and the same fields as diffusers
 // keeps them in a file's metadata. What it says of scales; whatever would make the matrices mean something else is refused.
 // https://github.com/huggingface/peft/blob/v0.17.0/src/peft/tuners/lora/config.py
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
+import { firstMatch } from "../base/foreign-pattern.ts";
+import { readBackSync } from "../io/read-back.ts";
 
 export const PEFT_CONFIG = "adapter_config.json";
 const PEFT_WEIGHTS = ["adapter_model.safetensors", "adapter_model.bin"];
+
+/** The largest configuration that is read. */
+const MOST_BYTES = 16 * 2 ** 20;
 
 const patternsSchema = z.record(z.string(), z.number()).nullish();
 
@@ -82,13 +87,9 @@ export function peftConfigPath(file: string): string | undefined {
 export function peftConfigBeside(file: string): PeftConfig | undefined {
   const path = peftConfigPath(file);
   if (path === undefined) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw invalid(path, "no JSON", cause);
-  }
-  return parsePeftConfig(value, path);
+  const found = readBackSync(path, z.unknown(), MOST_BYTES);
+  if (found.state === "damaged") throw invalid(path, `it ${found.why}`);
+  return found.state === "missing" ? undefined : parsePeftConfig(found.value, path);
 }
 
 /**
@@ -96,17 +97,21 @@ export function peftConfigBeside(file: string): PeftConfig | undefined {
  * end after a dot. https://github.com/huggingface/peft/blob/v0.17.0/src/peft/utils/other.py (get_pattern_key)
  */
 function patternFor(patterns: Readonly<Record<string, number>>, modules: readonly string[], where: string) {
-  for (const [pattern, value] of Object.entries(patterns)) {
-    let expression: RegExp;
+  const entries = Object.entries(patterns);
+  if (entries.length === 0) return undefined;
+  const expressions = entries.map(([pattern]) => {
     try {
-      expression = new RegExp(`^(?:.*\\.)?(?:${pattern})$`);
+      // PEFT's own anchored patterns stand for the whole name.
+      return new RegExp(`^(?:.*\\.)?(?:${pattern})$`);
     } catch (cause) {
       throw invalid(where, `the pattern ${JSON.stringify(pattern)} is not a regular expression`, cause);
     }
-    // PEFT's own anchored patterns stand for the whole name.
-    if (modules.some((module) => expression.test(module))) return value;
+  });
+  try {
+    return entries[firstMatch(expressions, modules)]?.[1];
+  } catch (cause) {
+    throw invalid(where, "its patterns of modules take too long to match", cause);
   }
-  return undefined;
 }
 
 /**

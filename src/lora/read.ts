@@ -1,6 +1,7 @@
 // LoRA files as adapter values, whatever tool wrote them. Not names (parse.ts), not layers (attach.ts).
 import { KinoraError } from "../base/errors.ts";
 import { toFloat32 } from "../base/float-formats.ts";
+import { firstMatch } from "../base/foreign-pattern.ts";
 import { openTensorSource, type TensorSource } from "../io/tensor-source.ts";
 import type { Expert } from "../models/wan/recognize.ts";
 import type { AdapterValues } from "./adapters/table.ts";
@@ -76,7 +77,14 @@ function load({ adapters, experts }: ParsedLora, { expert }: ReadOptions): ReadA
  */
 export function withoutExcluded(parsed: ParsedLora, exclude: readonly string[] = []): ParsedLora {
   const patterns = exclude.map(expressionOf);
-  const stays = (name: string) => !patterns.some((pattern) => pattern.test(name));
+  const stays = (name: string) => {
+    try {
+      return firstMatch(patterns, [name]) < 0;
+    } catch (cause) {
+      const hint = "write it without repetitions inside repetitions";
+      throw new KinoraError("lora.exclude", `${exclude.join(", ")}: this takes too long to match`, { cause, hint });
+    }
+  };
   const adapters = parsed.adapters.filter(({ place }) => stays(place.parameter));
   if (adapters.length === 0 && parsed.adapters.length > 0)
     throw new KinoraError("lora.exclude", "every module of the LoRA was excluded", {

@@ -24,7 +24,7 @@ export function findModel(name: string): ModelName {
   const near = nearestName(name, modelNames);
   throw new KinoraError("model.unknown", `unknown model ${JSON.stringify(name)}`, {
     expected: modelNames.join(", "),
-    ...(near ? { hint: `did you mean ${near}?` } : {}),
+    hint: near ? `did you mean ${near}?` : "choose one of these",
   });
 }
 

@@ -68,7 +68,8 @@ export const recipeSchema = z.strictObject({
   weights: z.strictObject({
     high: content.optional(),
     low: content,
-    vae: content,
+    /** `config`: of the config.json beside it, where that says how its latents are normalised. */
+    vae: content.extend({ config: content.shape.sha256.optional() }),
     textEncoder: content,
     tokenizer: content,
   }),

@@ -1,10 +1,11 @@
 // Lays a store out as people know it: KIND/PROJECT/NAME_vN_YYYYMMDD.safetensors beside training_notes.md, for ComfyUI's
 // models/loras or a network share. Hard links where the store is on the same disk (objects are read-only), else verified
 // copies. A project's training_notes.md has a chapter for each name.
-import { link, readFile, rm } from "node:fs/promises";
+import { link, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { portableName, refusesLinks } from "../base/platform.ts";
 import { makeFolder, writeFileAtomic } from "../io/atomic.ts";
+import { readPlainFile } from "../io/files.ts";
 import { type LoraKind, loraKinds, type RegistryVersion, type VersionFile } from "../protocol/registry.ts";
 import type { Address } from "./address.ts";
 import { changelog, trainingNotes } from "./notes.ts";
@@ -90,7 +91,8 @@ async function layOut(registry: Registry, file: VersionFile, target: string): Pr
 }
 
 async function writeIfOther(path: string, text: string): Promise<boolean> {
-  if ((await readFile(path, "utf8").catch(() => undefined)) === text) return false;
+  const there = await readPlainFile(path, text.length * 4).catch(() => undefined);
+  if (there?.toString("utf8") === text) return false;
   await writeFileAtomic(path, text);
   return true;
 }

@@ -155,6 +155,7 @@ export class Registry {
       `version.json of ${formatAddress(address)}@${version} cannot be read`,
       {
         actual: z.prettifyError(parsed.error).replaceAll("\n", " "),
+        hint: "kinora registry verify lists what is damaged; restore the file from a backup, or publish the same files again",
       },
     );
   }
@@ -259,7 +260,9 @@ export class Registry {
         );
       }
       if (current === version) {
-        throw new KinoraError("registry.already-current", `${version} is current: there is nothing to try`);
+        throw new KinoraError("registry.already-current", `${version} is current: there is nothing to try`, {
+          hint: "try another version",
+        });
       }
       if (trial && trial.version !== version) {
         throw new KinoraError("registry.trial-running", `a trial of ${trial.version} is running`, {
@@ -275,7 +278,9 @@ export class Registry {
     await this.#append(address, why, ({ events }) => {
       const { trial } = fold(events);
       if (trial) return { type: "trial-ended", version: trial.version };
-      throw new KinoraError("registry.no-trial", `no trial of ${formatAddress(address)} is running`);
+      throw new KinoraError("registry.no-trial", `no trial of ${formatAddress(address)} is running`, {
+        hint: "begin one first",
+      });
     });
   }
 

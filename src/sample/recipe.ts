@@ -8,6 +8,7 @@ import { probe } from "../io/video/probe.ts";
 import { loraFileOf, peftConfigPath } from "../lora/peft-config.ts";
 import { searchCheckpoint } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, wanModels } from "../models/wan/params.ts";
+import { vaeConfigPath } from "../models/wan/vae/statistics.ts";
 import type { ModelName } from "../protocol/model-media.ts";
 import { parseRecipe, RECIPE_KEY, type Recipe, recipeVersion } from "../protocol/recipe.ts";
 import { loadLatents } from "./latents-file.ts";
@@ -21,7 +22,7 @@ export type Hashes = ReadonlyMap<string, string>;
 export function contentPaths({ files, loras, image }: GenerateRequest): string[] {
   const { high, low, vae, textEncoder, tokenizer } = files;
   const adapters = loras.flatMap(({ path }) => [loraFileOf(path), peftConfigPath(loraFileOf(path))]);
-  const paths = [high, low, vae, textEncoder, tokenizer, ...adapters, image];
+  const paths = [high, low, vae, vaeConfigPath(vae), textEncoder, tokenizer, ...adapters, image];
   return [...new Set(paths.filter((path) => path !== undefined))];
 }
 
@@ -35,6 +36,7 @@ export function buildRecipe(
   },
 ): Recipe {
   const { model, files, image, boundary } = request;
+  const vaeConfig = vaeConfigPath(files.vae);
   const content = (path: string) => ({ name: basename(path), sha256: made.hashes.get(path)! });
   return {
     kind: "kinora.recipe",
@@ -61,7 +63,7 @@ export function buildRecipe(
     weights: {
       ...(files.high === undefined ? {} : { high: content(files.high) }),
       low: content(files.low),
-      vae: content(files.vae),
+      vae: { ...content(files.vae), ...(vaeConfig ? { config: made.hashes.get(vaeConfig)! } : {}) },
       textEncoder: content(files.textEncoder),
       tokenizer: content(files.tokenizer),
     },

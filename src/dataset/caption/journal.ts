@@ -1,12 +1,12 @@
 // A line for everything captioning did in a folder: which text came from which model and instruction, and what an
 // interrupted rewrite had done already. Text only, never a key. Not needed to train.
 import { createHash } from "node:crypto";
-import { appendFileSync, mkdirSync, readFileSync } from "node:fs";
+import { appendFileSync, mkdirSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { isKinoraError } from "../../base/errors.ts";
 import { writeError } from "../../io/atomic.ts";
-import { readPlainFile } from "../../io/files.ts";
+import { readPlainFile, readPlainFileSync } from "../../io/files.ts";
 import { insideFolder } from "../../io/inside.ts";
 import { workFolderName } from "../manifest.ts";
 
@@ -119,8 +119,8 @@ export class Journal {
 
   #separator(): string {
     try {
-      const text = readFileSync(this.#path, "utf8");
-      return text === "" || text.endsWith("\n") ? "" : "\n";
+      const bytes = readPlainFileSync(this.#path, mostBytes);
+      return bytes.length === 0 || bytes.at(-1) === 10 ? "" : "\n";
     } catch {
       return "";
     }

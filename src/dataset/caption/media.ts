@@ -79,7 +79,10 @@ interface Range extends Size {
 
 async function rangeOf(media: Media, signal: AbortSignal | undefined): Promise<Range> {
   const { duration, video } = await probe(media.path);
-  if (!video) throw new KinoraError("media.no-video", `${JSON.stringify(media.path)} contains no video`);
+  if (!video)
+    throw new KinoraError("media.no-video", `${JSON.stringify(media.path)} contains no video`, {
+      hint: "leave it out of the set, or prepare the set again",
+    });
   const start = media.start ?? 0;
   const end = media.end ?? (duration || (await measuredDuration(media.path, signal)));
   const seconds = Math.max(end - start, 0);
@@ -96,7 +99,9 @@ async function rangeOf(media: Media, signal: AbortSignal | undefined): Promise<R
 }
 
 function nothingToSee(media: Media): KinoraError {
-  return new KinoraError("media.no-frames", `${JSON.stringify(media.path)} has no frame that can be decoded`);
+  return new KinoraError("media.no-frames", `${JSON.stringify(media.path)} has no frame that can be decoded`, {
+    hint: "leave it out of the set, or prepare the set again",
+  });
 }
 
 /** From this length on, seeking to each frame is cheaper than decoding everything between them. */

@@ -63,7 +63,11 @@ export const captionDefaults = {
 /** @throws KinoraError `caption.bad-setting`. */
 export function checkSettings(settings: CaptionSettings): void {
   const bad = (what: string, expected: string, actual: unknown) => {
-    throw new KinoraError("caption.bad-setting", `${what} cannot be used`, { expected, actual: String(actual) });
+    throw new KinoraError("caption.bad-setting", `${what} cannot be used`, {
+      expected,
+      actual: String(actual),
+      hint: "see kinora dataset caption --help",
+    });
   };
   const whole = (what: string, value: number, least: number, most: number) => {
     if (!Number.isInteger(value) || value < least || value > most)

@@ -98,7 +98,10 @@ export function resolveEndpoint(
       hint: near ? `did you mean ${near}?` : "e.g. http://127.0.0.1:11434/v1",
     });
   }
-  if (!URL.canParse(address)) throw new KinoraError("chat.bad-endpoint", "the endpoint's address is invalid");
+  if (!URL.canParse(address))
+    throw new KinoraError("chat.bad-endpoint", "the endpoint's address is invalid", {
+      hint: "it looks like http://localhost:11434/v1",
+    });
   const url = new URL(address);
   if (url.username || url.password || url.search)
     throw new KinoraError("chat.bad-endpoint", `the endpoint's address at ${url.host} carries credentials or a query`, {
@@ -120,7 +123,9 @@ export function resolveEndpoint(
   if (choice.keyVariable !== undefined) {
     const key = readKey(choice.keyVariable, environment);
     if (key === undefined)
-      throw new KinoraError("chat.missing-key", `the environment variable ${choice.keyVariable} is empty or not set`);
+      throw new KinoraError("chat.missing-key", `the environment variable ${choice.keyVariable} is empty or not set`, {
+        hint: "set it to the key of your account",
+      });
     return { ...base, key, keyVariables: [choice.keyVariable] };
   }
   const keyVariables = known?.keys ?? (isAlibaba(url) || protocol === "dashscope" ? dashscopeKeys : openaiKeys);

@@ -142,9 +142,12 @@ export function failureOf(
           : "name the key's variable with `keyVariable`",
       });
     case "chat.quota":
-      return new KinoraError(kind, `the account at ${where} is out of credit`, { actual });
+      return new KinoraError(kind, `the account at ${where} is out of credit`, {
+        actual,
+        hint: "add credit, or choose another endpoint with --endpoint",
+      });
     case "chat.model-not-found":
-      return new KinoraError(kind, `${where} has no model "${model}"`, { actual });
+      return new KinoraError(kind, `${where} has no model "${model}"`, { actual, hint: "choose one with --model" });
     case "chat.wrong-endpoint":
       return new KinoraError(kind, `${where} does not speak this protocol`, {
         actual,
@@ -163,7 +166,10 @@ export function failureOf(
         hint: "send fewer or smaller frames (`frames`, `frameSize`), or give the server a longer context",
       });
     case "chat.refused":
-      return new KinoraError(kind, "the service's content filter declined this item", { actual });
+      return new KinoraError(kind, "the service's content filter declined this item", {
+        actual,
+        hint: "caption it by hand, or with another model",
+      });
     case "chat.rate-limited":
       return new KinoraError(kind, `${where} limits the rate of requests`, {
         actual,
@@ -175,9 +181,15 @@ export function failureOf(
         hint: "raise `timeout` or lower `concurrency`",
       });
     case "chat.server-error":
-      return new KinoraError(kind, `${where} failed`, { actual });
+      return new KinoraError(kind, `${where} failed`, {
+        actual,
+        hint: "it is the service's own mistake: try again later",
+      });
     default:
-      return new KinoraError("chat.bad-request", `${where} rejected the request`, { actual });
+      return new KinoraError("chat.bad-request", `${where} rejected the request`, {
+        actual,
+        hint: "is it an OpenAI-compatible endpoint, and does the model take pictures? Its own words are above",
+      });
   }
 }
 
@@ -207,9 +219,13 @@ export function failureOfException(error: unknown, endpoint: ChatEndpoint, timeo
       hint: "check that the server is running and the address is right",
     });
   if (/CERT|TLS|SSL/.test(code))
-    return new KinoraError("chat.wrong-endpoint", `no secure connection to ${where}`, { actual: code });
+    return new KinoraError("chat.wrong-endpoint", `no secure connection to ${where}`, {
+      actual: code,
+      hint: "is the address right (http or https), and its certificate valid?",
+    });
   const detail = cause instanceof Error ? cause.message : error instanceof Error ? error.message : String(error);
   return new KinoraError("chat.connection-lost", `the connection to ${where} was interrupted`, {
     actual: redact(code || detail, endpoint.key),
+    hint: "try again; is the network up?",
   });
 }

@@ -79,7 +79,10 @@ async function headOf(path: string): Promise<Uint8Array> {
     if (error instanceof KinoraError) throw error;
     const { code, message } = error as NodeJS.ErrnoException;
     const name = code === "ENOENT" ? "not-found" : code === "EACCES" ? "no-permission" : "io-error";
-    throw new KinoraError(`media.${name}`, `opening ${JSON.stringify(path)}: ${message}`, { cause: error });
+    throw new KinoraError(`media.${name}`, `opening ${JSON.stringify(path)}: ${message}`, {
+      hint: "check the path, and whether this user may read it",
+      cause: error,
+    });
   }
 }
 
@@ -111,7 +114,9 @@ function declaredSize(bytes: Buffer, kind: ImageKind): { width: number; height: 
 async function decodeWhole(path: string, kind: keyof typeof codecs): Promise<Frame> {
   const codec = Codec.findDecoder(codecs[kind]);
   if (!codec)
-    throw new KinoraError("media.no-decoder", `this FFmpeg has no decoder for ${kind} (${JSON.stringify(path)})`);
+    throw new KinoraError("media.no-decoder", `this FFmpeg has no decoder for ${kind} (${JSON.stringify(path)})`, {
+      hint: "convert it to PNG or JPEG",
+    });
   const { size: fileBytes } = await stat(path);
   if (fileBytes > mostBytes) throw unreadable(path, `has ${formatBytes(fileBytes)}, too large for a picture`);
   const bytes = await readFile(path);

@@ -41,7 +41,7 @@ export async function encodeImage(image: RgbImage, kind: WritableImageKind, qual
     });
   const { name, pixelFormat, filter: chain } = encoders[kind];
   const codec = Codec.findEncoderByName(name as never);
-  if (!codec) throw new KinoraError("image.no-encoder", `this FFmpeg was built without ${name}`);
+  if (!codec) throw new KinoraError("image.no-encoder", `this FFmpeg was built without ${name}`, { hint: "write PNG" });
   using encoder = new CodecContext();
   encoder.allocContext3(codec);
   encoder.width = width;

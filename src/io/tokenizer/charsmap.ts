@@ -2,6 +2,7 @@
 // Format: u32 size of the trie in bytes, the trie (darts-clone units over UTF-8), then NUL-terminated replacements.
 // https://github.com/google/sentencepiece/blob/273449044caa593c2fd7eb7550cb3ab2cff93f1a/src/normalizer.cc#L224
 import { KinoraError } from "../../base/errors.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 
 /** The longest rule in the stock tables has 33 bytes; this only keeps a hostile file from inflating a prompt. */
 const MAX_REPLACEMENT_BYTES = 1024;
@@ -30,6 +31,7 @@ export class Charsmap {
       throw new KinoraError("tokenizer.malformed", "the precompiled character map is broken", {
         expected: "a trie of whole 32-bit units followed by its replacement strings",
         actual: `${blob.byteLength} bytes that announce a trie of ${trieBytes}`,
+        hint: ANOTHER_TOKENIZER,
       });
     }
     this.#units = Uint32Array.from({ length: trieBytes / 4 }, (_, i) => view.getUint32(4 + i * 4, true));
@@ -75,6 +77,7 @@ export class Charsmap {
         {
           expected: `at most ${MAX_REPLACEMENT_BYTES} bytes within ${this.#replacements.length}`,
           actual: `offset ${offset}`,
+          hint: ANOTHER_TOKENIZER,
         },
       );
     }

@@ -4,6 +4,7 @@
 import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
 import { AddedTokens, addedTokenSchema } from "./added-tokens.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 import { buildNormalizer, type Normalizer } from "./normalizers.ts";
 import { PieceTrie } from "./piece-trie.ts";
 import { buildPreTokenizer } from "./pre-tokenizers.ts";
@@ -96,7 +97,9 @@ export function parseHuggingface(json: unknown): TokenizerModel {
 }
 
 function malformed(message: string): KinoraError {
-  return new KinoraError("tokenizer.malformed", `the tokenizer.json is broken: ${message}`);
+  return new KinoraError("tokenizer.malformed", `the tokenizer.json is broken: ${message}`, {
+    hint: ANOTHER_TOKENIZER,
+  });
 }
 
 /** Parses with zod; the first issue becomes the message. */
@@ -159,6 +162,7 @@ function readVocabulary(model: { type?: string | undefined }): Vocabulary {
       throw new KinoraError(
         "tokenizer.no-unknown",
         `${JSON.stringify(piece)} is not in a vocabulary that has no unknown token`,
+        { hint: ANOTHER_TOKENIZER },
       );
     }
     ids.push(unknown);
@@ -212,6 +216,7 @@ function readTemplate(spec: unknown, eos: number | undefined): { prefix: number[
   if (type !== "TemplateProcessing") {
     throw new KinoraError("tokenizer.unsupported", `post-processor ${JSON.stringify(type)} is not supported`, {
       expected: "TemplateProcessing",
+      hint: ANOTHER_TOKENIZER,
     });
   }
   const { single, special_tokens: tokens } = check(templateSchema, spec, "post_processor");

@@ -3,6 +3,7 @@ import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { KinoraError } from "../../base/errors.ts";
 import { fileError, inFile } from "../files.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 import { parseHuggingface } from "./huggingface.ts";
 import { parseSentencepiece } from "./sentencepiece.ts";
 import { Tokenizer } from "./tokenizer.ts";
@@ -30,7 +31,8 @@ export async function loadTokenizer(path: string): Promise<Tokenizer> {
 
 /** The same from bytes in memory. */
 export function parseTokenizer(bytes: Uint8Array): Tokenizer {
-  if (bytes.length === 0) throw new KinoraError("tokenizer.malformed", "the tokenizer file is empty");
+  if (bytes.length === 0)
+    throw new KinoraError("tokenizer.malformed", "the tokenizer file is empty", { hint: ANOTHER_TOKENIZER });
   // Both may begin with a line feed: it is also the tag of a model's first piece.
   const head = new TextDecoder("latin1").decode(bytes.subarray(0, 64)).replace("\u00ef\u00bb\u00bf", "");
   if (!/^\s*\{\s*["}]/.test(head)) return new Tokenizer(parseSentencepiece(bytes));
@@ -43,6 +45,7 @@ function parseJson(bytes: Uint8Array): unknown {
   } catch (cause) {
     throw new KinoraError("tokenizer.malformed", "the tokenizer file begins like JSON but is not valid JSON", {
       cause,
+      hint: ANOTHER_TOKENIZER,
     });
   }
 }
@@ -71,6 +74,7 @@ async function readWhole(path: string): Promise<Uint8Array> {
       throw new KinoraError("tokenizer.too-large", "too large for a tokenizer", {
         expected: `at most ${MAX_FILE_BYTES} bytes`,
         actual: `${size}`,
+        hint: ANOTHER_TOKENIZER,
       });
     }
     return await file.readFile();

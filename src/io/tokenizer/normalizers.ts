@@ -4,6 +4,7 @@ import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
 import { Charsmap } from "./charsmap.ts";
 import { graphemeEnds } from "./graphemes.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 
 export type Normalizer = (text: string) => string;
 
@@ -112,6 +113,7 @@ function compilePattern(source: string): RegExp {
     throw new KinoraError("tokenizer.unsupported", `the tokenizer.json replaces by pattern ${JSON.stringify(source)}`, {
       expected: "a plain pattern without groups, anchors or dots and with at most one repetition",
       cause,
+      hint: ANOTHER_TOKENIZER,
     });
   }
 }

@@ -2,6 +2,7 @@
 // https://github.com/huggingface/tokenizers/tree/3ba8ad0061a885baf052bbb7bbd22857e73e0c4e/tokenizers/src/pre_tokenizers
 import { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 
 /** A stretch of text; `first` when it stands at the very start of the input. */
 export interface Stretch {
@@ -41,6 +42,7 @@ function buildStep(value: unknown, depth: number): Step {
     throw new KinoraError("tokenizer.unsupported", "the tokenizer.json has a pre-tokenizer that cannot be built", {
       expected: "Metaspace, WhitespaceSplit or a Sequence of them",
       actual: type ?? "one without a type",
+      hint: ANOTHER_TOKENIZER,
     });
   }
   const spec = parsed.data;
@@ -60,6 +62,7 @@ function buildStep(value: unknown, depth: number): Step {
         throw new KinoraError("tokenizer.malformed", "the Metaspace settings contradict each other", {
           expected: 'prepend_scheme "never" where add_prefix_space is false',
           actual: String(spec.prepend_scheme),
+          hint: ANOTHER_TOKENIZER,
         });
       }
       return metaspace(spec.replacement, spec.prepend_scheme ?? "always", spec.split ?? true);

@@ -1,6 +1,7 @@
 // A reader for protocol buffer messages, as much as a sentencepiece model needs: varints, 32-bit floats, bytes.
 // Not a general library: no schemas, no writing, no groups.
 import { KinoraError } from "../../base/errors.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 
 /** The encodings a field may have on the wire (https://protobuf.dev/programming-guides/encoding). */
 const WIRE_VARINT = 0;
@@ -11,7 +12,9 @@ const WIRE_FIXED32 = 5;
 const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 function malformed(problem: string, offset: number): KinoraError {
-  return new KinoraError("protobuf.malformed", `not a well-formed protocol buffer: ${problem} at byte ${offset}`);
+  return new KinoraError("protobuf.malformed", `not a well-formed protocol buffer: ${problem} at byte ${offset}`, {
+    hint: ANOTHER_TOKENIZER,
+  });
 }
 
 /**

@@ -2,6 +2,7 @@
 // Messages and field numbers: https://github.com/google/sentencepiece/blob/273449044caa593c2fd7eb7550cb3ab2cff93f1a/src/sentencepiece_model.proto
 import { KinoraError } from "../../base/errors.ts";
 import { Charsmap } from "./charsmap.ts";
+import { ANOTHER_TOKENIZER } from "./hint.ts";
 import { PieceTrie } from "./piece-trie.ts";
 import { ProtobufReader } from "./protobuf.ts";
 import type { TokenizerModel } from "./tokenizer.ts";
@@ -45,7 +46,9 @@ export interface ModelFile {
 }
 
 function malformed(message: string): KinoraError {
-  return new KinoraError("tokenizer.malformed", `the sentencepiece model is broken: ${message}`);
+  return new KinoraError("tokenizer.malformed", `the sentencepiece model is broken: ${message}`, {
+    hint: ANOTHER_TOKENIZER,
+  });
 }
 
 /** Throws `protobuf.malformed`, `tokenizer.malformed` or `tokenizer.unsupported`. */

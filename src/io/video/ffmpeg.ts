@@ -36,9 +36,13 @@ export function mediaError(status: number, doing: string, path?: string): Kinora
       return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`, { hint });
   }
   if (status === AVERROR_DECODER_NOT_FOUND)
-    return new KinoraError("media.no-decoder", `${doing}${where}: this FFmpeg has no decoder for it`);
+    return new KinoraError("media.no-decoder", `${doing}${where}: this FFmpeg has no decoder for it`, {
+      hint: "convert the file, for example with ffmpeg -i FILE out.mp4",
+    });
   const code = status === AVERROR_INVALIDDATA ? "media.invalid-data" : "media.failed";
-  return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`);
+  return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`, {
+    hint: "the file may be damaged, cut off, or of another kind than its name says: does it play elsewhere?",
+  });
 }
 
 /** Throws where `status` is negative; returns it otherwise. */

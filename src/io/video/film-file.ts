@@ -41,10 +41,13 @@ export async function openFilm(
     const stream = videoStream(context.streams, streamId);
     if (!video || !stream) {
       const why = media.hasAudio ? "contains audio but no video" : "contains no video";
-      throw new KinoraError("media.no-video", `${JSON.stringify(path)} ${why}`);
+      throw new KinoraError("media.no-video", `${JSON.stringify(path)} ${why}`, { hint: "name a film" });
     }
     const codec = Codec.findDecoder(stream.codecpar.codecId);
-    if (!codec) throw new KinoraError("media.no-decoder", `no decoder for ${video.codec} in ${JSON.stringify(path)}`);
+    if (!codec)
+      throw new KinoraError("media.no-decoder", `no decoder for ${video.codec} in ${JSON.stringify(path)}`, {
+        hint: "convert the file, for example with ffmpeg -i FILE out.mp4",
+      });
     decoder = new CodecContext();
     decoder.allocContext3(codec);
     check(decoder.parametersToContext(stream.codecpar), "setting up the decoder of", path);

@@ -110,7 +110,10 @@ export class FrameFilter<Beside> implements Disposable {
       check(graph.parse2(text), `setting up the filters ${chain}`);
       check(await graph.config(), `setting up the filters ${chain}`);
       const [input, output] = [graph.getFilter("buffer@in"), graph.getFilter("buffersink@out")];
-      if (!input || !output) throw new KinoraError("media.failed", `FFmpeg lost an end of the filters ${chain}`);
+      if (!input || !output)
+        throw new KinoraError("media.failed", `FFmpeg lost an end of the filters ${chain}`, {
+          hint: "the file may be damaged",
+        });
       return { graph, source: input, sink: output, shape };
     } catch (error) {
       graph.free();

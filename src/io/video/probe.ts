@@ -129,7 +129,10 @@ export async function openInput(path: string, most = mostPixels.film): Promise<F
       { ...(code === "ENOENT" ? { hint: "check the path" } : {}), cause: error },
     );
   }
-  if (bytes === 0) throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`);
+  if (bytes === 0)
+    throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`, {
+      hint: "copy or fetch it again",
+    });
   const context = await openContext(path, most, null);
   const isStream = ((context.iformat?.flags ?? 0) & AVFMT_TS_DISCONT) !== 0;
   const stream = videoStream(context.streams);

@@ -110,7 +110,10 @@ export class VideoWriter implements AsyncDisposable {
         hint: even ? "crop or scale to even sides, or choose yuv444p" : "choose a larger size",
       });
     const codec = Codec.findEncoderByName("libx264" as never);
-    if (!codec) throw new KinoraError("video.no-encoder", "this FFmpeg was built without libx264");
+    if (!codec)
+      throw new KinoraError("video.no-encoder", "this FFmpeg was built without libx264", {
+        hint: "install Kinora again: its own FFmpeg has it",
+      });
     const partial = partialPath(path);
     const format = new FormatContext();
     const encoder = new CodecContext();

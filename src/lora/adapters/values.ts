@@ -9,7 +9,10 @@ import { ownedEmpty, type Tensor } from "../../tensor/tensor.ts";
 /** A float32 tensor of the caller's own with these values. */
 export function ownedFrom(device: Device, name: string, values: Float32Array, shape: Shape): Tensor {
   if (values.length !== elementCount(shape)) {
-    throw new KinoraError("lora.shape", `${name} has ${values.length} values`, { expected: `[${shape}]` });
+    throw new KinoraError("lora.shape", `${name} has ${values.length} values`, {
+      expected: `[${shape}]`,
+      hint: "the file is damaged or was merged wrongly: take it again from where it came",
+    });
   }
   const tensor = ownedEmpty(device, shape, "f32", "weights");
   tensor.write(values);

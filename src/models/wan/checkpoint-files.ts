@@ -1,9 +1,11 @@
 // Where the networks of a model lie: in an official folder, a diffusers folder, a folder of single files, or named one
 // by one. Files are told by what is in them, not by their names; only which expert a transformer is comes from its path.
 // The one place that knows this, for generation (sample, cli) and training alike. Nothing is loaded.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { z } from "zod";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
+import { readBackSync } from "../../io/read-back.ts";
 import { findModels, openTensorSource } from "../../io/tensor-source.ts";
 import { bundledFolder } from "./bundled.ts";
 import { type WanModel, wanModels } from "./params.ts";
@@ -65,7 +67,7 @@ export class CheckpointSearch {
     folder: string | undefined,
     notes: readonly string[],
   ) {
-    this.boundary = folder === undefined ? undefined : boundaryOf(folder);
+    this.boundary = folder === undefined || model.boundary === undefined ? undefined : boundaryOf(folder);
     this.model = model;
     this.paths = paths;
     this.#folder = folder;
@@ -103,15 +105,24 @@ export class CheckpointSearch {
   }
 }
 
-/** https://github.com/huggingface/diffusers/blob/main/src/diffusers/pipelines/wan/pipeline_wan.py: model_index.json */
+const MOST_INDEX_BYTES = 2 ** 20;
+/** The σ at which diffusers changes from one transformer to the other; null or absent where there is one. */
+const modelIndexSchema = z.looseObject({
+  boundary_ratio: z.number().gt(0, "must lie between 0 and 1").lt(1, "must lie between 0 and 1").nullish(),
+});
+
+/**
+ * https://github.com/huggingface/diffusers/blob/main/src/diffusers/pipelines/wan/pipeline_wan.py: model_index.json
+ * Throws `checkpoint.bad-index`.
+ */
 function boundaryOf(folder: string): number | undefined {
-  try {
-    const index: unknown = JSON.parse(readFileSync(join(folder, "model_index.json"), "utf8"));
-    const ratio = (index as { boundary_ratio?: unknown } | null)?.boundary_ratio;
-    return typeof ratio === "number" && ratio > 0 && ratio < 1 ? ratio : undefined;
-  } catch {
-    return undefined;
-  }
+  const path = join(folder, "model_index.json");
+  const index = readBackSync(path, modelIndexSchema, MOST_INDEX_BYTES);
+  if (index.state === "missing") return undefined;
+  if (index.state === "read") return index.value.boundary_ratio ?? undefined;
+  throw new KinoraError("checkpoint.bad-index", `${path} ${index.why}`, {
+    hint: "it says at which noise the experts change: fetch it again from where the checkpoint came",
+  });
 }
 
 /** The σ where the experts change: as the checkpoint says, else as the official code has it; undefined without experts. */
@@ -174,7 +185,7 @@ function sameSizes({ config }: RecognizedDit, { dit }: WanModel): boolean {
 
 /**
  * Finds the files of `model`. Without a folder, models that ship with Kinora come from its own.
- * Throws `checkpoint.ambiguous` where a folder holds two files for one role, `checkpoint.no-folder`.
+ * Throws `checkpoint.ambiguous` where a folder holds two files for one role, `checkpoint.no-folder`, `checkpoint.bad-index`.
  */
 export function searchCheckpoint(model: WanModel, asked: FileChoices): CheckpointSearch {
   const named: Partial<Record<CheckpointRole, string>> = {};

@@ -90,6 +90,7 @@ function wayOf(image: ImageInput): PictureWay {
   if (way) return way;
   throw new KinoraError("conditioning.unsupported", "this model's picture input is not supported yet", {
     actual: image,
+    hint: "choose a model that takes text alone or a first frame",
   });
 }
 

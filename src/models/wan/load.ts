@@ -135,5 +135,7 @@ export function loadTextEncoder(device: Device, path: string, options: ModelOpti
 }
 
 function unreachable({ kind }: Recognized): KinoraError {
-  return new KinoraError("weights.other-model", `this is a ${kind}, not the network that is needed`);
+  return new KinoraError("weights.other-model", `this is a ${kind}, not the network that is needed`, {
+    hint: "kinora models inspect FILE says what it is",
+  });
 }

@@ -58,17 +58,21 @@ function layerConfig(layer: string, text: string): LayerConfig {
   } catch (cause) {
     throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} is not valid JSON`, {
       cause,
+      hint: "quantise the checkpoint again, or take it from where it came",
     });
   }
   const fields = typeof config === "string" ? { format: config } : ((config ?? {}) as Record<string, unknown>);
   const { format, convrot_groupsize: group = DEFAULT_GROUP } = fields;
   if (typeof format !== "string") {
-    throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} has no format`);
+    throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} has no format`, {
+      hint: "quantise the checkpoint again, or take it from where it came",
+    });
   }
   if (typeof group !== "number" || !groups.has(group)) {
     throw new KinoraError("weights.bad-quantization", `the quantisation mark of ${layer} turns impossible groups`, {
       expected: [...groups].join(", "),
       actual: JSON.stringify(group),
+      hint: "quantise the checkpoint again, or take it from where it came",
     });
   }
   return { format, turned: fields.convrot === true, group };
@@ -85,7 +89,10 @@ function layersOfMetadata(metadata: Readonly<Record<string, string>>): Map<strin
   try {
     layers = (JSON.parse(text) as { layers?: unknown } | null)?.layers;
   } catch (cause) {
-    throw new KinoraError("weights.bad-quantization", "the file's _quantization_metadata is not valid JSON", { cause });
+    throw new KinoraError("weights.bad-quantization", "the file's _quantization_metadata is not valid JSON", {
+      cause,
+      hint: "quantise the checkpoint again, or take it from where it came",
+    });
   }
   if (typeof layers !== "object" || layers === null) return new Map();
   return new Map(Object.entries(layers).map(([name, config]) => [name, layerConfig(name, JSON.stringify(config))]));
@@ -105,6 +112,7 @@ function scaleShape(weight: string, shape: readonly number[], scale: readonly nu
   throw new KinoraError("weights.bad-quantization", `the scale of ${weight} fits none of its granularities`, {
     expected: `[1], [${rows}, 1] or [${rows}, blocks, 1] for a weight [${shape}]`,
     actual: `[${scale}]`,
+    hint: "quantise the checkpoint again, or take it from where it came",
   });
 }
 
@@ -123,7 +131,11 @@ interface Layer {
 }
 
 function bad({ weight }: Layer, what: string, expected: string, actual: string): KinoraError {
-  return new KinoraError("weights.bad-quantization", `${weight} ${what}`, { expected, actual });
+  return new KinoraError("weights.bad-quantization", `${weight} ${what}`, {
+    expected,
+    actual,
+    hint: "quantise the checkpoint again, or take it from where it came",
+  });
 }
 
 const valuesOf = (source: TensorSource, name: string): Float32Array =>

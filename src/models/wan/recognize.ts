@@ -57,6 +57,7 @@ function size(tensors: Tensors, name: string, axis: number): number {
       `cannot tell the model's sizes: ${name} is missing or has the wrong shape`,
       {
         actual: tensors.has(name) ? `[${tensors.get(name)!.shape}]` : "no such tensor",
+        hint: "kinora models inspect FILE --names lists what it holds",
       },
     );
   }
@@ -230,6 +231,7 @@ function recognizeVae({ tensors }: WeightMap, kind: "vae21" | "vae22"): Recogniz
   if (factors.length === 0 || resnets === 0 || factors.some((factor) => !Number.isInteger(factor))) {
     throw new KinoraError("weights.unrecognized", "cannot tell the autoencoder's stages", {
       actual: `widths ${outputs}`,
+      hint: "kinora models inspect FILE --names lists what it holds",
     });
   }
   const config = vaeConfigFrom(
@@ -316,6 +318,7 @@ function recognizeClip({ tensors }: WeightMap): Recognized {
     throw new KinoraError("weights.unrecognized", "cannot tell the picture's size from visual.pos_embedding", {
       expected: "one more than a square",
       actual: `${positions} positions`,
+      hint: "kinora models inspect FILE --names lists what it holds",
     });
   }
   const config: ClipVisionConfig = {

@@ -326,7 +326,9 @@ export function findComponents(names: Iterable<string>): Component[] {
       if (!others.every((other) => all.has(prefix + other))) continue;
       found.push({ kind, layout, prefix });
       if (found.length > MAX_COMPONENTS) {
-        throw new KinoraError("weights.unrecognized", `the file claims to hold more than ${MAX_COMPONENTS} networks`);
+        throw new KinoraError("weights.unrecognized", `the file claims to hold more than ${MAX_COMPONENTS} networks`, {
+          hint: "kinora models inspect FILE --names lists what it holds",
+        });
       }
     }
   }

@@ -1,8 +1,8 @@
 // A registry in a folder: on a disk of this machine, or on one that a team shares.
 import { constants } from "node:fs";
-import { chmod, copyFile, link, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { chmod, copyFile, link, open, readdir, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { KinoraError } from "../../base/errors.ts";
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { refusesLinks } from "../../base/platform.ts";
 import {
   isPartial,
@@ -13,8 +13,11 @@ import {
   writeFileAtomic,
   writeNewFile,
 } from "../../io/atomic.ts";
-import { fileError } from "../../io/files.ts";
+import { fileError, readPlainFile } from "../../io/files.ts";
 import type { Storage, StoredKey } from "./storage.ts";
+
+/** The largest document (an event, a manifest of a version) that is read whole; weights are copied. */
+const mostBytes = 64 * 2 ** 20;
 
 const code = (error: unknown): string | undefined => (error as NodeJS.ErrnoException).code;
 
@@ -32,10 +35,10 @@ export class FolderStorage implements Storage {
   async read(key: string): Promise<Uint8Array | undefined> {
     const path = this.localPath(key);
     try {
-      return await readFile(path);
+      return await readPlainFile(path, mostBytes);
     } catch (error) {
-      if (code(error) === "ENOENT" || code(error) === "ENOTDIR") return undefined;
-      throw fileError(error, path);
+      if (isKinoraError(error, "io.not-found")) return undefined;
+      throw error;
     }
   }
 
@@ -103,7 +106,11 @@ export class FolderStorage implements Storage {
   }
 
   async fetchFile(key: string, target: string): Promise<void> {
-    await copyFile(this.localPath(key), target).catch((error: unknown) => {
+    const path = this.localPath(key);
+    const found = await stat(path).catch(() => undefined);
+    // Copying a pipe would wait for its writer for ever.
+    if (!found?.isFile()) throw missing(key, this.place);
+    await copyFile(path, target).catch((error: unknown) => {
       throw code(error) === "ENOENT" ? missing(key, this.place) : writeError(error, target);
     });
   }

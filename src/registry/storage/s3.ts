@@ -138,7 +138,10 @@ export class S3Storage implements Storage {
     const url = this.#url(key);
     const begun = await this.#ask("POST", `${url}?uploads`);
     const upload = tagOf(await this.#text(begun, `beginning ${key}`), "UploadId");
-    if (upload === undefined) throw new KinoraError("s3.failed", `${this.place} began no upload of ${key}`);
+    if (upload === undefined)
+      throw new KinoraError("s3.failed", `${this.place} began no upload of ${key}`, {
+        hint: "try again; is it an S3 server?",
+      });
     const parts: string[] = [];
     const size = Math.max(PART, Math.ceil(bytes / 9000));
     try {
@@ -150,7 +153,10 @@ export class S3Storage implements Storage {
         await this.#expect(answer, [200], `writing part ${number} of ${key}`);
         await discard(answer);
         const etag = answer.headers.get("etag");
-        if (!etag) throw new KinoraError("s3.failed", `${this.place} named no ETag for part ${number} of ${key}`);
+        if (!etag)
+          throw new KinoraError("s3.failed", `${this.place} named no ETag for part ${number} of ${key}`, {
+            hint: "try again; is it an S3 server?",
+          });
         parts.push(`<Part><PartNumber>${number}</PartNumber><ETag>${etag}</ETag></Part>`);
       }
       const body = `<CompleteMultipartUpload>${parts.join("")}</CompleteMultipartUpload>`;
@@ -308,6 +314,7 @@ async function bounded(answer: Response, what: string): Promise<Uint8Array> {
       await discard(answer);
       throw new KinoraError("s3.answer-too-large", `${what}: the answer is too long for a registry value`, {
         expected: `at most ${MOST_ANSWER} bytes`,
+        hint: "is it an S3 server, and the prefix a registry's?",
       });
     }
     chunks.push(chunk);

@@ -17,6 +17,7 @@ import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import { loadTextEncoder, loadVae } from "../../models/wan/load.ts";
 import { openTokenizer, tokenizerFile } from "../../models/wan/prompt.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import { vaeConfigPath } from "../../models/wan/vae/statistics.ts";
 import type { HostTensor } from "../../tensor/host-tensor.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
@@ -153,13 +154,15 @@ export async function* buildCaches(
   const tokenizer = await tokenizerFile(files.file("tokenizer"));
   const hash: ContentHash[] = [];
   for (const path of [vae, encoder, tokenizer]) hash.push(yield* hashing(hashes, path, signal));
+  const vaeConfig = vaeConfigPath(vae);
+  const config = vaeConfig === undefined ? undefined : yield* hashing(hashes, vaeConfig, signal);
   const abort = signal ? { signal } : {};
   const items = [...train, ...heldOut];
   const latents = yield* wrapped(
     cacheLatents(items, {
       store,
       hashes,
-      vae: { hash: hash[0]!, dtype: settings.vaeDtype },
+      vae: { hash: hash[0]!, ...(config ? { config } : {}), dtype: settings.vaeDtype },
       openVae: () => loadVae(device, vae, { dtype: settings.vaeDtype, half: "encoder" }),
       image: settings.model.image,
       ...abort,

@@ -1,10 +1,11 @@
 // A run's log on disk: log.jsonl, TensorBoard events, and all lines so far for the run page.
-import { appendFileSync, existsSync, readFileSync } from "node:fs";
+import { appendFileSync } from "node:fs";
 import { join } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { makeFolder, writeError, writeFileAtomic } from "../../io/atomic.ts";
-import { fileError, fileOrFolder } from "../../io/files.ts";
+import { readPlainFileSync } from "../../io/files.ts";
 import { insideFolder } from "../../io/inside.ts";
+import { readBackText } from "../../io/read-back.ts";
 import { EventWriter } from "../../io/tensorboard.ts";
 import { type LogLine, logLineSchema } from "../../protocol/train-log.ts";
 
@@ -19,31 +20,30 @@ const MOST_BYTES = 2 ** 28;
  */
 export function readLog(output: string): LogLine[] {
   const path = join(output, logName);
-  if (!existsSync(path)) return [];
-  const bad = (what: string, hint: string, cause?: unknown) =>
-    new KinoraError("train.bad-log", `${path} ${what}`, { hint, ...(cause === undefined ? {} : { cause }) });
-  const { kind, size } = fileOrFolder(path);
-  if (kind === "folder" || size > MOST_BYTES)
-    throw bad(kind === "folder" ? "is a folder" : "is far too large", "move it away: training does not depend on it");
+  const bad = (what: string, hint: string, actual?: string) =>
+    new KinoraError("train.bad-log", `${path} ${what}`, { hint, ...(actual === undefined ? {} : { actual }) });
   let lines: string[];
   try {
-    lines = readFileSync(path, "utf8").split("\n");
+    lines = readPlainFileSync(path, MOST_BYTES).toString("utf8").split("\n");
   } catch (error) {
-    throw fileError(error, path);
+    if (isKinoraError(error, "io.not-found")) return [];
+    const what = isKinoraError(error, "io.not-a-file") ? "is not a regular file" : undefined;
+    if (what === undefined && !isKinoraError(error, "io.too-large")) throw error;
+    throw bad(what ?? "is far too large", "move it away: training does not depend on it");
   }
+  const hint = "remove that line: training does not depend on it";
   const last = lines.findLastIndex((line) => line !== "");
   return lines.flatMap((text, i) => {
     if (text === "") return [];
-    try {
-      const line = logLineSchema.parse(JSON.parse(text));
-      const files = line.kind === "saved" ? line.files : line.kind === "preview" ? [line.file] : [];
-      for (const file of files) insideFolder(output, file, { code: "train.bad-log", file: path });
-      return [line];
-    } catch (cause) {
-      if (i === last && !isKinoraError(cause)) return [];
-      const hint = "remove that line: training does not depend on it";
-      throw bad(`is damaged in line ${i + 1}: ${text.slice(0, 60)}`, hint, cause);
+    const read = readBackText(text, logLineSchema);
+    if (read.state !== "read") {
+      if (i === last) return [];
+      throw bad(`is damaged in line ${i + 1}: ${text.slice(0, 60)}`, hint, "why" in read ? read.why : undefined);
     }
+    const line = read.value;
+    const files = line.kind === "saved" ? line.files : line.kind === "preview" ? [line.file] : [];
+    for (const file of files) insideFolder(output, file, { code: "train.bad-log", file: path, hint });
+    return [line];
   });
 }
 

@@ -1,10 +1,11 @@
 // The run's own page: what is trained, curves, validation, previews. One HTML file that opens from disk.
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Curve, chart, chartStyle, colors, ramp, short } from "../../base/chart.ts";
+import { isKinoraError } from "../../base/errors.ts";
 import { type Html, html, page, table } from "../../base/html.ts";
 import { formatBytes, formatSeconds } from "../../base/units.ts";
 import { writeFileAtomic } from "../../io/atomic.ts";
+import { readPlainFile } from "../../io/files.ts";
 import type { LogLine, PreviewLine, StepLine, ValidationLine } from "../../protocol/train-log.ts";
 import type { TrainSettings } from "../config/settings.ts";
 
@@ -71,10 +72,12 @@ async function previewFigures(output: string, lines: readonly PreviewLine[]): Pr
   const figures = new Map<PreviewLine, Html>();
   // The newest first, so that the budget is spent on them.
   for (const line of [...films].sort((a, b) => b.step - a.step)) {
-    const bytes = await readFile(join(output, line.file)).catch(() => undefined);
-    const embedded = bytes && bytes.length <= budget;
-    if (embedded) budget -= bytes.length;
-    const source = embedded ? `data:video/mp4;base64,${bytes.toString("base64")}` : line.file;
+    // What is larger than the rest of the budget is shown from its file.
+    const bytes = await readPlainFile(join(output, line.file), budget).catch((error: unknown) =>
+      isKinoraError(error, "io.too-large") ? ("too large" as const) : undefined,
+    );
+    if (bytes instanceof Buffer) budget -= bytes.length;
+    const source = bytes instanceof Buffer ? `data:video/mp4;base64,${bytes.toString("base64")}` : line.file;
     const film = bytes
       ? html`<video src="${source}" muted loop playsinline controls preload="metadata" aria-label="${line.prompt}, step ${line.step}"></video>`
       : html`<p class="soft">the video was deleted</p>`;

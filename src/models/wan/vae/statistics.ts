@@ -1,10 +1,10 @@
 // How an autoencoder's latents are normalised, as its files say: a safetensors file's own metadata, or the config.json that
 // diffusers keeps beside the weights. The published statistics belong to the published autoencoders.
-import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { z } from "zod";
 import { KinoraError } from "../../../base/errors.ts";
 import type { TensorSource } from "../../../io/named-tensors.ts";
+import { readBackSync } from "../../../io/read-back.ts";
 import {
   isPublishedVae,
   LATENT_STATISTICS,
@@ -37,17 +37,26 @@ type DiffusersConfig = z.infer<typeof diffusersSchema>;
 
 const HINT = "use config.json and weights from the same source";
 
+const MOST_BYTES = 2 ** 20;
+
+/** What stands in the config.json beside a weight file that is an autoencoder's; undefined for any other. */
+function valueBeside(file: string): { path: string; value: unknown } | undefined {
+  const path = join(dirname(file), "config.json");
+  const found = readBackSync(path, z.unknown(), MOST_BYTES);
+  if (found.state === "damaged") throw new KinoraError("vae.config", `${path} ${found.why}`, { hint: HINT });
+  if (found.state === "missing") return undefined;
+  const { value } = found;
+  return (value as { _class_name?: unknown } | null)?._class_name === "AutoencoderKLWan" ? { path, value } : undefined;
+}
+
+/** The configuration beside an autoencoder's file that decides what its latents mean. Throws `vae.config`. */
+export const vaeConfigPath = (file: string): string | undefined => valueBeside(file)?.path;
+
 /** The autoencoder's configuration beside a weight file; undefined where there is none, or another network's. */
 function diffusersConfigBeside(file: string): { path: string; config: DiffusersConfig } | undefined {
-  const path = join(dirname(file), "config.json");
-  if (!existsSync(path)) return undefined;
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (cause) {
-    throw new KinoraError("vae.config", `${path} is not valid JSON`, { cause, hint: HINT });
-  }
-  if ((value as { _class_name?: unknown } | null)?._class_name !== "AutoencoderKLWan") return undefined;
+  const beside = valueBeside(file);
+  if (!beside) return undefined;
+  const { path, value } = beside;
   const { data, error } = diffusersSchema.safeParse(value);
   if (data) return { path, config: data };
   const [issue] = error.issues;
