@@ -126,7 +126,8 @@ export const faults: readonly Fault[] = [
   ),
   filtered(
     "dropped frames",
-    ["jumps-high", "repeats-high"],
+    // Under a fast camera they look as if it shook.
+    ["jumps-high", "repeats-high", "shake-high"],
     [1, 3, 6],
     (count, { fps }) =>
       `select='gte(mod(n,${Math.round(fps / 2)}),${Math.round((count * fps) / 24)})',setpts=N/${fps}/TB`,
@@ -140,13 +141,13 @@ export const faults: readonly Fault[] = [
   ),
   filtered(
     "underexposed",
-    ["brightness-low", "clipping-high", "exposure-low"],
+    ["brightness-low", "contrast-low"],
     [0.6, 0.35, 0.15],
     (gain) => `lutyuv=y='16+(val-16)*${gain}':u='128+(val-128)*${gain}':v='128+(val-128)*${gain}'`,
   ),
   filtered(
     "overexposed",
-    ["brightness-high", "clipping-high", "exposure-high"],
+    ["brightness-high", "clipping-high"],
     [1.5, 2.2, 3.5],
     (gain) => `lutyuv=y='clip(16+(val-16)*${gain},16,235)'`,
   ),

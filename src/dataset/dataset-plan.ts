@@ -60,7 +60,7 @@ export interface PlanOptions {
 }
 
 /** Items of an epoch, repeats counted: batches are laid out in memory. */
-const mostItems = 20_000_000;
+const mostItems = 1_000_000;
 
 /** The model a configuration is planned for where nobody names one: a 16 fps model with sides in steps of 16, as musubi's Wan. */
 export const defaultModel: ModelName = "t2v-A14B";

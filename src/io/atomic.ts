@@ -54,9 +54,9 @@ export function writeError(error: unknown, path: string): KinoraError {
     EEXIST: ["io.not-a-folder", "a file with this name exists: choose another folder"],
     ENAMETOOLONG: ["io.name-too-long", "choose a shorter path"],
   };
-  const [stable, hint] = known[code ?? ""] ?? ["io.write-failed", undefined];
+  const [stable, hint] = known[code ?? ""] ?? ["io.write-failed", "does the disk report errors?"];
   return new KinoraError(stable, `writing ${JSON.stringify(path)}: ${(error as Error).message}`, {
-    ...(hint ? { hint } : {}),
+    hint,
     cause: error,
   });
 }

@@ -56,6 +56,6 @@ const NEAREST_AMONG = 5000;
 export function unknownTensor(path: string, name: string, names: readonly string[]): KinoraError {
   const near = names.length <= NEAREST_AMONG ? nearestName(name, names) : undefined;
   return new KinoraError("tensors.unknown-name", `no tensor ${JSON.stringify(name)} in ${path}`, {
-    hint: near ? `did you mean ${near}?` : undefined,
+    hint: near ? `did you mean ${near}?` : "kinora models inspect FILE --names lists what it holds",
   });
 }

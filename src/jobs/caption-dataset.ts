@@ -96,7 +96,7 @@ function protocolOf(name: string): ChatProtocol {
   const near = nearestName(name, chatProtocols);
   throw new KinoraError("caption.bad-setting", `unknown protocol ${JSON.stringify(name)}`, {
     expected: chatProtocols.join(", "),
-    ...(near ? { hint: `did you mean ${near}?` } : {}),
+    hint: near ? `did you mean ${near}?` : "choose one of these",
   });
 }
 

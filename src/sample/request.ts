@@ -120,7 +120,7 @@ export function taskModel(task: string): WanModel {
   const near = nearestName(task, runnableModels);
   throw new KinoraError("generate.unknown-task", `unknown task ${task}`, {
     expected: runnableModels.join(", "),
-    hint: near ? `did you mean ${near}?` : undefined,
+    hint: near ? `did you mean ${near}?` : "kinora generate --help lists the tasks",
   });
 }
 

@@ -318,6 +318,13 @@ describe("crop and size", () => {
 });
 
 describe("settings", () => {
+  it("the shortest clip is no longer than the longest, where nobody said otherwise", () => {
+    const shortest = (clips: object) => settlePrepareConfig({ model: "t2v-A14B", clips }).clips.shortest;
+    expect(shortest({})).toBe(2);
+    expect(shortest({ longest: 0.5625 })).toBe(0.5625);
+    expect(shortest({ longest: 5, shortest: 1 })).toBe(1);
+  });
+
   it.each([
     [{ model: "t2v-A14" }, /unknown model "t2v-A14".*/],
     [{}, /no model was given/],

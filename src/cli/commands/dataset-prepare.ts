@@ -115,7 +115,7 @@ const options = {
   model: { type: "string", help: "the model to train", value: "MODEL", short: "m" },
   config: { type: "string", help: "settings file; command-line options override it", value: "FILE", short: "c" },
   resolution: { type: "string", help: "target size; every bucket has about this area", value: "WxH" },
-  shortest: { type: "string", help: "shortest clip", value: "SECONDS" },
+  shortest: { type: "string", help: "shortest clip (2, or the longest if that is less)", value: "SECONDS" },
   longest: { type: "string", help: "longest clip", value: "SECONDS" },
   crop: { type: "string", help: "part to keep: center, or motion (where most of it happens)", value: "WHERE" },
   upscale: { type: "boolean", help: "enlarge sources smaller than the target" },

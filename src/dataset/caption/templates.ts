@@ -134,7 +134,7 @@ export function parseTemplate(text: string, name: string): PromptTemplate {
     const near = nearestName(found!, placeholders);
     throw new KinoraError("caption.bad-template", `the template ${name} uses {${found}}`, {
       expected: placeholders.map((placeholder) => `{${placeholder}}`).join(", "),
-      ...(near ? { hint: `did you mean {${near}}?` } : {}),
+      hint: near ? `did you mean {${near}}?` : "use one of these, or leave the braces out",
     });
   }
   return { name, summary: "from a file", clip, picture, separator: ". " };

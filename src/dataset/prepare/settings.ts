@@ -52,7 +52,12 @@ function largest(sizes: PrepareConfig["sizes"]): [number, number] | undefined {
  * @throws KinoraError `prepare-config.unknown-key` (naming the nearest), `.invalid`, `.no-model`, and `model.unknown`.
  */
 export function settlePrepareConfig(input: PrepareConfigInput): PrepareSettings {
-  const config = check({ ...input });
+  const checked = check({ ...input });
+  const { shortest, longest } = checked.clips;
+  // Whoever wants short clips has said so by the longest.
+  const clips =
+    input.clips?.shortest === undefined ? { longest, shortest: Math.min(shortest, longest) } : checked.clips;
+  const config = { ...checked, clips };
   const { model } = config;
   if (!model)
     throw new KinoraError("prepare-config.no-model", "no model was given", {

@@ -126,7 +126,7 @@ export async function openInput(path: string, most = mostPixels.film): Promise<F
     throw new KinoraError(
       code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error",
       `opening ${JSON.stringify(path)}: ${(error as Error).message}`,
-      { ...(code === "ENOENT" ? { hint: "check the path" } : {}), cause: error },
+      { hint: code === "ENOENT" ? "check the path" : "may this user read it, and is its disk there?", cause: error },
     );
   }
   if (bytes === 0)

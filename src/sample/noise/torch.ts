@@ -26,7 +26,7 @@ export const torchCudaNoise = {
     const near = nearestName(name, names);
     throw new KinoraError("noise.unknown-gpu", `the random numbers of a ${name} are not known`, {
       expected: names.join(", "),
-      hint: near ? `did you mean torch-cuda:${near}?` : undefined,
+      hint: near ? `did you mean torch-cuda:${near}?` : "choose one of these, or torch-cpu",
     });
   },
 } as const satisfies NoiseRow;

@@ -9,6 +9,9 @@ const mostSlope = 2;
 /** A frame that is nearly one of its neighbours is a repetition, no mix. */
 const leastShare = 0.15;
 
+/** Of how many pixels one at least must change so. */
+const leastPlaces = 1500;
+
 /** Levels across two pixels, in one of the neighbours, that make an edge. */
 const leastEdge = 12;
 
@@ -32,7 +35,7 @@ function blended(before: SmallPicture, here: SmallPicture, after: SmallPicture):
     if (slopeAt(a, i, width) < leastEdge && slopeAt(c, i, width) < leastEdge) continue;
     shares.push((b[i]! - a[i]!) / far);
   }
-  if (shares.length < b.length / 600) return undefined;
+  if (shares.length < b.length / leastPlaces) return undefined;
   const share = median(shares)!;
   if (share < leastShare || share > 1 - leastShare) return 0;
   return 1 - 2 * median(shares.map((value) => Math.abs(value - share)))!;
@@ -43,7 +46,7 @@ export const ghosting: Measure = {
   title: "Ghosts",
   unit: "0–1 (how well a blend of its neighbours explains a frame)",
   limit: { max: 0.9 },
-  notice: { max: 0.78 },
+  notice: { max: 0.7 },
   high: "frames are blended with their neighbours",
   filmsOnly: true,
   start() {
