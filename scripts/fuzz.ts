@@ -5,7 +5,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { inParallel } from "../src/dataset/prepare/channel.ts";
+import { inParallel } from "../src/base/parallel.ts";
 import { kinds } from "../test/fuzz/kinds.ts";
 import type { Kind, Outcome } from "../test/fuzz/run.ts";
 import type { Message, Order } from "./fuzz/child.ts";
