@@ -90,7 +90,7 @@ function openFolder(folder: string): TensorSource {
   }
   throw new KinoraError("io.no-weights", `${folder} contains no weights`, {
     expected: "a .safetensors or .gguf file, an index of shards, or a .pth file",
-    hint: folders.length > 0 ? `it has the folders ${folders.join(", ")}` : undefined,
+    hint: folders.length > 0 ? `it has the folders ${folders.join(", ")}` : "name the file or folder of a checkpoint",
   });
 }
 
