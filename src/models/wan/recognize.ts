@@ -274,7 +274,9 @@ function recognizeTiny({ tensors }: WeightMap): Recognized {
   const counts = [...config.encoderFrames, ...config.decoderFrames];
   if (counts.some((count) => !Number.isInteger(count) || count < 1 || count > 8)) {
     throw new KinoraError("weights.unrecognized", "cannot tell how the tiny autoencoder's frames become latents", {
-      actual: counts.join(", "), hint: "kinora models inspect FILE --names lists what it holds" });
+      actual: counts.join(", "),
+      hint: "kinora models inspect FILE --names lists what it holds",
+    });
   }
   const label = tinyNames[zDim] ?? `a tiny autoencoder (TAEHV) of ${zDim} latent channels`;
   return { kind: "tae", config, label, expected: tinyVaeShapes(config), notes: [] };
