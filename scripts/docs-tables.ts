@@ -11,7 +11,9 @@ const page = fileURLToPath(new URL("../docs/training.md", import.meta.url));
 /** A default as TOML has it; that of the model where the row has none of its own. */
 function presetOf(schema: z.ZodType, words = "the model's own"): string {
   const preset = schema.safeParse(undefined);
-  return preset.success ? `\`${JSON.stringify(preset.data).replaceAll(",", ", ")}\`` : words;
+  return preset.success && preset.data !== undefined
+    ? `\`${JSON.stringify(preset.data).replaceAll(",", ", ")}\``
+    : words;
 }
 
 function settingsOf({ settings, presets }: ChoiceRow): string {

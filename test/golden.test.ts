@@ -10,6 +10,8 @@ const shared = (name: string) => fileURLToPath(new URL(`../../shared/${name}`, i
 const folder = shared("golden");
 const present = existsSync(folder);
 const generating = shared("golden-generate");
+/** What of the fixtures of training there is code for. */
+const trainingFixtures = /^(?:optimizer-|lr-schedule|ema|loss|time-sampling-musubi)/;
 if (!present) console.warn("golden fixtures: ../shared/golden is not here, so they are skipped");
 
 async function failures(
@@ -66,6 +68,20 @@ describe.skipIf(!existsSync(generating))("golden fixtures of generating", () => 
       const { failed, passed } = await failures("auto", "f32", { from: generating, only });
       expect(failed).toEqual([]);
       expect(passed).toBeGreaterThan(0);
+    },
+    300_000,
+  );
+});
+
+const training = shared("golden-train");
+describe.skipIf(!existsSync(training))("golden fixtures of training", () => {
+  it.each(["auto", "reference"] as const)(
+    "are met on %s",
+    async (device) => {
+      const only = (file: string) => trainingFixtures.test(file);
+      const { failed, passed } = await failures(device, "f32", { from: training, only });
+      expect(failed).toEqual([]);
+      expect(passed).toBeGreaterThan(8);
     },
     300_000,
   );

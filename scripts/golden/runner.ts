@@ -6,6 +6,7 @@ import type { Device } from "../../src/device/device.ts";
 import { type Check, Fixture, passes } from "./fixture.ts";
 import { tae, vae21, vae22, vaeTiling, vaeTrain } from "./kinds/autoencoders.ts";
 import { stepCache } from "./kinds/caches.ts";
+import { ema } from "./kinds/ema.ts";
 import { geometry, textClean, tokenizer, torchZip } from "./kinds/files.ts";
 import { gguf } from "./kinds/gguf.ts";
 import { guidance } from "./kinds/guidance.ts";
@@ -18,10 +19,13 @@ import {
   ropeGrad,
 } from "./kinds/kernels.ts";
 import { dit, loraApply, loraApplyWild, type Precision, umt5 } from "./kinds/networks.ts";
+import { lossKind, timeSamplingMusubi } from "./kinds/objective.ts";
+import { optimizerKinds } from "./kinds/optimizers.ts";
 import { i2vMoe, t2vMoe, ti2v } from "./kinds/pipelines.ts";
 import { quantComfy } from "./kinds/quantized.ts";
 import { sampler } from "./kinds/samplers.ts";
 import { scheduler } from "./kinds/schedulers.ts";
+import { lrSchedule } from "./kinds/schedules.ts";
 import { fullTrain, loraTrain } from "./kinds/training.ts";
 
 export interface GoldenResult {
@@ -70,6 +74,11 @@ const tensorKinds: Readonly<Record<string, TensorKind>> = {
   guidance: { run: guidance },
   sampler: { run: sampler },
   "step-cache": { run: stepCache },
+  ...optimizerKinds,
+  "lr-schedule": { run: lrSchedule },
+  ema: { run: ema },
+  loss: { run: lossKind },
+  "time-sampling-musubi": { run: timeSamplingMusubi },
 };
 
 const jsonKinds: Readonly<Record<string, (path: string) => Promise<Check[]>>> = {

@@ -63,6 +63,11 @@ export const trainTables = {
   time: z.looseObject({
     /** One of train/step/time-samplings.ts. */
     sampling: text.optional(),
+    /** Noise levels that train, 0…1. */
+    min: z.number().min(0).lt(1).optional(),
+    max: z.number().gt(0).max(1).optional(),
+    /** Levels outside are drawn again; else the whole distribution is squeezed into min…max. */
+    keep_shape: z.boolean().optional(),
   }),
   loss: z.looseObject({
     /** Of train/step/losses.ts. */
@@ -83,6 +88,12 @@ export const trainTables = {
     clip: z.number().min(0).optional(),
     /** Batches whose gradients make one step. */
     accumulation: z.int().min(1).max(65_535).optional(),
+  }),
+  ema: z.strictObject({
+    /** The share of the past after each step. */
+    decay: z.number().gt(0).lt(1).optional(),
+    /** A small share in the first steps. */
+    rising: z.boolean().optional(),
   }),
   schedule: z.looseObject({
     /** One of train/optimizers/schedules/index.ts. */
@@ -152,6 +163,7 @@ export const trainConfigSchema = z.strictObject({
   loss: trainTables.loss.optional(),
   conditioning: trainTables.conditioning.optional(),
   optimizer: trainTables.optimizer.optional(),
+  ema: trainTables.ema.optional(),
   schedule: trainTables.schedule.optional(),
   validation: trainTables.validation.optional(),
   preview: trainTables.preview.optional(),

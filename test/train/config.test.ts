@@ -15,6 +15,7 @@ import { readTrainConfig } from "../../src/train/config/read.ts";
 import { learningRateAt } from "../../src/train/optimizers/schedules/index.ts";
 import type { Schedule } from "../../src/train/optimizers/schedules/schedule.ts";
 import { expertCounts, expertOfStep } from "../../src/train/run/expert-order.ts";
+import { timeSamplings } from "../../src/train/step/time-samplings.ts";
 import {
   checkRange,
   drawSigma,
@@ -271,7 +272,7 @@ describe("mistakes", () => {
     expect(await hint("network_dim = 8\n")).toBe("here it is lora.rank");
     expect(await hint("[network_arguments]\nnetwork_dim = 8\n")).toMatch(/known keys: name, output/);
     expect(await hint("[lora]\nnetwork_alpha = 8\n")).toBe("here it is lora.alpha");
-    expect(await hint("min_timestep = 875\n")).toMatch(/^here it is experts\.train: .*"high"/);
+    expect(await hint("min_timestep = 875\n")).toMatch(/^here it is time\.min: .*own levels/);
     expect(await hint('resume = "runs/a"\n')).toMatch(/run the same command again/);
     expect(await hint('network_weights = "a.safetensors"\n')).toMatch(/cannot start from an existing LoRA/);
     expect(await hint("blocks_to_swap = 20\n")).toBe("blocks_to_swap belongs in [model]");
@@ -515,19 +516,27 @@ describe("noise levels", () => {
     expect(Math.abs(shareOf(shifted(shift), expertRange("high", boundary)) - share)).toBeLessThan(0.01);
   });
 
-  it.each(["uniform", "sigmoid", "shift", "logit_normal"] as const)(
-    "of %s have their share on both sides",
-    (sampling) => {
-      const distribution = { kind: sampling, settings: { shift: 4, scale: 1.3, mean: 0.4, std: 0.8 } };
+  const odd = { shift: 4, scale: 1.3, mean: 0.4, std: 0.8, density: "mode", mode_scale: 1.1 };
+  const limits = [undefined, { min: 0.2, max: 0.95, keepShape: true }, { min: 0.2, max: 0.95, keepShape: false }];
+  it.each(Object.keys(timeSamplings).flatMap((sampling) => limits.map((limit) => [sampling, limit] as const)))(
+    "of %s within %o have their share on both sides",
+    (sampling, limit) => {
+      const names = Object.keys(timeSamplings[sampling]!.settings.shape);
+      const own = Object.fromEntries(Object.entries(odd).filter(([name]) => names.includes(name)));
+      const settings = timeSamplings[sampling]!.settings.parse(own);
+      const distribution: TimeDistribution = { kind: sampling, settings, ...(limit ? { limits: limit } : {}) };
       const rng = new PhiloxRng(5n);
       const everything = { from: 0, to: 1 };
       const draws = Array.from({ length: 4000 }, () => drawSigma(distribution, everything, rng));
+      for (const sigma of draws) expect(sigma >= (limit?.min ?? 0) && sigma <= (limit?.max ?? 1)).toBe(true);
       const high = expertRange("high", 0.875);
       const drawn = draws.filter((sigma) => inRange(sigma, high)).length / draws.length;
       expect(Math.abs(drawn - shareOf(distribution, high))).toBeLessThan(0.025);
       for (const expert of ["high", "low"] as const) {
         const range = expertRange(expert, 0.875);
-        for (let i = 0; i < 300; i++) {
+        // What is hardly ever drawn is refused before a run.
+        if (shareOf(distribution, range) < 0.01) continue;
+        for (let i = 0; i < 100; i++) {
           const sigma = drawSigma(distribution, range, rng);
           expect(expert === "high" ? sigma >= 0.875 : sigma < 0.875).toBe(true);
         }
@@ -539,6 +548,17 @@ describe("noise levels", () => {
     expect(inRange(0.875, expertRange("high", 0.875))).toBe(true);
     expect(inRange(0.875, expertRange("low", 0.875))).toBe(false);
     expect(inRange(1, expertRange("high", 0.875))).toBe(true);
+  });
+
+  it("are limited by the configuration, which says when it cannot be", async () => {
+    const { settings } = await read(`${minimal}[time]\nmin = 0.2\nkeep_shape = false\n`);
+    expect(settings.time.limits).toEqual({ min: 0.2, max: 1, keepShape: false });
+    const { explained } = await read(`${minimal}[time]\nkeep_shape = false\n`);
+    expect(explained.find(({ key }) => key === "time.keep_shape")!.idle).toBe("only with time.min or time.max");
+    await expect(read(`${minimal}[time]\nmin = 0.6\nmax = 0.5\n`)).rejects.toMatchObject({
+      code: "train-config.invalid",
+      message: expect.stringContaining("time.min is not below time.max"),
+    });
   });
 
   it("that a sampling never reaches are refused", () => {

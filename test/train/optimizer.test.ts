@@ -1,10 +1,12 @@
-// The two optimizers against each other and against a plain computation; their state saved and put back.
+// AdamW in both forms against each other and against a plain computation; the state of every optimizer saved and put back.
+// Their numbers are held to the published code's by the golden fixtures (optimizer-*).
 import { describe, expect, it } from "vitest";
 import { openDevice } from "../../src/device/open-device.ts";
 import { fromValues, ownedEmpty, type Tensor } from "../../src/tensor/tensor.ts";
 import { createAdamW } from "../../src/train/optimizers/adamw.ts";
 import { createAdamW8bit, SMALLEST_8BIT } from "../../src/train/optimizers/adamw8bit.ts";
-import { globalNorm, type Optimizer } from "../../src/train/optimizers/optimizer.ts";
+import { createOptimizer, optimizers } from "../../src/train/optimizers/index.ts";
+import { globalNorm, type Optimizer, showing } from "../../src/train/optimizers/optimizer.ts";
 import { draws } from "../support/drawn-weights.ts";
 
 const { device } = await openDevice("auto");
@@ -17,6 +19,19 @@ function parameters(): Map<string, Tensor> {
     Object.entries(sizes).map(([name, size]) => {
       const tensor = ownedEmpty(device, [size], "f32", "weights").requireGradient();
       tensor.write(Float32Array.from({ length: size }, next));
+      return [name, tensor];
+    }),
+  );
+}
+
+/** Some of two axes, so that factored moments and orthogonal steps have their turn. */
+function matrices(): Map<string, Tensor> {
+  const next = draws(2);
+  const shapes: Record<string, number[]> = { large: [80, 64], tall: [24, 4], row: [9], kernel: [3, 4, 2] };
+  return new Map(
+    Object.entries(shapes).map(([name, shape]) => {
+      const tensor = ownedEmpty(device, shape, "f32", "weights").requireGradient();
+      tensor.write(Float32Array.from({ length: tensor.size }, next));
       return [name, tensor];
     }),
   );
@@ -104,25 +119,76 @@ describe("AdamW in 8 bits", () => {
     free(wide);
     free(narrow);
   });
+});
 
-  it.each([createAdamW, createAdamW8bit])(
-    "and in 32: %o goes on from its saved state with the same bits",
-    async (create) => {
-      const [whole, parts] = [parameters(), parameters()];
-      using unbroken = create({ device, parameters: whole }, settings);
-      using first = create({ device, parameters: parts }, settings);
-      for (let i = 0; i < 6; i++) await step(unbroken, i, 1e-2, 0.5);
-      for (let i = 0; i < 3; i++) await step(first, i, 1e-2, 0.5);
-      const saved = new Map<string, Uint8Array>();
-      for (const [name, tensor] of first.state().tensors) saved.set(name, await tensor.readBytes());
-      using second = create({ device, parameters: parts }, settings);
-      expect([...second.state().tensors.keys()].sort()).toEqual([...saved.keys()].sort());
-      for (const [name, tensor] of second.state().tensors) tensor.writeBytes(saved.get(name)!);
-      second.restore(first.state().numbers);
-      for (let i = 3; i < 6; i++) await step(second, i, 1e-2, 0.5);
-      expect(await read(parts)).toEqual(await read(whole));
-      free(whole);
-      free(parts);
-    },
-  );
+/** As their rows make them; a large rate, so that few steps go far. */
+const made = (kind: string, all: ReadonlyMap<string, Tensor>, more: Record<string, unknown> = {}): Optimizer =>
+  createOptimizer({ device, parameters: all }, { kind, settings: optimizers[kind]!.settings.parse(more) });
+
+const variants: [string, Record<string, unknown>][] = [
+  ...Object.keys(optimizers).map((kind): [string, Record<string, unknown>] => [kind, {}]),
+  ["adamw", { amsgrad: true }],
+  ["adafactor", { beta1: 0.9, relative_step: true, scale_parameter: true }],
+  ["prodigy", { slice_p: 7, use_bias_correction: true, weight_decay: 0.1, decouple: false }],
+  ["adamw_schedulefree", { warmup_steps: 4, weight_decay: 0.1 }],
+  ["muon", { nesterov: false, adjust_lr: "original" }],
+];
+
+describe("every optimizer of the table", () => {
+  it.each(variants)("%s %o goes on from its saved state with the same bits", async (kind, more) => {
+    const [whole, parts] = [matrices(), matrices()];
+    const rate = optimizers[kind]!.learningRate.lora * 10;
+    using unbroken = made(kind, whole, more);
+    using first = made(kind, parts, more);
+    for (let i = 0; i < 6; i++) await step(unbroken, i, rate, 0.5);
+    for (let i = 0; i < 3; i++) await step(first, i, rate, 0.5);
+    const saved = new Map<string, Uint8Array>();
+    for (const [name, tensor] of first.state().tensors) saved.set(name, await tensor.readBytes());
+    using second = made(kind, parts, more);
+    expect([...second.state().tensors.keys()].sort()).toEqual([...saved.keys()].sort());
+    for (const [name, tensor] of second.state().tensors) tensor.writeBytes(saved.get(name)!);
+    second.restore(first.state().numbers);
+    for (let i = 3; i < 6; i++) await step(second, i, rate, 0.5);
+    expect(await read(parts)).toEqual(await read(whole));
+    expect(second.state().numbers).toEqual(unbroken.state().numbers);
+    expect(await read(parts)).not.toEqual(await read(matrices()));
+    free(whole);
+    free(parts);
+  });
+
+  it("finds the minimum of a bowl", async () => {
+    // Half of ‖p‖²: the gradient is the parameter itself.
+    for (const kind of Object.keys(optimizers)) {
+      const all = matrices();
+      const size = async () => Math.hypot(...[...(await read(all)).values()].flatMap((values) => [...values]));
+      const begin = await size();
+      using optimizer = made(kind, all);
+      const rate = kind === "prodigy" ? 1 : 0.02;
+      for (let i = 0; i < 60; i++) {
+        for (const tensor of all.values())
+          tensor.slot!.gradient = fromValues(device, await tensor.read(), tensor.shape);
+        await optimizer.update(rate);
+      }
+      {
+        using _shown = showing(device, optimizer);
+        // Prodigy begins with steps of a millionth.
+        expect(await size(), kind).toBeLessThan(begin * (kind === "prodigy" ? 0.999 : 0.8));
+      }
+      free(all);
+    }
+  });
+});
+
+describe("schedule-free AdamW", () => {
+  it("shows its average and goes on with what trains, to the bit", async () => {
+    const all = matrices();
+    using optimizer = made("adamw_schedulefree", all, { warmup_steps: 2 });
+    for (let i = 0; i < 4; i++) await step(optimizer, i, 1e-2);
+    const training = await read(all);
+    const shown = showing(device, optimizer);
+    expect(await read(all)).not.toEqual(training);
+    shown[Symbol.dispose]();
+    expect(await read(all)).toEqual(training);
+    free(all);
+  });
 });

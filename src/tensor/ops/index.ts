@@ -10,6 +10,7 @@ export { layerNorm } from "./layer-norm.ts";
 export { concat, pad, permute, repeat, reshape, slice } from "./layout.ts";
 export { type LinearOptions, linear, type WeightLike } from "./linear.ts";
 export { matmul } from "./matmul.ts";
+export { type DifferenceLoss, meanOf } from "./mean-difference.ts";
 export { meanSquaredError } from "./mean-squared-error.ts";
 export { mean, sum } from "./reduce.ts";
 export { rmsNorm } from "./rms-norm.ts";

@@ -20,6 +20,7 @@ import { Settler } from "./settler.ts";
 import {
   settleBlocks,
   settleConditioning,
+  settleEma,
   settleExperts,
   settleLora,
   settleObjective,
@@ -181,7 +182,8 @@ export async function settleTrainConfig(
       value ? "each block is recomputed in the backward pass: a third more time, far less memory" : undefined,
   });
   const blocks = settleBlocks(s, config.model.blocks_to_swap, { full, recompute, model });
-  const { optimizer, row } = settleOptimizer(s, config.optimizer ?? {}, full);
+  const { optimizer, ownSchedule } = settleOptimizer(s, config.optimizer ?? {}, full);
+  const ema = settleEma(s, config.ema);
   const settings: TrainSettings = {
     name,
     output,
@@ -205,7 +207,8 @@ export async function settleTrainConfig(
     ...settleConditioning(s, config.conditioning ?? {}, model),
     objective: settleObjective(s, config.loss ?? {}),
     optimizer,
-    schedule: settleSchedule(s, config.schedule ?? {}, row),
+    ...(ema ? { ema } : {}),
+    schedule: settleSchedule(s, config.schedule ?? {}, ownSchedule),
     validation: settleValidation(s, config.validation ?? {}),
     preview: await settlePreview(s, config.preview, find, model, notes),
     save: settleSave(s, config.save ?? {}, full),

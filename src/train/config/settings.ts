@@ -8,6 +8,7 @@ import type { Expert } from "../../models/wan/recognize.ts";
 import type { BlockMemory } from "../../nn/residency.ts";
 import type { BasePrecision, LoraKeys } from "../../protocol/train-config.ts";
 import type { Choice } from "../choices.ts";
+import type { EmaSettings } from "../optimizers/ema.ts";
 import type { Objective } from "../step/losses.ts";
 import type { TimeDistribution } from "../step/timesteps.ts";
 import type { SamplePrompt } from "./prompt-file.ts";
@@ -63,6 +64,8 @@ export interface TrainSettings {
     clip: number;
     accumulation: number;
   };
+  /** A moving average of the weights, which is what is looked at and written. */
+  ema?: EmaSettings;
   schedule: Choice & { warmup: { steps: number } | { share: number } };
   validation: { holdOut: number; everySteps: number; sigmas: number };
   preview:

@@ -9,6 +9,7 @@ import type { WanModel } from "../../models/wan/params.ts";
 import type { BlockMemory } from "../../nn/residency.ts";
 import { DEFAULT_SAMPLER, guidanceSchema } from "../../protocol/recipe.ts";
 import type { TrainConfig } from "../../protocol/train-config.ts";
+import type { EmaSettings } from "../optimizers/ema.ts";
 import type { OptimizerRow } from "../optimizers/optimizer.ts";
 import type { Objective } from "../step/losses.ts";
 import { expertRange, shareOf, type TimeDistribution } from "../step/timesteps.ts";
@@ -19,7 +20,24 @@ import type { LoraSettings, TrainSettings } from "./settings.ts";
 import type { Settler } from "./settler.ts";
 
 export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, model: WanModel): TimeDistribution {
-  return settleChoice(s, choosing.time, given, { defaults: (row) => row.defaults?.(model) }).choice;
+  const { choice } = settleChoice(s, choosing.time, given, { defaults: (row) => row.defaults?.(model) });
+  if (given.min === undefined && given.max === undefined) {
+    s.take("time.keep_shape", given.keep_shape, true, { idle: "only with time.min or time.max" });
+    return choice;
+  }
+  const min = s.take("time.min", given.min, 0);
+  const max = s.take("time.max", given.max, 1);
+  if (min >= max) {
+    throw new KinoraError("train-config.invalid", "time.min is not below time.max", {
+      actual: `${min} and ${max}`,
+      hint: "they are noise levels: 0 is a clean clip, 1 is noise; musubi's timesteps are a thousand times these",
+    });
+  }
+  const keepShape = s.take("time.keep_shape", given.keep_shape, true, {
+    note: (value) =>
+      value ? "levels outside min…max are drawn again" : "the whole distribution is squeezed into min…max",
+  });
+  return { ...choice, limits: { min, max, keepShape } };
 }
 
 export function settleObjective(s: Settler, given: NonNullable<TrainConfig["loss"]>): Objective {
@@ -148,12 +166,12 @@ export function settleLora(
   };
 }
 
-/** With the row, which says whether a schedule has a say. */
+/** With the reason why [schedule] does nothing, where there is one. */
 export function settleOptimizer(
   s: Settler,
   given: NonNullable<TrainConfig["optimizer"]>,
   full: boolean,
-): { optimizer: TrainSettings["optimizer"]; row: OptimizerRow } {
+): { optimizer: TrainSettings["optimizer"]; ownSchedule: string | undefined } {
   const { row, choice } = settleChoice(s, choosing.optimizer, given);
   const optimizer = {
     ...choice,
@@ -163,13 +181,28 @@ export function settleOptimizer(
     }),
     accumulation: s.take("optimizer.accumulation", given.accumulation, 1),
   };
-  return { optimizer, row };
+  const { ownSchedule } = row as OptimizerRow;
+  return {
+    optimizer,
+    ownSchedule: typeof ownSchedule === "function" ? ownSchedule(choice.settings) : ownSchedule,
+  };
+}
+
+/** Undefined where no average is asked for. */
+export function settleEma(s: Settler, given: TrainConfig["ema"]): EmaSettings | undefined {
+  if (!given) return undefined;
+  return {
+    decay: s.take("ema.decay", given.decay, 0.99, { note: "the average is validated, previewed and written" }),
+    rising: s.take("ema.rising", given.rising, true, {
+      note: (value) => (value ? "at step k the past counts at most (1 + k)/(10 + k)" : undefined),
+    }),
+  };
 }
 
 export function settleSchedule(
   s: Settler,
   given: NonNullable<TrainConfig["schedule"]>,
-  { ownSchedule: idle }: OptimizerRow,
+  idle: string | undefined,
 ): TrainSettings["schedule"] {
   const { choice } = settleChoice(s, choosing.schedule, given, { idle });
   const warmup = s.take("schedule.warmup", given.warmup, 0, { idle });

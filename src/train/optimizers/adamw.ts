@@ -1,6 +1,9 @@
 // AdamW (Loshchilov & Hutter, arXiv 1711.05101), as torch.optim.AdamW computes it.
 import { z } from "zod";
+import { stepOverRoot } from "../../tensor/ops/over-root.ts";
+import { openScope } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
+import { combined, keepLarger, product } from "./arithmetic.ts";
 import {
   type Optimizer,
   type OptimizerContext,
@@ -34,12 +37,42 @@ export const adamwRule = ({ device }: OptimizerContext, settings: AdamWSettings)
 export const createAdamW = (context: OptimizerContext, settings: AdamWSettings): Optimizer =>
   new ParameterwiseOptimizer(context, adamwRule(context, settings));
 
-const beta = z.number().min(0).lt(1);
+/** Divides by the largest second moment so far (Reddi et al., arXiv 1904.09237). */
+export function createAmsgrad(context: OptimizerContext, settings: AdamWSettings): Optimizer {
+  const { device } = context;
+  const {
+    betas: [beta1, beta2],
+    eps,
+    weightDecay,
+  } = settings;
+  const rule = adamwRule(context, settings);
+  return new ParameterwiseOptimizer(context, {
+    fresh: (parameter, name) => ({ ...rule.fresh(parameter, name), vMax: zeroState(device, parameter.shape) }),
+    apply(parameter, gradient, { m, v, vMax }, { step, learningRate, gradientScale }) {
+      using _scope = openScope(device);
+      device.kernels.affine(m, beta1, gradient, (1 - beta1) * gradientScale, m);
+      const wide = combined(gradient, gradientScale);
+      device.kernels.affine(v, beta2, product(wide, wide), 1 - beta2, v);
+      keepLarger(vMax, v);
+      const mean = combined(m, 1 / (1 - beta1 ** step));
+      stepOverRoot(parameter, mean, combined(vMax, 1 / (1 - beta2 ** step)), { learningRate, eps, weightDecay });
+    },
+  });
+}
+
+export const beta = z.number().min(0).lt(1);
+
+export const DECAY = "decoupled weight decay, scaled by the learning rate";
 
 export const adamwSettings = z.strictObject({
   betas: z.tuple([beta, beta]).default([0.9, 0.999]).describe("decay rates of the two moments"),
   eps: z.number().positive().default(1e-8).describe("avoids division by zero"),
-  weight_decay: z.number().min(0).default(0.01).describe("decoupled weight decay, scaled by the learning rate"),
+  weight_decay: z.number().min(0).default(0.01).describe(DECAY),
+});
+
+const amsgradSettings = z.strictObject({
+  ...adamwSettings.shape,
+  amsgrad: z.boolean().default(false).describe("use the largest second moment so far"),
 });
 
 export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSettings>): AdamWSettings => ({
@@ -48,10 +81,10 @@ export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSet
   weightDecay: weight_decay,
 });
 
-export const adamw: OptimizerRow<typeof adamwSettings> = {
+export const adamw: OptimizerRow<typeof amsgradSettings> = {
   help: "both moments in float32",
-  settings: adamwSettings,
+  settings: amsgradSettings,
   knownAs: "torch.optim.adamw.AdamW",
   learningRate: { lora: 1e-4, full: 1e-5 },
-  create: (context, settings) => createAdamW(context, fromConfig(settings)),
+  create: (context, { amsgrad, ...settings }) => (amsgrad ? createAmsgrad : createAdamW)(context, fromConfig(settings)),
 };

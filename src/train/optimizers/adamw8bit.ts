@@ -49,7 +49,7 @@ export function createAdamW8bit(context: OptimizerContext, settings: AdamWSettin
 }
 
 export const adamw8bit: OptimizerRow<typeof adamwSettings> = {
-  ...adamw,
+  learningRate: adamw.learningRate,
   help: "moments in 8 bits, in blocks of 256 with a scale each",
   settings: adamwSettings,
   knownAs: "bitsandbytes.optim.adamw.AdamW8bit",

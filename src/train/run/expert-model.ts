@@ -11,6 +11,7 @@ import type { Expert } from "../../models/wan/recognize.ts";
 import type { LoadOptions, WeightReader } from "../../nn/weights.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
+import { withEma } from "../optimizers/ema.ts";
 import { createOptimizer } from "../optimizers/index.ts";
 import type { Optimizer } from "../optimizers/optimizer.ts";
 import { drawUniforms } from "../step/draws.ts";
@@ -19,7 +20,7 @@ import type { LoraDropout } from "../step/dropout.ts";
 /** What of the settings decides a model in memory. */
 export type ExpertSettings = Pick<
   TrainSettings,
-  "kind" | "model" | "base" | "dtype" | "blocks" | "lora" | "optimizer" | "seed"
+  "kind" | "model" | "base" | "dtype" | "blocks" | "lora" | "optimizer" | "ema" | "seed"
 >;
 
 /** Trains where it has an optimizer; else it is only run (previews of a model whose other expert trains). */
@@ -75,7 +76,9 @@ export function openExpert(
     const adapters = trainsWeights ? undefined : freshAdapters(dit, lora, settings.seed, expert, options.dropout);
     if (adapters) owned.push(adapters);
     const parameters = adapters?.parameters() ?? weights.parameters;
-    const optimizer = createOptimizer({ device, parameters }, settings.optimizer);
+    const context = { device, parameters };
+    const plain = createOptimizer(context, settings.optimizer);
+    const optimizer = settings.ema ? withEma(context, plain, settings.ema) : plain;
     owned.push(optimizer);
     return {
       expert,

@@ -2,6 +2,7 @@
 import type { Device } from "../../device/device.ts";
 import type { CheckpointSearch } from "../../models/wan/checkpoint-files.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
+import { showing } from "../optimizers/optimizer.ts";
 import type { LoraDropout } from "../step/dropout.ts";
 import { type ExpertModel, type ExpertSettings, openDitFile, openExpert } from "./expert-model.ts";
 import { restoreExpert, type SavedExpert, saveExpert } from "./saved-expert.ts";
@@ -22,6 +23,8 @@ export class ExpertRoom implements Disposable {
   #current: ExpertModel | undefined;
   /** True where the expert in memory trained since it was saved or loaded. */
   #changed = false;
+  /** Puts the values that train back where those to look at are in their place. */
+  #shown: Disposable | undefined;
 
   constructor(options: RoomOptions) {
     this.#options = options;
@@ -32,8 +35,23 @@ export class ExpertRoom implements Disposable {
     return this.#current;
   }
 
+  /** As {@link use}, with the values to look at in it until {@link hide}. */
+  async show(expert: Expert, step: number): Promise<ExpertModel> {
+    if (this.#shown && this.#current?.expert === expert) return this.#current;
+    const model = await this.use(expert, step);
+    if (model.training) this.#shown = showing(this.#options.device, model.training.optimizer);
+    return model;
+  }
+
+  /** Puts back what trains. */
+  hide(): void {
+    this.#shown?.[Symbol.dispose]();
+    this.#shown = undefined;
+  }
+
   /** The expert in memory, changing it where it is another one. `step`: steps of the run done so far. */
   async use(expert: Expert, step: number): Promise<ExpertModel> {
+    this.hide();
     if (this.#current?.expert === expert) return this.#current;
     await this.save(step);
     this.#free();
@@ -60,6 +78,7 @@ export class ExpertRoom implements Disposable {
 
   /** Saves the expert in memory where it changed; returns where every expert is. */
   async save(step: number): Promise<Partial<Record<Expert, SavedExpert>>> {
+    this.hide();
     const model = this.#current;
     if (model?.training && this.#changed) {
       this.#saved[model.expert] = await saveExpert(this.#options.settings.output, model, step);
@@ -69,6 +88,7 @@ export class ExpertRoom implements Disposable {
   }
 
   #free(): void {
+    this.hide();
     this.#current?.[Symbol.dispose]();
     this.#current = undefined;
   }

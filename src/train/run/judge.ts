@@ -2,6 +2,7 @@
 import type { DatasetItem } from "../../dataset/items.ts";
 import type { Expert } from "../../models/wan/recognize.ts";
 import type { TrainSettings } from "../config/settings.ts";
+import { showing } from "../optimizers/optimizer.ts";
 import type { CachedData } from "./data.ts";
 import type { TrainEvent } from "./events.ts";
 import type { ExpertModel } from "./expert-model.ts";
@@ -56,7 +57,9 @@ export class Judge {
     const { heldOut, settings, data, recorder } = this.#parts;
     const { expert } = model;
     yield { type: "validating", expert, items: heldOut.length };
+    using shown = showing(model.dit.device, model.training!.optimizer);
     const line = { step, ...(await validate(model, heldOut, data, settings)) };
+    shown[Symbol.dispose]();
     recorder.add(line);
     this.#judged[expert] = model.training!.optimizer.step;
     this.#owed = this.#owed.filter((other) => other !== expert);

@@ -60,6 +60,8 @@ export class Previews {
       if (!isKinoraError(error)) throw error;
       const hint = error.hint === undefined ? "" : ` (${error.hint})`;
       yield { type: "note", text: `the previews of step ${step} could not all be made: ${error.message}${hint}` };
+    } finally {
+      this.#parts.room.hide();
     }
     this.#owed = false;
   }
@@ -80,7 +82,7 @@ export class Previews {
         text: { positive: data.text(prompt.prompt), negative: data.text(negativeOf(prompt, model)) },
         out: join(settings.output, fileOf(index)),
       })),
-      expert: async (which) => (await room.use(which, step)).dit,
+      expert: async (which) => (await room.show(which, step)).dit,
       ...(signal ? { signal } : {}),
     });
     // Films take their steps in turns, so that one count of all of them is what only grows.

@@ -30,6 +30,7 @@ export function fixedSettings(settings: TrainSettings): Record<string, string> {
     "conditioning.caption_dropout": settings.captionDropout,
     "conditioning.first_frame": settings.firstFrame,
     optimizer: told(optimizer),
+    ...(settings.ema ? { ema: settings.ema } : {}),
     schedule: told(schedule),
     "validation.hold_out": settings.validation.holdOut,
     batch_size: settings.dataset.datasets.map(({ batchSize }) => batchSize),

@@ -7,6 +7,7 @@ import { toFloat32 } from "../../base/float-formats.ts";
 import { makeFolder } from "../../io/atomic.ts";
 import { SafetensorsFile } from "../../io/safetensors.ts";
 import { writeHashedSafetensors } from "../../io/safetensors-writer.ts";
+import { openScope } from "../../tensor/scope.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { ExpertModel } from "./expert-model.ts";
 
@@ -14,6 +15,8 @@ import type { ExpertModel } from "./expert-model.ts";
 export const stateFolder = "state";
 const PARAMETER = "parameter/";
 const OPTIMIZER = "optimizer/";
+/** Values to write into files where they are not those that train. */
+const SHOWN = "shown/";
 
 /** How a step stands in names of files. */
 export const stepName = (step: number): string => String(step).padStart(8, "0");
@@ -36,11 +39,13 @@ export type SavedExpert = z.infer<typeof savedExpertSchema>;
 /** Saves what trains in an expert after `step` steps of the run; the file is there whole or not at all. Throws `io.*`. */
 export async function saveExpert(
   output: string,
-  { expert, training }: ExpertModel,
+  { expert, dit, training }: ExpertModel,
   step: number,
 ): Promise<SavedExpert> {
   const { parameters, optimizer } = training!;
   const { tensors, numbers } = optimizer.state();
+  using _scope = openScope(dit.device);
+  const shown = optimizer.shown?.() ?? new Map<string, Tensor>();
   const file = `${stateFolder}/${expert}-${stepName(step)}.safetensors`;
   await makeFolder(join(output, stateFolder));
   const entries = (prefix: string, all: ReadonlyMap<string, Tensor>) =>
@@ -52,7 +57,7 @@ export async function saveExpert(
     }));
   const sha256 = await writeHashedSafetensors(
     join(output, file),
-    [...entries(PARAMETER, parameters), ...entries(OPTIMIZER, tensors)],
+    [...entries(PARAMETER, parameters), ...entries(OPTIMIZER, tensors), ...entries(SHOWN, shown)],
     { kind: "kinora.train-expert", expert },
   );
   return { file, sha256, numbers: { ...numbers, step: optimizer.step } };
@@ -82,7 +87,7 @@ export function restoreExpert(output: string, { training }: ExpertModel, saved: 
   optimizer.restore(saved.numbers);
 }
 
-/** The trained values of a saved expert, read one by one while the file is mapped. */
+/** The values of a saved expert that go into files, read one by one while the file is mapped. */
 export class SavedParameters implements Disposable {
   readonly #file: SafetensorsFile;
   readonly names: readonly string[];
@@ -99,8 +104,9 @@ export class SavedParameters implements Disposable {
   }
 
   values(name: string): Float32Array {
-    const values = toFloat32(this.#file.bytes(PARAMETER + name), "f32");
-    this.#file.discard(PARAMETER + name);
+    const key = this.#file.has(SHOWN + name) ? SHOWN + name : PARAMETER + name;
+    const values = toFloat32(this.#file.bytes(key), "f32");
+    this.#file.discard(key);
     return values;
   }
 

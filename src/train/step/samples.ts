@@ -5,6 +5,7 @@ import type { Shape } from "../../base/shape.ts";
 import type { DatasetItem } from "../../dataset/items.ts";
 import type { Device } from "../../device/device.ts";
 import { hasPictureLatents, pictureCondition } from "../../models/wan/conditioning.ts";
+import { latentSize } from "../../models/wan/geometry.ts";
 import type { WanModel } from "../../models/wan/params.ts";
 import type { Tensor } from "../../tensor/tensor.ts";
 import type { TrainSettings } from "../config/settings.ts";
@@ -58,8 +59,9 @@ export function drawBatch(
   return items.map((item, i) => {
     const at = { index: place.step, within: place.batch * 0x10000 + i };
     const choices = drawRng(seed, "condition", at.index, at.within);
+    const [, , height, width] = latentSize(model, item.bucket).shape;
     return trainingSample(device, item, data, model, {
-      sigma: drawSigma(time, place.range, drawRng(seed, "sigma", at.index, at.within)),
+      sigma: drawSigma(time, place.range, drawRng(seed, "sigma", at.index, at.within), { height, width }),
       noise: (shape) => drawNoise(device, seed, "noise", shape, at),
       dropCaption: choices.uniform() < captionDropout,
       firstFrameGiven: choices.uniform() < firstFrame,

@@ -4,15 +4,28 @@ import type { ChoiceTable } from "../../choices.ts";
 import type { TrainSettings } from "../../config/settings.ts";
 import { constant } from "./constant.ts";
 import { cosine } from "./cosine.ts";
+import { cosineWarmupWithMinLr, cosineWithMinLr } from "./cosine-with-min-lr.ts";
 import { cosineWithRestarts } from "./cosine-with-restarts.ts";
+import { diffusionPipe } from "./diffusion-pipe.ts";
+import { inverseSqrt } from "./inverse-sqrt.ts";
+import { linear } from "./linear.ts";
 import { polynomial } from "./polynomial.ts";
+import { rex } from "./rex.ts";
 import type { Schedule, ScheduleRow } from "./schedule.ts";
+import { warmupStableDecay } from "./warmup-stable-decay.ts";
 
 export const schedules: ChoiceTable<ScheduleRow> = {
   constant,
+  linear,
   cosine,
   cosine_with_restarts: cosineWithRestarts,
+  cosine_with_min_lr: cosineWithMinLr,
+  cosine_warmup_with_min_lr: cosineWarmupWithMinLr,
   polynomial,
+  inverse_sqrt: inverseSqrt,
+  warmup_stable_decay: warmupStableDecay,
+  rex,
+  diffusion_pipe: diffusionPipe,
 };
 
 /** The learning rate of a step, counted from 0. */
