@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { withTables } from "../../scripts/docs-tables.ts";
+import type { LoraValues } from "../../src/lora/adapters/lora.ts";
+import { readLora } from "../../src/lora/read.ts";
 import type { ChoiceRow, ChoiceTable } from "../../src/train/choices.ts";
 import { settleTrainConfig } from "../../src/train/config/read.ts";
 import { optimizers } from "../../src/train/optimizers/index.ts";
@@ -231,6 +233,28 @@ it("docs/training.md has the tables of the code", () => {
   for (const [table, name] of added) delete (table as Record<string, ChoiceRow>)[name];
   const page = readFileSync(fileURLToPath(new URL("../../docs/training.md", import.meta.url)), "utf8");
   expect(page).toBe(withTables(page));
+});
+
+describe("LoRA+ and rsLoRA", () => {
+  it("train, stopped or not, and write an alpha that gives every reader the scale", async () => {
+    const lora = { rank: 4, alpha: 2, rslora: true, plus_ratio: 16 };
+    await wholeAndParted("plus", { lora });
+    const [file] = readLora(join(folder, "plus-whole", both[0]!));
+    expect(file).toMatchObject({ kind: "lora", rank: 4, alpha: 4 });
+    // Up matrices begin at 0, and AdamW's steps have the size of the rate.
+    const size = (name: string) => {
+      const [first] = readLora(join(folder, name, both[0]!)) as LoraValues[];
+      return Math.hypot(...first!.up);
+    };
+    await wholeAndParted("unplus", { lora: { ...lora, plus_ratio: 1 } });
+    expect(size("plus-whole") / size("unplus-whole")).toBeGreaterThan(4);
+    const row = await explained({ lora });
+    expect(row("lora.alpha")!.note).toBe("the scale alpha/√rank is 1");
+    await expect(explained({ lora, optimizer: { kind: "prodigy" } })).rejects.toMatchObject({
+      code: "train-config.invalid",
+      hint: "Prodigy finds one rate for all parameters",
+    });
+  });
 });
 
 describe("a moving average of the weights", () => {

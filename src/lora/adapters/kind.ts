@@ -59,6 +59,8 @@ export interface TrainableKind<V, S extends z.ZodObject> extends AdapterKind<V> 
   fresh(linear: Linear, settings: FreshAdapter, uniform: (count: number) => Float32Array): Adapter;
   /** Names of the trained parts; `<module>.<part>` in a run's state. */
   readonly trained: readonly string[];
+  /** Those of them that LoRA+ gives a higher learning rate. */
+  readonly faster?: readonly string[];
   fromTrained(module: string, alpha: number, part: (name: string) => TrainedPart): V;
 }
 

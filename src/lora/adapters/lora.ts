@@ -113,6 +113,13 @@ export const lora = {
     rank: z.int().min(1).max(16_384).default(32).describe("width of the two matrices"),
     alpha: z.number().positive().max(1e6).describe("the change is scaled by alpha/rank"),
     dropout: z.number().min(0).lt(1).default(0).describe("dropout: share of hidden values dropped in each step"),
+    rslora: z.boolean().default(false).describe("scale by alpha/√rank instead (rank-stabilised)"),
+    plus_ratio: z
+      .number()
+      .positive()
+      .max(1000)
+      .default(1)
+      .describe("learning rate of the up matrices as a multiple of the others' (LoRA+)"),
   }),
   presets: { alpha: "the rank" },
   find(module): Found<LoraValues | DifferenceValues>[] {
@@ -184,6 +191,7 @@ export const lora = {
     return new LoraAdapter(down.requireGradient(), up.requireGradient(), alpha / rank, dropout);
   },
   trained: ["down", "up"],
+  faster: ["up"],
   fromTrained(module, alpha, part) {
     const [down, up] = [part("down"), part("up")];
     const [rank, inputs] = down.shape as [number, number];

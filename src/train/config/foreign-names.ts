@@ -41,6 +41,8 @@ const here: Readonly<Record<string, string | readonly [setting: string, word: st
     "include_patterns and exclude_patterns become one list of patterns for what is trained",
   ],
   include_patterns: "lora.targets",
+  loraplus_lr_ratio: "lora.plus_ratio",
+  use_rslora: "lora.rslora",
   // Noise levels.
   timestep_sampling: "time.sampling",
   timestep_sample_method: "time.sampling",

@@ -182,7 +182,8 @@ export async function settleTrainConfig(
       value ? "each block is recomputed in the backward pass: a third more time, far less memory" : undefined,
   });
   const blocks = settleBlocks(s, config.model.blocks_to_swap, { full, recompute, model });
-  const { optimizer, ownSchedule } = settleOptimizer(s, config.optimizer ?? {}, full);
+  const lora = settleLora(s, config.lora ?? {}, full, model);
+  const { optimizer, ownSchedule } = settleOptimizer(s, config.optimizer ?? {}, full, full ? 1 : lora.plus_ratio);
   const ema = settleEma(s, config.ema);
   const settings: TrainSettings = {
     name,
@@ -200,7 +201,7 @@ export async function settleTrainConfig(
     ...(blocks ? { blocks } : {}),
     dataset,
     length,
-    lora: settleLora(s, config.lora ?? {}, full, model),
+    lora,
     boundary,
     experts: settleExperts(s, config.experts ?? {}, { model, boundary }, time),
     time,

@@ -18,6 +18,10 @@ export interface LoraSettings {
   rank: number;
   alpha: number;
   dropout: number;
+  /** `alpha` is then the one that was asked for times √rank, so that alpha/rank is the scale for every reader. */
+  rslora: boolean;
+  /** LoRA+: of the learning rate of the up matrices. */
+  plus_ratio: number;
   /** Patterns of official names; undefined for the blocks' attention and feed-forward. */
   targets: readonly string[] | undefined;
 }

@@ -131,7 +131,12 @@ export function settleLora(
     idle,
     defaults: () => ({ alpha: rank }),
     from: "default",
-    notes: { alpha: (value) => `the scale alpha/rank is ${Number(((value as number) / rank).toPrecision(6))}` },
+    notes: {
+      alpha: (value) => {
+        const scale = (value as number) / (given.rslora === true ? Math.sqrt(rank) : rank);
+        return `the scale ${given.rslora === true ? "alpha/√rank" : "alpha/rank"} is ${Number(scale.toPrecision(6))}`;
+      },
+    },
   });
   const targets = typeof given.targets === "string" ? [given.targets] : given.targets;
   for (const pattern of targets ?? []) {
@@ -159,11 +164,9 @@ export function settleLora(
     idle,
     ...(full ? {} : { note: `${plural(all, "layer")}${counts}` }),
   });
-  return {
-    kind: choice.kind as TrainableKindName,
-    ...(choice.settings as Omit<LoraSettings, "kind" | "targets">),
-    targets,
-  };
+  const own = choice.settings as Omit<LoraSettings, "kind" | "targets">;
+  const alpha = own.rslora ? own.alpha * Math.sqrt(own.rank) : own.alpha;
+  return { kind: choice.kind as TrainableKindName, ...own, alpha, targets };
 }
 
 /** With the reason why [schedule] does nothing, where there is one. */
@@ -171,7 +174,17 @@ export function settleOptimizer(
   s: Settler,
   given: NonNullable<TrainConfig["optimizer"]>,
   full: boolean,
+  plusRatio: number,
 ): { optimizer: TrainSettings["optimizer"]; ownSchedule: string | undefined } {
+  const kind = given.kind ?? choosing.optimizer.fallback;
+  const { oneRate } = choosing.optimizer.rows[kind] as OptimizerRow;
+  if (oneRate !== undefined && plusRatio !== 1) {
+    throw new KinoraError("train-config.invalid", `lora.plus_ratio cannot be used with optimizer.kind ${kind}`, {
+      expected: "1",
+      actual: `${plusRatio}`,
+      hint: oneRate,
+    });
+  }
   const { row, choice } = settleChoice(s, choosing.optimizer, given);
   const optimizer = {
     ...choice,

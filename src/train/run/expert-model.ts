@@ -1,5 +1,6 @@
 // A transformer set up for training: its weights in the form asked for, what trains in it, and the optimizer.
 import type { Device } from "../../device/device.ts";
+import { trainableKinds } from "../../lora/adapters/table.ts";
 import { type AttachedLora, freshLora } from "../../lora/attach.ts";
 import { selectsLinear } from "../../lora/targets.ts";
 import { openTransformer } from "../../models/wan/check-files.ts";
@@ -76,7 +77,7 @@ export function openExpert(
     const adapters = trainsWeights ? undefined : freshAdapters(dit, lora, settings.seed, expert, options.dropout);
     if (adapters) owned.push(adapters);
     const parameters = adapters?.parameters() ?? weights.parameters;
-    const context = { device, parameters };
+    const context = { device, parameters, ...(adapters ? { rateOf: rateOf(lora) } : {}) };
     const plain = createOptimizer(context, settings.optimizer);
     const optimizer = settings.ema ? withEma(context, plain, settings.ema) : plain;
     owned.push(optimizer);
@@ -90,6 +91,12 @@ export function openExpert(
     for (const item of owned.reverse()) item[Symbol.dispose]();
     throw error;
   }
+}
+
+/** LoRA+: some parts of an adapter have a learning rate of their own. */
+function rateOf({ kind, plus_ratio }: TrainSettings["lora"]): (name: string) => number {
+  const { faster }: { faster?: readonly string[] } = trainableKinds[kind];
+  return (name) => (faster?.some((part) => name.endsWith(`.${part}`)) ? plus_ratio : 1);
 }
 
 function freshAdapters(
