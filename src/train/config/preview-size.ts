@@ -37,7 +37,7 @@ async function sidesOf(
     const fault = missing ? "does not exist" : "cannot be read";
     throw new KinoraError("train-config.invalid", `the picture for ${what} ${fault}`, {
       actual: missing ? image : cause.message,
-      hint: cause.hint ?? "--i FILE is relative to the prompt file",
+      hint: (missing ? undefined : cause.hint) ?? "--i FILE is relative to the prompt file",
       cause,
     });
   }
