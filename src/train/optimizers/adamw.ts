@@ -72,7 +72,7 @@ export const adamwSettings = z.strictObject({
 
 const amsgradSettings = z.strictObject({
   ...adamwSettings.shape,
-  amsgrad: z.boolean().default(false).describe("use the largest second moment so far"),
+  amsgrad: z.boolean().optional().describe("use the largest second moment so far"),
 });
 
 export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSettings>): AdamWSettings => ({
@@ -84,6 +84,7 @@ export const fromConfig = ({ betas, eps, weight_decay }: z.infer<typeof adamwSet
 export const adamw: OptimizerRow<typeof amsgradSettings> = {
   help: "both moments in float32",
   settings: amsgradSettings,
+  presets: { amsgrad: "off" },
   knownAs: "torch.optim.adamw.AdamW",
   learningRate: { lora: 1e-4, full: 1e-5 },
   create: (context, { amsgrad, ...settings }) => (amsgrad ? createAmsgrad : createAdamW)(context, fromConfig(settings)),

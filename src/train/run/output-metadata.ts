@@ -105,7 +105,8 @@ function datasetFacts({ section, items, batches }: DatasetPlan["datasets"][numbe
 /** A call as Python writes it: `torch.optim.adamw.AdamW(betas=(0.9, 0.999),eps=1e-08)`. */
 function optimizerCall({ kind, settings }: TrainSettings["optimizer"]): string {
   const row = optimizers[kind]!;
-  const args = Object.entries(settings).map(([name, value]) => `${name}=${pythonArgument(value)}`);
+  const given = Object.entries(settings).filter(([, value]) => value !== undefined);
+  const args = given.map(([name, value]) => `${name}=${pythonArgument(value)}`);
   return (row.knownAs ?? kind) + (args.length > 0 ? `(${args.join(",")})` : "");
 }
 

@@ -11,6 +11,13 @@ import type { CachedData } from "./data.ts";
 /** A choice with its settings beside it. */
 const told = ({ settings, ...choice }: Choice) => ({ ...choice, ...settings });
 
+/** Without what is off, so that runs of versions that did not have it go on. */
+const toldLora = ({ rslora, plus_ratio, ...lora }: TrainSettings["lora"]) => ({
+  ...lora,
+  ...(rslora ? { rslora } : {}),
+  ...(plus_ratio === 1 ? {} : { plus_ratio }),
+});
+
 /** By setting, as text. How long to train, what to write and what to look at may change. */
 export function fixedSettings(settings: TrainSettings): Record<string, string> {
   const { kind, seed, model, base, dtype, lora, experts, time, objective, optimizer, schedule } = settings;
@@ -23,7 +30,7 @@ export function fixedSettings(settings: TrainSettings): Record<string, string> {
     ...(settings.boundary === undefined ? {} : { "the boundary of the experts": settings.boundary }),
     "products in": dtype,
     "model.recompute": settings.recompute,
-    ...(kind === "lora" ? { lora } : {}),
+    ...(kind === "lora" ? { lora: toldLora(lora) } : {}),
     experts,
     time: told(time),
     loss: { ...told(loss), weighting: weighting.kind, ...weighting.settings },
