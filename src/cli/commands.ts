@@ -62,6 +62,96 @@ export const commands: readonly Listed[] = [
     load: async () => (await import("./commands/plan.ts")).planCommand,
   },
   {
+    name: "registry approve",
+    summary: "approve a version, as somebody other than its publisher",
+    load: async () => (await import("./commands/registry/change.ts")).registryApprove,
+  },
+  {
+    name: "registry deprecate",
+    summary: "mark a version as no longer to be used",
+    load: async () => (await import("./commands/registry/change.ts")).registryDeprecate,
+  },
+  {
+    name: "registry diff",
+    summary: "show what differs between two versions of a LoRA",
+    load: async () => (await import("./commands/registry/look.ts")).registryDiff,
+  },
+  {
+    name: "registry export",
+    summary: "lay the registry out as files, for ComfyUI or a network share",
+    load: async () => (await import("./commands/registry/manage.ts")).registryExport,
+  },
+  {
+    name: "registry gc",
+    summary: "remove files that no version refers to",
+    load: async () => (await import("./commands/registry/manage.ts")).registryCollect,
+  },
+  {
+    name: "registry init",
+    summary: "create a registry in a folder or a bucket",
+    load: async () => (await import("./commands/registry/publish.ts")).registryInit,
+  },
+  {
+    name: "registry list",
+    summary: "list the LoRAs of a registry",
+    load: async () => (await import("./commands/registry/look.ts")).registryList,
+  },
+  {
+    name: "registry notes",
+    summary: "print the training notes of a LoRA or the changelog, or add a note",
+    load: async () => (await import("./commands/registry/look.ts")).registryNotes,
+  },
+  {
+    name: "registry people",
+    summary: "show and change who may do what",
+    load: async () => (await import("./commands/registry/manage.ts")).registryPeople,
+  },
+  {
+    name: "registry promote",
+    summary: "make a version the current one",
+    load: async () => (await import("./commands/registry/change.ts")).registryPromote,
+  },
+  {
+    name: "registry publish",
+    summary: "publish a LoRA from a training run or from files",
+    load: async () => (await import("./commands/registry/publish.ts")).registryPublish,
+  },
+  {
+    name: "registry resolve",
+    summary: "print which version a reference means",
+    load: async () => (await import("./commands/registry/look.ts")).registryResolve,
+  },
+  {
+    name: "registry rollback",
+    summary: "go back to the previous version",
+    load: async () => (await import("./commands/registry/change.ts")).registryRollback,
+  },
+  {
+    name: "registry show",
+    summary: "show the versions of a LoRA and its log",
+    load: async () => (await import("./commands/registry/look.ts")).registryShow,
+  },
+  {
+    name: "registry tag",
+    summary: "set the tags of a version",
+    load: async () => (await import("./commands/registry/change.ts")).registryTag,
+  },
+  {
+    name: "registry trial",
+    summary: "give a version a share of the requests, or end its trial",
+    load: async () => (await import("./commands/registry/change.ts")).registryTrial,
+  },
+  {
+    name: "registry verify",
+    summary: "check every event and file of a registry",
+    load: async () => (await import("./commands/registry/look.ts")).registryVerify,
+  },
+  {
+    name: "registry whoami",
+    summary: "print who you are in a registry, and your role",
+    load: async () => (await import("./commands/registry/manage.ts")).registryWhoAmI,
+  },
+  {
     name: "show",
     summary: "print how a video was made: prompt, seed, sampler, weights, LoRAs",
     load: async () => (await import("./commands/show.ts")).showCommand,

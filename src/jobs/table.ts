@@ -19,6 +19,18 @@ export const jobs = {
   "plan-run": async () => (await import("./plan.ts")).planRunJob,
   "prepare-dataset": async () => (await import("./prepare-dataset.ts")).prepareDatasetJob,
   "read-recipe": async () => (await import("./read-recipe.ts")).readRecipeJob,
+  "registry-change": async () => (await import("./registry/change.ts")).registryChangeJob,
+  "registry-diff": async () => (await import("./registry/look.ts")).registryDiffJob,
+  "registry-export": async () => (await import("./registry/change.ts")).registryExportJob,
+  "registry-gc": async () => (await import("./registry/change.ts")).registryCollectJob,
+  "registry-init": async () => (await import("./registry/change.ts")).registryInitJob,
+  "registry-list": async () => (await import("./registry/look.ts")).registryListJob,
+  "registry-notes": async () => (await import("./registry/look.ts")).registryNotesJob,
+  "registry-people": async () => (await import("./registry/change.ts")).registryPeopleJob,
+  "registry-publish": async () => (await import("./registry/publish.ts")).registryPublishJob,
+  "registry-resolve": async () => (await import("./registry/look.ts")).registryResolveJob,
+  "registry-show": async () => (await import("./registry/look.ts")).registryShowJob,
+  "registry-verify": async () => (await import("./registry/look.ts")).registryVerifyJob,
   train: async () => (await import("./train.ts")).trainJob,
 };
 

@@ -41,7 +41,7 @@ export const sizeSchema = z.strictObject({ width: z.int().positive(), height: z.
 /** Something a person should know, such as a rounded number of frames. */
 export const noteEvent = z.object({ type: z.literal("note"), text: z.string() });
 
-/** Of a job that is done before there is anything to tell. */
+/** Of a job that ends before there is anything to report. */
 export const noEvents = z.never();
 
 /** What a child process and its parent say to each other. */

@@ -107,6 +107,12 @@ async function readRecord(output: string, step?: number): Promise<RunState | { w
   return state;
 }
 
+/** The settings a run's newest state was trained with, by name; undefined where there is none that can be trusted. */
+export async function readRunFacts(output: string): Promise<Record<string, string> | undefined> {
+  const record = await readRecord(output);
+  return record === undefined || "why" in record ? undefined : record.fixed;
+}
+
 /** What is wrong with an expert's file; undefined where it is what was written. */
 async function* fileFault(
   output: string,
