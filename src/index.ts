@@ -1,5 +1,5 @@
 // The front door: what `import "kinora"` gives. Each function starts a job and returns its handle: iterate it for the
-// job's events, await it for its result. The floors below: kinora/engine, /dataset, /lora, /train, /protocol.
+// job's events, await it for its result. The floors below: kinora/engine, /dataset, /lora, /train, /registry, /protocol.
 import type { JobRun } from "./jobs/run.ts";
 import { type StartOptions, startJob } from "./jobs/start.ts";
 import type { EventOf, JobName, RequestOf, ResultOf } from "./jobs/table.ts";
@@ -67,6 +67,15 @@ export interface PlanForwardOptions extends PlanForwardRequest, RunOptions {}
 export interface InspectModelOptions extends Omit<InspectModelRequest, "path">, RunOptions {}
 /** What {@link convertLora} takes beside the file. */
 export interface ConvertLoraOptions extends Omit<ConvertLoraRequest, "path">, RunOptions {}
+
+/** What {@link publishLora} takes beside the address and the files. */
+export type PublishLoraOptions = Omit<RequestOf<"registry-publish">, "address" | "files"> & RunOptions;
+/** What the functions of the registry take: which one, a folder or `s3://BUCKET/PREFIX`. Default: `KINORA_STORE`. */
+export interface RegistryOptions extends RunOptions {
+  store?: string | undefined;
+}
+/** What {@link changeLora} does, by its `action`. */
+export type LoraChange = RequestOf<"registry-change">["change"];
 
 /** What a generation tells on its way; `step`, `preview` and `finished` are what most programs want. */
 export type GenerateEvent = EventOf<"generate">;
@@ -274,6 +283,103 @@ export function inspectLora(path: string, options: RunOptions = {}): Run<"inspec
  */
 export function convertLora(path: string, options: ConvertLoraOptions): Run<"convert-lora"> {
   return start("convert-lora", { ...options, path });
+}
+
+/** Creates a registry, or finds the one that is there. */
+export function initRegistry(options: RegistryOptions = {}): Run<"registry-init"> {
+  return start("registry-init", options as RequestOf<"registry-init"> & RunOptions);
+}
+
+/**
+ * Publishes a version of a LoRA: a training run's folder, or LoRA files (one, or one for each expert). Versions never
+ * change; `changeLora` says which one is in production.
+ *
+ * @param address `KIND/PROJECT/NAME`, e.g. `styles/acme/neon`
+ * @throws KinoraError by the handle: `registry.*`, `lora.*`, `io.*`, `s3.*`; nothing is published then.
+ * @example
+ * ```ts
+ * const { version } = await publishLora("styles/acme/neon", "runs/neon", { store: "loras", checkpoint: "best" });
+ * await changeLora("styles/acme/neon", { action: "promote", version, why: "release", force: true }, { store: "loras" });
+ * ```
+ */
+export function publishLora(
+  address: string,
+  files: string | readonly string[],
+  options: PublishLoraOptions = {},
+): Run<"registry-publish"> {
+  return start("registry-publish", { ...options, address, files: typeof files === "string" ? [files] : [...files] });
+}
+
+/** The LoRAs of a registry, with their current versions. */
+export function listLoras(
+  options: RegistryOptions & Pick<RequestOf<"registry-list">, "kind"> = {},
+): Run<"registry-list"> {
+  return start("registry-list", options);
+}
+
+/** Every version of a LoRA with its status, and the log of what happened to it. */
+export function showLora(address: string, options: RegistryOptions = {}): Run<"registry-show"> {
+  return start("registry-show", { ...options, address });
+}
+
+/**
+ * Which version a reference means, e.g. `styles/acme/neon` or `styles/acme/neon@v2`, and its files. `request`: the key by
+ * which a running trial gets its share; the same key always gets the same version.
+ */
+export function resolveLora(
+  reference: string,
+  options: RegistryOptions & { request?: string | undefined } = {},
+): Run<"registry-resolve"> {
+  return start("registry-resolve", { ...options, reference });
+}
+
+/**
+ * Approves, promotes, tries, rolls back, deprecates or tags a version, adds a note or feedback: one event in the log.
+ *
+ * @throws KinoraError by the handle: `registry.not-accepted`, `registry.no-reason`, `registry.no-rights` and others.
+ */
+export function changeLora(address: string, change: LoraChange, options: RegistryOptions = {}): Run<"registry-change"> {
+  return start("registry-change", { ...options, address, change });
+}
+
+/** What differs between two versions of a LoRA. */
+export function diffLora(
+  address: string,
+  before: string,
+  after: string,
+  options: RegistryOptions = {},
+): Run<"registry-diff"> {
+  return start("registry-diff", { ...options, address, before, after });
+}
+
+/** Reads every event and file of a registry and checks it; `problems` is empty for an intact one. */
+export function verifyRegistry(options: RegistryOptions = {}): Run<"registry-verify"> {
+  return start("registry-verify", options as RequestOf<"registry-verify"> & RunOptions);
+}
+
+/** Lays a registry out as files in a folder, for ComfyUI's models/loras or a network share. */
+export function exportRegistry(
+  out: string,
+  options: RegistryOptions & Pick<RequestOf<"registry-export">, "kind" | "versions"> = {},
+): Run<"registry-export"> {
+  return start("registry-export", { ...options, out });
+}
+
+/** The training notes of a LoRA, or the changelog of the registry, in Markdown. */
+export function registryNotes(options: RegistryOptions & { address?: string | undefined } = {}): Run<"registry-notes"> {
+  return start("registry-notes", options);
+}
+
+/** Who may do what in a registry; `set` gives roles, null takes one away. */
+export function registryPeople(
+  options: RegistryOptions & Pick<RequestOf<"registry-people">, "set" | "others"> = {},
+): Run<"registry-people"> {
+  return start("registry-people", options);
+}
+
+/** Removes files that no version refers to; those younger than a day are kept. */
+export function collectRegistry(options: RegistryOptions & { dryRun?: boolean | undefined } = {}): Run<"registry-gc"> {
+  return start("registry-gc", options);
 }
 
 /** The recipe that a film, or saved latents, carry: all that repeats it. `generate({ from: path })` does. */

@@ -181,6 +181,8 @@ export interface ModelSpec {
   description?: string;
   license?: string;
   tags?: string;
+  /** What a prompt says for the LoRA to act. */
+  trigger?: string;
 }
 
 /** The `modelspec.*` strings of a Wan LoRA. */
@@ -197,6 +199,7 @@ export function modelSpecMetadata(spec: ModelSpec): Record<string, string> {
     date: (spec.utc ? spec.date : local).toISOString().slice(0, "2026-01-05T07:08:09".length),
     license: spec.license,
     tags: spec.tags,
+    trigger_phrase: spec.trigger,
     timestep_range: spec.timesteps?.join(","),
   };
   const result: Record<string, string> = {};

@@ -65,6 +65,8 @@ export const versionSchema = z.strictObject({
   strength: z.number().default(1),
   description: z.string().default(""),
   licence: z.string().optional(),
+  /** Content hashes of the weights it was trained on, by name. */
+  base: z.record(z.string(), z.string()).default({}),
   /** Rank, learning rate, steps …, as the run or the file's metadata tells. */
   hyperparameters: facts.default({}),
   dataset: datasetFactsSchema.optional(),

@@ -4,6 +4,7 @@ import { nearestName } from "../base/nearest.ts";
 import { nameProblem } from "../base/platform.ts";
 import { aliasNames, type LoraKind, loraKinds, versionNameSchema } from "../protocol/registry.ts";
 
+/** Where a LoRA is in a registry. */
 export interface Address {
   kind: LoraKind;
   project: string;

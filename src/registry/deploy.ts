@@ -12,12 +12,14 @@ import { changelog, trainingNotes } from "./notes.ts";
 import { contentOf, fetchObject, objectKey } from "./objects.ts";
 import type { Registry } from "./registry.ts";
 
+/** What {@link deployStore} lays out. */
 export interface DeployOptions {
   kind?: LoraKind | undefined;
   /** `all` lays out every version that is not deprecated, `current` only what is in production. */
   versions?: "all" | "current";
 }
 
+/** A file is in place. */
 export interface DeployEvent {
   type: "deployed";
   file: string;

@@ -11,17 +11,27 @@ export function plain(text: string): string {
   return text.replace(/[\r\n]+/g, " ").replace(/[\\`*_{}[\]<>#|~]/g, "\\$&");
 }
 
-const value = (given: unknown): string => (given === null ? "none" : plain(String(given)));
+/** A fact for people: numbers with four digits, lists as they are. */
+export function readable(given: unknown): string {
+  if (given === null) return "none";
+  return typeof given === "number" && !Number.isInteger(given) ? String(Number(given.toPrecision(4))) : String(given);
+}
 
-/** What differs between two versions, a line each. */
+/** Two facts, with all their digits where they would read alike. */
+function change(before: unknown, after: unknown): string {
+  const say = (write: (given: unknown) => string) =>
+    [before, after].map((given) => (given === undefined || given === "" ? "not set" : write(given)));
+  const [a, b] = say(readable);
+  return a === b ? say(String).join(" → ") : `${a} → ${b}`;
+}
+
+/** What differs between two versions, a line each, as plain text. */
 export function differences(before: RegistryVersion, after: RegistryVersion): string[] {
   const lines: string[] = [];
   const compare = (title: string, a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): void => {
     for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
       if (JSON.stringify(a[key]) === JSON.stringify(b[key])) continue;
-      lines.push(
-        `${title} ${key}: ${a[key] === undefined ? "not set" : value(a[key])} → ${b[key] === undefined ? "not set" : value(b[key])}`,
-      );
+      lines.push(`${title} ${key}: ${change(a[key], b[key])}`);
     }
   };
   const data = ({ dataset }: RegistryVersion) =>
@@ -35,6 +45,7 @@ export function differences(before: RegistryVersion, after: RegistryVersion): st
         }
       : {};
   compare("dataset", data(before), data(after));
+  compare("base", before.base, after.base);
   compare("setting", before.hyperparameters, after.hyperparameters);
   compare("result", before.results, after.results);
   compare("", described(before), described(after));
@@ -86,14 +97,17 @@ function section(
   row("Model", model);
   row("Trigger words", triggerWords.map(plain).join(", "));
   row("Strength", String(strength));
-  row("Dataset", dataset && `${dataset.items} items: ${dataset.videos} videos, ${dataset.images} images`);
+  row("Dataset", dataset && `${dataset.items} items from ${dataset.videos} videos and ${dataset.images} images`);
   row("Hyperparameters", pairs(hyperparameters));
   row("Results", pairs(results));
   for (const { path, bytes, autoV2 } of files.filter(({ role }) => role === "lora")) {
     row("File", `${plain(path)}, ${formatBytes(bytes)}, AutoV2 ${autoV2}`);
   }
   if (before)
-    row(`Changed since ${before.version}`, differences(before, manifest).join("; ") || "nothing that is recorded");
+    row(
+      `Changed since ${before.version}`,
+      plain(differences(before, manifest).join("; ")) || "nothing that is recorded",
+    );
   for (const { phase, verdict, at, scores } of version.tests) {
     const told = scores
       ? ` (${Object.entries(scores)
@@ -120,7 +134,7 @@ function section(
 
 const pairs = (facts: Readonly<Record<string, unknown>>): string =>
   Object.entries(facts)
-    .map(([key, fact]) => `${plain(key)} ${value(fact)}`)
+    .map(([key, fact]) => plain(`${key} ${readable(fact)}`))
     .join(", ");
 
 /** CHANGELOG.md of the whole store, the latest first. */

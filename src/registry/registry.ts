@@ -36,6 +36,7 @@ export type VersionFacts = Partial<
     | "strength"
     | "description"
     | "licence"
+    | "base"
     | "hyperparameters"
     | "dataset"
     | "results"
@@ -43,6 +44,7 @@ export type VersionFacts = Partial<
   >
 >;
 
+/** The version that a reference means. */
 export interface Resolved {
   address: Address;
   version: string;
@@ -57,6 +59,7 @@ export type EventListener = (address: Address, event: RegistryEvent, state: Name
 const encode = (value: unknown): Uint8Array => new TextEncoder().encode(`${JSON.stringify(value, null, 1)}\n`);
 const folderOf = (address: Address): string => `names/${formatAddress(address)}`;
 
+/** An open registry, as one person sees it. Reads the log at each call: what others did meanwhile is seen. */
 export class Registry {
   readonly storage: Storage;
   readonly person: Person;

@@ -13,6 +13,7 @@ const allowed: Readonly<Record<Exclude<RoleName, "admin">, ReadonlySet<Deed>>> =
   production: new Set<Deed>(["feedback", "note"]),
 };
 
+/** Who acts, and their role. */
 export interface Person {
   who: string;
   /** Absent for people whom the policy does not know. */
@@ -37,6 +38,7 @@ export function personOf(who: string, policy: RegistryPolicy | undefined): Perso
   return { who, role: role === "none" ? undefined : role };
 }
 
+/** Whether a person may do a deed. */
 export function mayDo({ role }: Person, deed: Deed): boolean {
   return role === "admin" || (role !== undefined && allowed[role].has(deed));
 }

@@ -1,6 +1,7 @@
 // What a log comes to: the versions of a LoRA, what was said of them, and which one is current. A pure fold; see log.ts.
 import type { Happening, RegistryEvent } from "../protocol/registry.ts";
 
+/** Where a version stands. */
 export type VersionStatus = "published" | "tested" | "approved" | "current" | "trial" | "deprecated";
 
 export interface TestResult {
@@ -12,6 +13,7 @@ export interface TestResult {
   who: string;
 }
 
+/** A version and what was said of it. */
 export interface VersionState {
   version: string;
   /** Hash of its version.json. */
@@ -25,6 +27,7 @@ export interface VersionState {
   tags: readonly string[];
 }
 
+/** All that a log comes to. */
 export interface NameState {
   versions: ReadonlyMap<string, VersionState>;
   /** Aliases: which version they stand on. */

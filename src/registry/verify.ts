@@ -11,6 +11,7 @@ import { checkObject, getValue } from "./objects.ts";
 import type { Registry } from "./registry.ts";
 import { demand } from "./rights.ts";
 
+/** What {@link verifyStore} found. */
 export interface VerifyReport {
   names: number;
   events: number;
@@ -20,6 +21,7 @@ export interface VerifyReport {
   problems: string[];
 }
 
+/** An object was checked. */
 export interface VerifyProgress {
   type: "verified";
   done: number;
@@ -107,6 +109,7 @@ async function namedObjects(
   return { named, problems, events, names };
 }
 
+/** What {@link collectGarbage} removed. */
 export interface CollectReport {
   removed: number;
   bytes: number;

@@ -156,6 +156,34 @@ describe.sequential("events and results of", () => {
     await run("plan-forward", { model: "t2v-A14B" });
   });
 
+  it("those of the registry", async () => {
+    const [store, address] = [path("store"), "styles/acme/neon"];
+    expect(await run("registry-init", { store })).toMatchObject({ made: true });
+    const publish = { store, address, files: [path("run")] };
+    expect(await run("registry-publish", { ...publish, checkpoint: "best" })).toMatchObject({ version: "v1" });
+    await run("registry-publish", { ...publish, checkpoint: 2, triggerWords: ["neon style"], tags: ["test"] });
+    const change = { action: "promote", version: "v1", why: "first", force: true } as const;
+    expect(await run("registry-change", { store, address, change })).toMatchObject({ current: "v1" });
+    await run("registry-change", { store, address, change: { action: "trial", version: "v2", share: 0.5 } });
+    await run("registry-change", { store, address, change: { action: "feedback", version: "v2", verdict: "good" } });
+    await run("registry-change", { store, address, change: { action: "approve", version: "v2", why: "fine" } });
+    expect((await run("registry-list", { store })).names).toMatchObject([
+      { address, versions: 2, trial: { share: 0.5 } },
+    ]);
+    expect((await run("registry-show", { store, address })).versions).toHaveLength(2);
+    expect(await run("registry-resolve", { store, reference: address })).toMatchObject({
+      version: "v1",
+      by: "current",
+    });
+    const { differences } = await run("registry-diff", { store, address, before: "v1", after: "v2" });
+    expect(differences).toContain("trigger words: not set → neon style");
+    expect((await run("registry-notes", { store, address })).markdown).toContain("## v2");
+    expect((await run("registry-verify", { store })).problems).toEqual([]);
+    expect((await run("registry-export", { store, out: path("laid-out") })).written).toBeGreaterThanOrEqual(6);
+    expect(await run("registry-gc", { store, dryRun: true })).toMatchObject({ removed: 0 });
+    expect(await run("registry-people", { store })).toMatchObject({ policy: false, others: "admin" });
+  });
+
   it("doctor", async () => {
     await run("doctor", {});
   });

@@ -117,7 +117,7 @@ console.log(videos.map(({ path }) => path).join(), (await readRecipe("b-8.mp4"))
   it("opens every door that it names", () => {
     const { status, stdout, stderr } = run(
       `
-const doors = ["kinora", "kinora/engine", "kinora/train", "kinora/dataset", "kinora/lora", "kinora/protocol"];
+const doors = ["kinora", "kinora/engine", "kinora/train", "kinora/dataset", "kinora/lora", "kinora/registry", "kinora/protocol"];
 for (const door of doors) console.log(door, Object.keys(await import(door)).length > 3);
 const { openDevice, fromValues, ops } = await import("kinora/engine");
 using device = (await openDevice("reference")).device;
@@ -131,7 +131,7 @@ console.log([...(await product.read())].join());
     );
     expect(status, stderr).toBe(0);
     expect(stdout).toBe(
-      `${["", "/engine", "/train", "/dataset", "/lora", "/protocol"].map((door) => `kinora${door} true\n`).join("")}7,10,15,22\n`,
+      `${["", "/engine", "/train", "/dataset", "/lora", "/registry", "/protocol"].map((door) => `kinora${door} true\n`).join("")}7,10,15,22\n`,
     );
   });
 

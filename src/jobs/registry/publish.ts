@@ -5,9 +5,7 @@ import { basename, join } from "node:path";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { fileOrFolder } from "../../io/files.ts";
 import { describeLora, type LoraDescription } from "../../lora/describe.ts";
-
 import { registryPublishContract } from "../../protocol/jobs/registry.ts";
-import { type ModelName, modelNames } from "../../protocol/model-media.ts";
 import type { RegistryVersion } from "../../protocol/registry.ts";
 import type { LogLine, SavedLine, ValidationLine } from "../../protocol/train-log.ts";
 import { formatAddress, parseAddress } from "../../registry/address.ts";
@@ -15,6 +13,7 @@ import type { PublishedFile, Registry, VersionFacts } from "../../registry/regis
 import { logName, readLog } from "../../train/run/run-log.ts";
 import { readRunFacts } from "../../train/run/state.ts";
 import { quickJob } from "../job.ts";
+import { metadataFacts, runFacts } from "./facts.ts";
 import { openStore } from "./open.ts";
 
 type Facts = RegistryVersion["hyperparameters"];
@@ -78,8 +77,7 @@ function gatherFiles(paths: readonly string[]): Gathered {
       hint: "publish them under names of their own",
     });
   }
-  const { lora } = described[0]!;
-  return { files, facts: factsOf(lora), notes };
+  return { files, facts: metadataFacts(described[0]!.lora), notes };
 }
 
 function loraFile(path: string, lora: LoraDescription, notes: string[]): PublishedFile {
@@ -99,39 +97,6 @@ function loraFile(path: string, lora: LoraDescription, notes: string[]): Publish
 const expertOfName = (path: string): "high" | "low" | undefined =>
   /(^|[^a-z])(high|low)(?=[^a-z]|$)/i.exec(basename(path))?.[2]?.toLowerCase() as "high" | "low" | undefined;
 
-/** What a LoRA's own metadata says of its training. */
-function factsOf({ recognized, metadata }: LoraDescription): VersionFacts {
-  const model = recognized.models.find((name): name is ModelName => (modelNames as readonly string[]).includes(name));
-  const hyperparameters: Facts = {};
-  const take = (name: string, key: string) => {
-    const text = metadata[key];
-    if (text === undefined || text === "None" || text === "") return;
-    hyperparameters[name] = text !== "" && Number.isFinite(Number(text)) ? Number(text) : text.slice(0, 500);
-  };
-  take("rank", "ss_network_dim");
-  take("alpha", "ss_network_alpha");
-  take("learning rate", "ss_learning_rate");
-  take("steps", "ss_steps");
-  take("epoch", "ss_epoch");
-  take("optimizer", "ss_optimizer");
-  take("schedule", "ss_lr_scheduler");
-  take("time sampling", "ss_timestep_sampling");
-  take("flow shift", "ss_discrete_flow_shift");
-  take("seed", "ss_seed");
-  const items = Number(metadata.ss_num_train_items);
-  const words = metadata["modelspec.trigger_phrase"] ?? metadata.ss_trigger_words;
-  return {
-    ...(model ? { model } : {}),
-    hyperparameters,
-    ...(Number.isSafeInteger(items) && items >= 0 && metadata.ss_num_train_items !== undefined
-      ? { dataset: { items, videos: 0, images: 0, buckets: [] } }
-      : {}),
-    ...(metadata["modelspec.description"] ? { description: metadata["modelspec.description"].slice(0, 10_000) } : {}),
-    ...(metadata["modelspec.license"] ? { licence: metadata["modelspec.license"].slice(0, 200) } : {}),
-    ...(words ? { triggerWords: [words.slice(0, 200)] } : {}),
-  };
-}
-
 /** A checkpoint of a run, with its log, its previews and what its record says. Throws `registry.no-checkpoint`. */
 async function gatherRun(run: string, checkpoint: Checkpoint = "last"): Promise<Gathered> {
   const log = readLog(run);
@@ -148,19 +113,13 @@ async function gatherRun(run: string, checkpoint: Checkpoint = "last"): Promise<
     ...(loss === undefined ? {} : { "held-out loss": loss }),
     ...(last?.kind === "step" ? { "smoothed loss": last.smoothed, "seconds per step": last.seconds } : {}),
   };
-  const model = record?.["model.name"];
   return {
     files: [
       ...files,
       ...previews.map((file): PublishedFile => ({ source: join(run, file), path: basename(file), role: "preview" })),
       { source: join(run, logName), path: logName, role: "run-log" },
     ],
-    facts: {
-      ...facts,
-      ...((modelNames as readonly string[]).includes(model ?? "") ? { model: model as ModelName } : {}),
-      hyperparameters: { ...facts.hyperparameters, ...(record ?? {}) },
-      results,
-    },
+    facts: { ...facts, ...runFacts(facts, record), results },
     notes,
   };
 }

@@ -8,4 +8,18 @@ export { datasetSizesContract, inspectDatasetContract } from "./inspect-dataset.
 export { convertLoraContract, inspectLoraContract, inspectModelContract } from "./inspect-model.ts";
 export { planForwardContract, planRunContract } from "./plan.ts";
 export { prepareDatasetContract } from "./prepare-dataset.ts";
+export {
+  registryChangeContract,
+  registryCollectContract,
+  registryDiffContract,
+  registryExportContract,
+  registryInitContract,
+  registryListContract,
+  registryNotesContract,
+  registryPeopleContract,
+  registryPublishContract,
+  registryResolveContract,
+  registryShowContract,
+  registryVerifyContract,
+} from "./registry.ts";
 export { explainRunContract, trainContract } from "./train.ts";

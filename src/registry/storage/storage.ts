@@ -1,6 +1,7 @@
 // What a registry asks of the place it is kept in: whole values under keys, of which some are made once and never change.
 // A key is a path with forward slashes, made by the registry and never by a person.
 
+/** A value of a storage, without its content. */
 export interface StoredKey {
   key: string;
   bytes: number;
@@ -8,6 +9,7 @@ export interface StoredKey {
   modified: number;
 }
 
+/** A place that a registry is kept in: a folder, a bucket. */
 export interface Storage {
   /** For messages: the folder or `s3://bucket/prefix`. */
   readonly place: string;

@@ -36,6 +36,8 @@ export interface RunFacts {
   base: Partial<Record<Expert, FileIdentity>>;
   vae: FileIdentity;
   datasets: readonly unknown[];
+  /** The phrases that captions begin with. */
+  triggers: readonly string[];
 }
 
 /** The transformers that train and the autoencoder, as model managers know them. */
@@ -71,12 +73,23 @@ export function factsOf(
     startedAt: state.startedAt,
     trainItems: train.reduce((sum, { repeats }) => sum + repeats, 0),
     size: { width: largest.width, height: largest.height },
-    datasets: plan.datasets.map(datasetFacts),
+    datasets: plan.datasets.map((dataset, i) => datasetFacts(dataset, kindsOf(plan, i))),
+    triggers: [...new Set(plan.datasets.flatMap(({ section }) => section.trigger ?? []))],
   };
 }
 
+/** Files that a dataset's items come from. */
+function kindsOf({ items }: DatasetPlan, dataset: number): { videos: number; images: number } {
+  const files = { video: new Set<string>(), image: new Set<string>() };
+  for (const item of items) if (item.dataset === dataset) files[item.kind].add(item.name);
+  return { videos: files.video.size, images: files.image.size };
+}
+
 /** musubi's own words for a dataset, and what it came to. */
-function datasetFacts({ section, items, batches }: DatasetPlan["datasets"][number]): Record<string, unknown> {
+function datasetFacts(
+  { section, items, batches, buckets }: DatasetPlan["datasets"][number],
+  kinds: { videos: number; images: number },
+): Record<string, unknown> {
   const { video, media, controlDirectory } = section;
   return {
     resolution: section.resolution,
@@ -99,6 +112,8 @@ function datasetFacts({ section, items, batches }: DatasetPlan["datasets"][numbe
     has_control: controlDirectory !== undefined,
     items,
     batches,
+    ...kinds,
+    buckets: buckets.map(({ width, height, frames }) => `${width}x${height}x${frames}`),
   };
 }
 
@@ -165,6 +180,7 @@ export function metadataOf(settings: TrainSettings, expert: Expert, facts: RunFa
     date: facts.fixedTime === undefined ? new Date() : new Date(facts.fixedTime * 1000),
     utc: facts.fixedTime !== undefined,
     timesteps: [Math.round(from * 1000), Math.round(to * 1000)],
+    ...(facts.triggers.length === 0 ? {} : { trigger: facts.triggers.join(", ") }),
     ...(save.author === undefined ? {} : { author: save.author }),
     ...(save.description === undefined ? {} : { description: save.description }),
     ...(save.license === undefined ? {} : { license: save.license }),

@@ -3,9 +3,11 @@ import { KinoraError } from "../../../base/errors.ts";
 import { formatBytes, plural } from "../../../base/units.ts";
 import type { ResultOf } from "../../../jobs/table.ts";
 import { type LoraKind, loraKinds } from "../../../protocol/registry.ts";
+import { readable } from "../../../registry/notes.ts";
 import { command } from "../../command.ts";
 import { follow, perform, STOPPED } from "../../follow.ts";
 import { parseChoice } from "../../parse.ts";
+import { oneLine } from "../../terminal.ts";
 import { given, onlyOne, percent, splitVersion, storeOption } from "./shared.ts";
 
 export const kindOption = {
@@ -69,7 +71,7 @@ function shown({ address, current, trial, versions, events }: ResultOf<"registry
     for (const { path, role, bytes, autoV2 } of manifest.files)
       if (role === "lora") lines.push(`    ${path}  ${formatBytes(bytes)}, AutoV2 ${autoV2}`);
     if (manifest.triggerWords.length > 0) lines.push(`    trigger words: ${manifest.triggerWords.join(", ")}`);
-    const results = Object.entries(manifest.results).map(([name, value]) => `${name} ${value}`);
+    const results = Object.entries(manifest.results).map(([name, fact]) => `${name} ${readable(fact)}`);
     if (results.length > 0) lines.push(`    ${results.join(", ")}`);
     for (const { phase, verdict, at } of tests)
       lines.push(`    acceptance phase ${phase}: ${verdict} on ${at.slice(0, 10)}`);
@@ -113,7 +115,7 @@ export const registryDiff = command({
     const result = await perform(out, "registry-diff", { ...given({ store }), address, before, after });
     out.answer(
       result,
-      () => result.differences.join("\n") || `${before} and ${after} do not differ in anything recorded`,
+      () => result.differences.map(oneLine).join("\n") || `${before} and ${after} do not differ in anything recorded`,
     );
     return 0;
   },
