@@ -52,6 +52,11 @@ export const commands: readonly Listed[] = [
     load: async () => (await import("./commands/lora-inspect.ts")).loraInspect,
   },
   {
+    name: "models convert",
+    summary: "rewrite weights in another layout or number format: GGUF, fp8, int8, bf16, diffusers, ComfyUI",
+    load: async () => (await import("./commands/models-convert.ts")).modelsConvert,
+  },
+  {
     name: "models inspect",
     summary: "identify a weight file or a checkpoint folder",
     load: async () => (await import("./commands/models-inspect.ts")).modelsInspect,

@@ -1,7 +1,9 @@
 // Says what weight files and LoRAs are, as plain data, and writes LoRAs under other tools' names.
-import { basename, dirname, extname, join, relative } from "node:path";
+import { existsSync } from "node:fs";
+import { basename, dirname, extname, join, relative, resolve } from "node:path";
 import type { z } from "zod";
 import { isKinoraError, KinoraError } from "../base/errors.ts";
+import { sweepPartials } from "../io/atomic.ts";
 import { fileOrFolder } from "../io/files.ts";
 import { findModels, openTensorSource, type TensorSource } from "../io/tensor-source.ts";
 import { type NonFinite, scanValues } from "../io/value-scan.ts";
@@ -11,8 +13,10 @@ import { inspectWeights, type NetworkReport } from "../lora/inspect.ts";
 import { keyFormats } from "../lora/key-formats.ts";
 import { ownJson } from "../lora/own-files.ts";
 import type { RecognizedLora } from "../lora/recognize.ts";
+import { convertModel, parseTarget } from "../models/wan/convert.ts";
 import {
   convertLoraContract,
+  convertModelContract,
   type InspectedFile,
   inspectLoraContract,
   inspectModelContract,
@@ -137,4 +141,18 @@ export const convertLoraJob = quickJob(convertLoraContract, async ({ path, to, o
     ...(dtype ? { dtype } : {}),
   });
   return { path, out: target, ...converted };
+});
+
+export const convertModelJob = job(convertModelContract, async function* (request, { signal }): Work<
+  typeof convertModelContract
+> {
+  const { path, out, overwrite } = request;
+  const target = parseTarget(request.to);
+  if (resolve(path) === resolve(out) || (existsSync(out) && !overwrite)) {
+    throw new KinoraError("convert.exists", `${out} already exists`, {
+      hint: resolve(path) === resolve(out) ? "choose another file to write" : "choose another file, or --overwrite it",
+    });
+  }
+  await sweepPartials(dirname(out), "abandoned");
+  return { out, ...(yield* convertModel(path, out, target, signal)) };
 });

@@ -6,6 +6,7 @@ export const jobs = {
   "accept-captions": async () => (await import("./caption-dataset.ts")).acceptCaptionsJob,
   "caption-dataset": async () => (await import("./caption-dataset.ts")).captionDatasetJob,
   "convert-lora": async () => (await import("./inspect-model.ts")).convertLoraJob,
+  "convert-model": async () => (await import("./inspect-model.ts")).convertModelJob,
   "dataset-sizes": async () => (await import("./dataset-sizes.ts")).datasetSizesJob,
   doctor: async () => (await import("./doctor.ts")).doctorJob,
   "explain-run": async () => (await import("./explain-run.ts")).explainRunJob,

@@ -73,3 +73,18 @@ export function widened(stored: StoredWeight): StoredWeight {
     discard: () => stored.discard?.(),
   };
 }
+
+/** Some rows (along the first axis) of a weight whose rows are whole blocks. */
+export function rowsOf(stored: StoredWeight, start: number, count: number): StoredWeight {
+  const { dtype, blocks, scale, shape } = stored;
+  const rows = shape[0]!;
+  const size = storedBytes(stored) / rows;
+  const bytes = () => stored.bytes().subarray(start * size, (start + count) * size);
+  const part = { dtype, blocks, shape: [count, ...shape.slice(1)], bytes };
+  if (!scale) return part;
+  if (elementCount(scale.shape) === 1) return { ...part, scale };
+  const { values } = scale;
+  const perRow = values.length / rows;
+  const own = values.subarray(start * perRow, (start + count) * perRow);
+  return { ...part, scale: { shape: [count, perRow, 1], values: own } };
+}

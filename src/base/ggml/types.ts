@@ -72,6 +72,12 @@ const plainTypes: Readonly<Record<number, DType>> = {
   30: "bf16",
 };
 
+/** The type number of plain numbers in GGUF files. */
+export function plainTypeId(dtype: DType): number | undefined {
+  const found = Object.entries(plainTypes).find(([, name]) => name === dtype);
+  return found && Number(found[0]);
+}
+
 /** What a type number of a GGUF file means; undefined for one that is not known. */
 export function ggmlType(id: number): { dtype: DType } | { blocks: GgmlFormat } | undefined {
   const dtype = plainTypes[id];

@@ -271,6 +271,13 @@ export function nameTable(kind: WanKind, layout: WeightLayout, names: Iterable<s
   return new NameTable(kind === "vae21" ? vae21Rows(resnets) : vae22Rows(resnets));
 }
 
+/** The same by the residual blocks of a decoder's stage, for writing; undefined where names stay official. */
+export function tableOfLayout(kind: WanKind, layout: WeightLayout, resnets: number): NameTable | undefined {
+  if ((kind === "vae21" || kind === "vae22") && layout === "diffusers")
+    return new NameTable(kind === "vae21" ? vae21Rows(resnets) : vae22Rows(resnets));
+  return nameTable(kind, layout, []);
+}
+
 /** One network found in a file: what it is, how it is named, and the prefix of its names. */
 export interface Component {
   kind: WanKind;

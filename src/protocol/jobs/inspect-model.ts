@@ -233,3 +233,38 @@ export const convertLoraContract = contract({
     notes: names,
   }),
 });
+
+/** Weights to write in another form. */
+export interface ConvertModelRequest {
+  /** A weight file, an index of shards, or a folder with one. */
+  path: string;
+  /** What to write. */
+  out: string;
+  /** The form, e.g. `gguf:Q4_K_M`, `fp8_scaled`, `bf16`, `diffusers`. */
+  to: string;
+  /** Replace a file at `out`. */
+  overwrite?: boolean | undefined;
+}
+
+export const convertModelContract = contract({
+  name: "convert-model",
+  request: requestOf<ConvertModelRequest>()(
+    z.strictObject({ path, out: path, to: z.string(), overwrite: z.boolean().optional() }),
+  ),
+  event: z.object({
+    type: z.literal("converting"),
+    name: z.string(),
+    bytesDone: z.number(),
+    bytesTotal: z.number(),
+  }),
+  result: z.object({
+    out: z.string(),
+    label: z.string(),
+    bytes: z.number(),
+    /** Of each tensor: ‖new − old‖ / ‖old‖, and the largest difference. */
+    tensors: z.array(
+      z.object({ name: z.string(), from: z.string(), to: z.string(), error: z.number(), most: z.number() }),
+    ),
+    notes: names,
+  }),
+});
