@@ -150,7 +150,7 @@ export const convertModelJob = job(convertModelContract, async function* (reques
   const target = parseTarget(request.to);
   if (resolve(path) === resolve(out) || (existsSync(out) && !overwrite)) {
     throw new KinoraError("convert.exists", `${out} already exists`, {
-      hint: resolve(path) === resolve(out) ? "choose another file to write" : "choose another file, or --overwrite it",
+      hint: resolve(path) === resolve(out) ? "choose another file to write" : "choose another file, or `overwrite` it",
     });
   }
   await sweepPartials(dirname(out), "abandoned");

@@ -38,7 +38,7 @@ export function parseTarget(text: string): Target {
   if (plain) return { form: plain };
   throw new KinoraError("convert.unknown-form", `${JSON.stringify(text)} is not a weight format Kinora writes`, {
     expected: weightForms.join(", "),
-    hint: "e.g. --to gguf:Q4_K_M",
+    hint: "e.g. `to` gguf:Q4_K_M",
   });
 }
 

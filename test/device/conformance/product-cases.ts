@@ -140,7 +140,7 @@ const matmulEpilogueCases: Case[] = [0b111111, 0b101010, 0b010100, 0b100100].map
 }));
 
 /** The quantised value of each element: data·scale. */
-function scaled(data: Known, scale: Known | undefined): Float64Array {
+function scaled(data: Pick<Known, "shape" | "values">, scale: Known | undefined): Float64Array {
   if (!scale) return data.values;
   const span = elementCount(data.shape) / elementCount(scale.shape);
   return data.values.map((value, i) => value * scale.values[Math.floor(i / span)]!);
@@ -197,12 +197,12 @@ const weightCases: Case[] = (["f32", "bf16", "f16", "f8e4m3", "f8e5m2", "i8"] as
 function drawBlocks(
   bench: Bench,
   { bytes }: BlockFormat,
-  count: number,
+  [rows, blocks]: readonly [rows: number, blocksOfARow: number],
   scales: readonly (readonly number[])[],
 ): Known {
-  const drawn = bench.random([count * bytes], "u8", 255).values.map((value) => ((value % 256) + 256) % 256);
+  const drawn = bench.random([rows * blocks * bytes], "u8", 255).values.map((value) => ((value % 256) + 256) % 256);
   for (let at = 0; at < drawn.length; at += bytes) for (const [place, byte] of scales) drawn[at + place!] = byte!;
-  return bench.from(drawn, [count * bytes], "u8");
+  return bench.from(drawn, [rows, blocks * bytes], "u8");
 }
 
 /** 1/16 as float16, and as f8e4m3. */
@@ -247,12 +247,11 @@ const blockCases: Case[] = blockKinds.flatMap(([blocks, places, perRow]) =>
       // Such a device is given wide weights.
       if (!bench.device.takesBlocks) return;
       const [rows, inner, columns] = [6, 512, 11];
-      const flat = drawBlocks(bench, blocks, (columns * inner) / blocks.elements, places);
-      const plain = { ...flat, shape: [columns, flat.values.length / columns] };
+      const plain = drawBlocks(bench, blocks, [columns, inner / blocks.elements], places);
       const scale = perRow ? bench.random([columns, 1]) : undefined;
       const wide = new Float32Array(columns * inner);
-      widenBlocks(blocks, Uint8Array.from(flat.values), wide);
-      const values = scaled({ ...plain, shape: [columns, inner], values: Float64Array.from(wide) }, scale);
+      widenBlocks(blocks, Uint8Array.from(plain.values), wide);
+      const values = scaled({ shape: [columns, inner], values: Float64Array.from(wide) }, scale);
       const weight: LinearWeight = { dtype: "u8", shape: [columns, inner], plain, blocks, scale };
       const widened = bench.blank([columns, inner], dtype);
       bench.kernels.dequantize(plain, scale, widened, blocks);
