@@ -7,10 +7,13 @@ import type { RequestOf } from "../jobs/table.ts";
 import { deviceChoices } from "../protocol/devices.ts";
 import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import type { LoraExpert } from "../protocol/recipe.ts";
+import { cacheRows } from "../sample/caches/index.ts";
+import { guidanceRows } from "../sample/guidance/index.ts";
 import { DEFAULT_NOISE, noiseForms } from "../sample/noise/index.ts";
 import { DEFAULT_SAMPLER, samplers } from "../sample/schedulers/index.ts";
+import { schedules } from "../sample/schedulers/schedules/index.ts";
 import type { Option, Values } from "./command.ts";
-import { parseChoice, parseNumber, parseSize, parseWholeNumber } from "./parse.ts";
+import { type Named, parseChoice, parseNamed, parseNumber, parseSize, parseWholeNumber } from "./parse.ts";
 
 type Request = RequestOf<"generate">;
 type LoraChoice = Exclude<NonNullable<Request["loras"]>[number], string>;
@@ -54,10 +57,38 @@ export const generateFlags = {
     help: "leave out modules of the LoRAs whose official names match, e.g. patch_embedding",
     multiple: true,
   },
-  sample_solver: { type: "string", value: "NAME", help: `${listNames(samplers)} (default ${DEFAULT_SAMPLER})` },
+  profile: {
+    type: "string",
+    value: "NAME",
+    help: `official or comfy: the defaults of sampler, schedule and noise (default official)`,
+  },
+  sample_solver: {
+    type: "string",
+    value: "NAME[:K=V,…]",
+    help: `${listNames(samplers)} (default ${DEFAULT_SAMPLER}); settings after a colon, e.g. dpmpp_sde:eta=0.5`,
+  },
+  sample_schedule: {
+    type: "string",
+    value: "NAME[:K=V,…]",
+    help: `noise levels: ${listNames(schedules)} (default official)`,
+  },
   sample_steps: { type: "string", value: "N", help: "steps (default: by task)" },
   sample_shift: { type: "string", value: "S", help: "timestep shift (default: by task)" },
   sample_guide_scale: { type: "string", value: "G|LOW,HIGH", help: "guidance scale; 1 skips the second pass" },
+  guidance: {
+    type: "string",
+    value: "KIND[:K=V,…]",
+    help: `${listNames(guidanceRows.filter(({ name }) => name !== "cfg"))}, over the guidance scale; repeat to combine`,
+    multiple: true,
+  },
+  nag_negative: { type: "string", value: "TEXT", help: "what NAG avoids (default: the negative prompt)" },
+  cache: {
+    type: "string",
+    value: "KIND[:K=V,…]",
+    help: `reuse earlier steps: ${listNames(cacheRows)}; e.g. easycache:threshold=0.05 (default: none)`,
+  },
+  cache_coefficients: { type: "string", value: "FILE", help: "what --calibrate-cache measured, for --cache" },
+  "calibrate-cache": { type: "boolean", help: "measure what step caches go by and write it beside the film" },
   seed: { type: "string", value: "N", help: "-1 picks one at random and prints it (default -1)" },
   n: { type: "string", value: "N", help: "number of videos, each with the next seed (default 1)" },
   noise: { type: "string", value: "NAME", help: `${noiseForms.join(", ")} (default ${DEFAULT_NOISE})` },
@@ -221,6 +252,22 @@ function either(given: GivenFlags, name: "out" | "seed", official: "save_file" |
   return own ?? theirs;
 }
 
+function kindOf(option: string, text: string): { kind: string; [setting: string]: unknown } {
+  const { name, settings } = parseNamed(option, text);
+  return { ...settings, kind: name };
+}
+
+/** A name and its settings under the names that a request has for them. */
+function namedAs<N extends string, S extends string>(
+  name: N,
+  settings: S,
+  value: Named | undefined,
+): { [K in N]?: string } & { [K in S]?: Named["settings"] } {
+  if (!value) return {};
+  const { length } = Object.keys(value.settings);
+  return { [name]: value.name, ...(length > 0 ? { [settings]: value.settings } : {}) } as never;
+}
+
 export function readRequest(given: GivenFlags, second: string | undefined): Request {
   const { sample_guide_scale: scale, lora_exclude: exclude } = given;
   const read = <T>(text: string | undefined, parse: (text: string) => T) =>
@@ -235,7 +282,22 @@ export function readRequest(given: GivenFlags, second: string | undefined): Requ
     frames: read(given.frame_num, (text) => parseWholeNumber("--frame_num", text)),
     duration: read(given.duration, (text) => parseNumber("--duration", text)),
     fps: read(given.fps, (text) => parseNumber("--fps", text)),
-    sampler: given.sample_solver,
+    ...namedAs(
+      "sampler",
+      "samplerOptions",
+      read(given.sample_solver, (text) => parseNamed("--sample_solver", text)),
+    ),
+    ...namedAs(
+      "schedule",
+      "scheduleOptions",
+      read(given.sample_schedule, (text) => parseNamed("--sample_schedule", text)),
+    ),
+    profile: given.profile,
+    guidance: given.guidance.length > 0 ? given.guidance.map((text) => kindOf("--guidance", text)) : undefined,
+    nagNegativePrompt: given.nag_negative,
+    cache: read(given.cache, (text) => kindOf("--cache", text)),
+    cacheCoefficients: given.cache_coefficients,
+    calibrateCache: given["calibrate-cache"],
     steps: read(given.sample_steps, (text) => parseWholeNumber("--sample_steps", text)),
     flowShift: read(given.sample_shift, (text) => parseNumber("--sample_shift", text)),
     guidanceScale: read(scale, (text) => parseGuidance(second === undefined ? text : `${text} ${second}`)),

@@ -1,4 +1,5 @@
 // Values of options that several commands read the same way.
+import type { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 
@@ -49,4 +50,38 @@ export function parseChoice<const C extends string>(option: string, text: string
     actual: text,
     hint: near ? `did you mean ${near}?` : `e.g. ${option} ${choices[0]}`,
   });
+}
+
+/** A row of a table with settings of its own. */
+export interface Named {
+  name: string;
+  settings: Record<string, z.core.util.JSONType>;
+}
+
+/** `NAME` or `NAME:key=value,key=value`; values are JSON where they can be, else text. Lists stand in brackets. */
+export function parseNamed(option: string, text: string): Named {
+  const colon = text.indexOf(":");
+  if (colon < 0) return { name: text.trim(), settings: {} };
+  const settings: Named["settings"] = {};
+  // Commas inside brackets belong to a list.
+  for (const part of text.slice(colon + 1).split(/,(?![^[]*\])/)) {
+    const [, key, value] = /^\s*([\w-]+)\s*=\s*(.*?)\s*$/s.exec(part) ?? [];
+    if (key === undefined || value === undefined || value === "") {
+      throw new KinoraError("cli.bad-value", `${option}: ${JSON.stringify(part)} is not a setting`, {
+        expected: "NAME:key=value,key=value",
+        actual: text,
+        hint: `e.g. ${option} ${text.slice(0, colon)}:key=1`,
+      });
+    }
+    settings[key] = settingOf(value);
+  }
+  return { name: text.slice(0, colon).trim(), settings };
+}
+
+function settingOf(text: string): z.core.util.JSONType {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }

@@ -6,6 +6,7 @@ import type { WanModel } from "../models/wan/params.ts";
 import type { BlockMemory } from "../nn/residency.ts";
 import type { generateRequestSchema } from "../protocol/jobs/generate.ts";
 import { mediaOf } from "../protocol/model-media.ts";
+import { withCoefficients } from "../sample/cache-file.ts";
 import type { GenerateOptions, LoraChoice } from "../sample/request.ts";
 
 export type GenerateRequest = z.output<typeof generateRequestSchema>;
@@ -36,6 +37,12 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
     steps: request.steps,
     shift: request.flowShift,
     guidance: request.guidanceScale,
+    guidanceLayers: request.guidance,
+    nagNegative: request.nagNegativePrompt,
+    cache: cacheOf(request, model),
+    profile: request.profile,
+    schedule: request.schedule,
+    scheduleOptions: request.scheduleOptions,
     seed: request.seed === undefined ? undefined : BigInt(request.seed),
     noise: request.noise,
     dtype: request.dtype,
@@ -47,6 +54,18 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
     vaeTiling: request.vaeTiling,
     keepLatents: request.keepLatents ?? false,
   };
+}
+
+function cacheOf(
+  { cache, cacheCoefficients, calibrateCache }: GenerateRequest,
+  model: WanModel,
+): GenerateOptions["cache"] {
+  if (calibrateCache && cache) {
+    throw contradiction("a calibration computes every pass, and a cache skips some", `cache ${cache.kind}`);
+  }
+  if (cacheCoefficients === undefined) return cache;
+  if (cache) return withCoefficients(cache, cacheCoefficients, model.name);
+  throw contradiction("cacheCoefficients without a cache", cacheCoefficients, "choose a cache: teacache or magcache");
 }
 
 function blocksOf({ blocksToSwap, blockMemory }: GenerateRequest): BlockMemory | undefined {

@@ -38,6 +38,7 @@ export const generateJob = job(generateContract, async function* (request, conte
       resume: request.resume,
       ...(request.from !== undefined && repeats ? { repeats } : {}),
       preview: request.preview,
+      calibrateCache: request.calibrateCache,
       previewVae: request.previewVae,
       loading,
     });

@@ -1,10 +1,12 @@
 // How a video was made: everything that decides its latents, as it travels inside the MP4 and the saved latents.
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
+import { cacheSchema } from "../sample/caches/index.ts";
 import { guidanceSchema } from "../sample/guidance/index.ts";
 import { noiseRows, splitNoise } from "../sample/noise/index.ts";
 import { DEFAULT_SAMPLER, type SamplerName, samplerNames } from "../sample/schedulers/index.ts";
 import { MAX_STEPS } from "../sample/schedulers/noise-levels.ts";
+import { scheduleNames } from "../sample/schedulers/schedules/index.ts";
 import { seedDigits } from "./config-values.ts";
 import { modelNameSchema } from "./model-media.ts";
 
@@ -45,12 +47,20 @@ export const recipeSchema = z.strictObject({
   /** As typed; cleaning happens in the text encoder. */
   prompt: z.string(),
   negative: z.string(),
+  /** What NAG leads away from, where that is another text than the negative one. */
+  nagNegative: z.string().optional(),
   /** Decimal, since a seed has 64 bits. */
   seed: seedDigits,
   noise: noiseSchema,
   sampler: samplerSchema,
   /** The sampler's own settings, where it has any. */
   samplerOptions: z.record(z.string(), z.json()).optional(),
+  /** Of noise levels; the official one where absent. */
+  schedule: z.enum(scheduleNames).optional(),
+  /** The schedule's own settings, where it has any. */
+  scheduleOptions: z.record(z.string(), z.json()).optional(),
+  /** The step cache, where there is one. */
+  cache: cacheSchema.optional(),
   steps: z.int().positive().max(MAX_STEPS),
   shift: z.number().positive(),
   /** For each expert; a model with one transformer uses `low`. A number is the scale of CFG. */

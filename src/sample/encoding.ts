@@ -11,7 +11,7 @@ import type { GenerateRequest } from "./request.ts";
 
 /** The embeddings of the prompt, and of the negative text where a guidance asks for it. */
 export async function* encodeTexts(
-  { model, files, prompt, negative, guidance }: GenerateRequest,
+  { model, files, prompt, negative, nagNegative, guidance }: GenerateRequest,
   device: Device,
 ): AsyncGenerator<GenerateEvent, FilmInput["text"]> {
   yield { type: "stage", stage: "text", detail: "encoding the prompt" };
@@ -30,7 +30,11 @@ export async function* encodeTexts(
   const positive = host(await embedPrompt(encoder, tokens.prompt));
   await nextTurn();
   const guided = [guidance.low, guidance.high].some((choice) => createGuidance(choice).negative);
-  return guided ? { positive, negative: host(await embedPrompt(encoder, tokens.negative)) } : { positive };
+  if (!guided) return { positive };
+  const encoded = host(await embedPrompt(encoder, tokens.negative));
+  if (nagNegative === undefined) return { positive, negative: encoded };
+  const own = promptTokens(tokenizer, nagNegative, limit);
+  return { positive, negative: encoded, nag: host(await embedPrompt(encoder, own)) };
 }
 
 export async function* encodePicture(

@@ -6,6 +6,7 @@ import type { FilmSettings } from "./film-run.ts";
 import { createGuidance, type GuidanceChoice } from "./guidance/index.ts";
 import { parseNoise } from "./noise/index.ts";
 import { createScheduler } from "./schedulers/index.ts";
+import type { ScheduleOptions } from "./schedulers/scheduler.ts";
 
 export interface SamplingChoices {
   sampler: string;
@@ -33,4 +34,10 @@ export function filmSettings(choices: SamplingChoices): FilmSettings {
     boundary,
     cache,
   };
+}
+
+/** The steps of a run: some schedules make fewer or more of those asked for. */
+export function runSteps(choices: Pick<SamplingChoices, "sampler" | "samplerOptions" | keyof ScheduleOptions>): number {
+  const { sampler, samplerOptions, steps, shift, schedule, scheduleOptions } = choices;
+  return createScheduler(sampler, { steps, shift, schedule, scheduleOptions }, samplerOptions).timesteps.length;
 }

@@ -19,7 +19,7 @@ import type { GuidanceChoice } from "./guidance/index.ts";
 import { checkMemory } from "./memory-check.ts";
 import { DEFAULT_NOISE } from "./noise/index.ts";
 import { preparePicture } from "./picture.ts";
-import { guidanceOf } from "./request.ts";
+import { guidanceOf } from "./sampling.ts";
 import { DEFAULT_SAMPLER } from "./schedulers/index.ts";
 import { writeFilm } from "./video-output.ts";
 

@@ -24,6 +24,8 @@ export interface Wishes {
   keepLatents: boolean;
   /** Tell a preview after each step. */
   preview: boolean;
+  /** Measure what step caches go by. */
+  calibrateCache?: boolean | undefined;
 }
 
 const PROGRESS_KEY = "kinora.progress";
@@ -41,6 +43,7 @@ const progressSchema = z.strictObject({
   // Absent in files of versions that forgot them.
   keepLatents: z.boolean().default(false),
   preview: z.boolean().default(false),
+  calibrateCache: z.boolean().optional(),
   // The file has a checksum; absent in files of versions that wrote none.
   checksum: z.literal(true).optional(),
 });
@@ -95,7 +98,7 @@ export function loadLatents(path: string): LoadedLatents {
   const progress = progressSchema.safeParse(parseJson(file.metadata[PROGRESS_KEY]));
   if (!progress.success) throw malformed("no sampler state");
   if (!file.has(LATENTS)) throw malformed("no tensor `latents`");
-  const { keepLatents, preview, checksum, ...scheduler } = progress.data;
+  const { keepLatents, preview, calibrateCache, checksum, ...scheduler } = progress.data;
   if (scheduler.step > scheduler.steps) throw malformed(`step ${scheduler.step} of ${scheduler.steps}`);
   const found = verifyChecksum(file);
   if (found === "wrong" || (checksum && found === "absent")) {
@@ -121,7 +124,7 @@ export function loadLatents(path: string): LoadedLatents {
     recipe,
     shape: shape as unknown as LatentShape,
     latents: read(LATENTS, shape),
-    wishes: { keepLatents, preview },
+    wishes: { keepLatents, preview, ...(calibrateCache ? { calibrateCache } : {}) },
     scheduler: { ...scheduler, tensors: Object.fromEntries(named(SCHEDULER, () => shape)) },
     memory: new Map(named(MEMORY, (name) => [file.info(name).shape[0] ?? 0])),
     verified: found === "right",

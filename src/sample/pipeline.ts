@@ -12,6 +12,9 @@ import { checkTiny } from "../models/wan/check-files.ts";
 import { loadDecoder } from "../models/wan/load.ts";
 import type { ClipDecoder } from "../models/wan/vae/streams.ts";
 import { RECIPE_KEY, type Recipe } from "../protocol/recipe.ts";
+import { writeCoefficients } from "./cache-file.ts";
+import { calibration, coefficientsFrom } from "./caches/calibration.ts";
+import { createCache } from "./caches/index.ts";
 import { checkOutput, lockOutput } from "./checks.ts";
 import { type DecodePlan, decodePlans } from "./decoding.ts";
 import { encodePicture, encodeTexts } from "./encoding.ts";
@@ -19,7 +22,7 @@ import type { GenerateEvent } from "./events.ts";
 import { checkNothingUnfinished, existingFilm, filmDifference, isSameFilm } from "./existing.ts";
 import { Experts } from "./experts.ts";
 import { FilmRun, type FilmStep } from "./film-run.ts";
-import { filmSettings } from "./film-settings.ts";
+import { filmSettings, runSteps } from "./film-settings.ts";
 import {
   isFinished,
   LatentsSaver,
@@ -31,7 +34,7 @@ import {
 } from "./latents-file.ts";
 import { type Preparation, prepare, resumable, resumeNotes } from "./preparation.ts";
 import { hasPreview, middlePicture, previewFrames } from "./preview.ts";
-import type { GenerateRequest } from "./request.ts";
+import { cacheSubject, type GenerateRequest } from "./request.ts";
 import { writeFilm } from "./video-output.ts";
 
 export interface RunOptions {
@@ -47,6 +50,8 @@ export interface RunOptions {
   preview?: boolean | undefined;
   /** A tiny autoencoder's file, which makes the previews; a map of colours where absent. */
   previewVae?: string | undefined;
+  /** Compute every pass, and write what step caches go by beside the film. */
+  calibrateCache?: boolean | undefined;
   /** Called while a transformer is loaded, which is one piece of work. */
   loading?: ((bytes: number) => void) | undefined;
 }
@@ -98,6 +103,7 @@ export async function* generate(
   const saved = options.resume ? resumable(plan) : undefined;
   for (const text of saved ? resumeNotes(saved, device) : []) yield { type: "note", text };
   const wishes: Wishes = {
+    calibrateCache: options.calibrateCache === true || saved?.wishes.calibrateCache === true,
     keepLatents: request.keepLatents || saved?.wishes.keepLatents === true,
     preview: options.preview === true || options.previewVae !== undefined || saved?.wishes.preview === true,
   };
@@ -106,7 +112,7 @@ export async function* generate(
     saved && isFinished(saved) ? saved.latents : yield* sample(plan, device, { ...options, ...wishes }, saved);
   if (!latents) return;
 
-  const { steps } = request;
+  const steps = runSteps(request);
   const film = yield* decode(plan, device, latents, options.signal);
   if (!film) {
     yield { type: "interrupted", step: steps, steps, latents: latentsFile };
@@ -117,9 +123,9 @@ export async function* generate(
 }
 
 /** Stopped before this run did anything: what a run before it saved still lies there. */
-function stoppedEarly({ out, steps }: GenerateRequest, { resume }: RunOptions): GenerateEvent {
-  const latents = latentsPath(out);
-  if (!resume || !existsSync(latents)) return { type: "interrupted", step: 0, steps };
+function stoppedEarly(request: GenerateRequest, { resume }: RunOptions): GenerateEvent {
+  const latents = latentsPath(request.out);
+  if (!resume || !existsSync(latents)) return { type: "interrupted", step: 0, steps: runSteps(request) };
   const { scheduler } = loadLatents(latents);
   return { type: "interrupted", step: scheduler.step, steps: scheduler.steps, latents };
 }
@@ -132,7 +138,8 @@ async function* sample(
   saved: SavedLatents | undefined,
 ): AsyncGenerator<GenerateEvent, Float32Array | undefined> {
   const { request, recipe, shape, latentsFile, picture, loras } = plan;
-  const { model, boundary, steps, dtype } = request;
+  const { model, boundary, dtype } = request;
+  const steps = runSteps(request);
   const stopped = () => options.signal?.aborted === true;
   const interrupted = (step: number): GenerateEvent => ({
     type: "interrupted",
@@ -155,7 +162,11 @@ async function* sample(
     yield { type: "note", text: "no preview: there is no latent-to-RGB map for this autoencoder" };
   }
 
-  using run = new FilmRun(device, filmSettings(request), { shape, text, condition }, saved);
+  const { calibrateCache } = options;
+  const cache = calibrateCache
+    ? calibration()
+    : request.cache && createCache(request.cache, cacheSubject(model, request.size, request.image));
+  using run = new FilmRun(device, filmSettings({ ...request, cache }), { shape, text, condition }, saved);
   using experts = new Experts(device, request.files, {
     config: model.dit,
     dtype,
@@ -163,7 +174,7 @@ async function* sample(
     blocks: request.blocks,
     loaded: options.loading,
   });
-  const wishes = { keepLatents: options.keepLatents, preview: options.preview };
+  const wishes = { keepLatents: options.keepLatents, preview: options.preview, calibrateCache };
   const saver = new LatentsSaver(latentsFile, run, { recipe, wishes });
   const begun = performance.now();
   const startStep = run.done;
@@ -201,14 +212,30 @@ async function* sample(
       return undefined;
     }
   }
+  if (calibrateCache) {
+    const file = await writeCoefficients(request, run.steps, coefficientsFrom(run.state().memory));
+    yield { type: "note", text: `what step caches go by for ${model.name} was measured: ${file}` };
+  }
   return run.latents;
 }
 
 function stepEvent(done: FilmStep, startStep: number, elapsed: number): GenerateEvent {
-  const { step, steps, expert, timestep, passes, seconds } = done;
+  const { step, steps, expert, timestep, passes, seconds, cache } = done;
   const secondsPerStep = elapsed / (step + 1 - startStep);
   const etaSeconds = secondsPerStep * (steps - step - 1);
-  return { type: "step", step: step + 1, steps, expert, timestep, passes, seconds, secondsPerStep, etaSeconds };
+  const told = cache.length > 0 ? { cache: [...cache] } : {};
+  return {
+    type: "step",
+    step: step + 1,
+    steps,
+    expert,
+    timestep,
+    passes,
+    ...told,
+    seconds,
+    secondsPerStep,
+    etaSeconds,
+  };
 }
 
 /** The clean latents that this step pointed at: those after it, less the noise that is left in them. */

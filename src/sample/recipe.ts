@@ -47,7 +47,13 @@ export function buildRecipe(
     negative: request.negative,
     seed: String(request.seed),
     noise: request.noise,
+    ...(request.nagNegative === undefined ? {} : { nagNegative: request.nagNegative }),
     sampler: request.sampler,
+    ...(request.schedule === undefined ? {} : { schedule: request.schedule }),
+    ...(request.scheduleOptions === undefined
+      ? {}
+      : { scheduleOptions: request.scheduleOptions as Recipe["scheduleOptions"] }),
+    ...(request.cache === undefined ? {} : { cache: request.cache }),
     steps: request.steps,
     shift: request.shift,
     guidance: request.guidance,
@@ -179,6 +185,12 @@ export async function repeatOptions(
     ...(given.sampler === undefined || given.sampler === recipe.sampler
       ? { samplerOptions: recipe.samplerOptions }
       : {}),
+    schedule: recipe.schedule,
+    ...(given.schedule === undefined || given.schedule === recipe.schedule
+      ? { scheduleOptions: recipe.scheduleOptions }
+      : {}),
+    cache: recipe.cache,
+    nagNegative: recipe.nagNegative,
     steps: recipe.steps,
     shift: recipe.shift,
     guidance: recipe.guidance,

@@ -3,7 +3,6 @@ import { randomInt } from "node:crypto";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
 import { seedWords } from "../base/rng/seed.ts";
-import type { RowSettings } from "../base/table.ts";
 import { plural } from "../base/units.ts";
 import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
@@ -11,11 +10,10 @@ import { defaultNegative } from "../models/wan/prompt.ts";
 import { type BlockMemory, checkBlockMemory } from "../nn/residency.ts";
 import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import { fpsSchema, type LoraExpert } from "../protocol/recipe.ts";
+import type { CacheSubject } from "./caches/coefficients.ts";
 import { parseVaeTiling, type VaeTiling } from "./decoding.ts";
-import { type GuidanceChoice, settleGuidance } from "./guidance/index.ts";
 import { checkSize } from "./memory-check.ts";
-import { DEFAULT_NOISE, parseNoise } from "./noise/index.ts";
-import { DEFAULT_SAMPLER, type SamplerName, samplerOf } from "./schedulers/index.ts";
+import { type Sampling, type SamplingOptions, settleSampling } from "./sampling.ts";
 
 export interface LoraChoice {
   path: string;
@@ -28,7 +26,7 @@ export interface LoraChoice {
 }
 
 /** As asked; whatever is absent comes from the model. */
-export interface GenerateOptions {
+export interface GenerateOptions extends SamplingOptions {
   task?: string | undefined;
   prompt?: string | undefined;
   negative?: string | undefined;
@@ -40,18 +38,12 @@ export interface GenerateOptions {
   duration?: number | undefined;
   /** Frames a second of the film; another than the model's own changes no frame, only how fast they follow. */
   fps?: number | undefined;
-  sampler?: string | undefined;
-  /** The sampler's own settings. */
-  samplerOptions?: RowSettings | undefined;
-  steps?: number | undefined;
-  shift?: number | undefined;
-  /** The scale of CFG or another kind of guidance, for all or per expert. */
-  guidance?: GuidanceChoice | ExpertGuidance | undefined;
+  /** What NAG leads away from; the negative text where absent. */
+  nagNegative?: string | undefined;
   /** Negative or absent: one is drawn. */
   seed?: bigint | undefined;
   /** Where the experts change; absent: as the checkpoint or the model says. */
   boundary?: number | undefined;
-  noise?: string | undefined;
   dtype?: "f32" | "bf16" | undefined;
   loras?: readonly LoraChoice[] | undefined;
   files?: FileChoices | undefined;
@@ -65,12 +57,7 @@ export interface GenerateOptions {
   keepLatents?: boolean | undefined;
 }
 
-export interface ExpertGuidance {
-  low: GuidanceChoice;
-  high: GuidanceChoice;
-}
-
-export interface GenerateRequest {
+export interface GenerateRequest extends Sampling {
   model: WanModel;
   prompt: string;
   negative: string;
@@ -80,14 +67,9 @@ export interface GenerateRequest {
   frames: number;
   /** Of the film. */
   fps: number;
-  sampler: SamplerName;
-  samplerOptions?: RowSettings;
-  steps: number;
-  shift: number;
-  guidance: ExpertGuidance;
+  nagNegative?: string;
   boundary?: number;
   seed: bigint;
-  noise: string;
   dtype: "f32" | "bf16";
   loras: readonly LoraChoice[];
   files: CheckpointFiles;
@@ -145,16 +127,9 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
   const dtype = options.dtype ?? (model.bundled ? "f32" : "bf16");
   // With a picture, the size is an area, and the sides follow from the picture.
   if (image === undefined) checkSize(model, { ...size, frames }, dtype);
-  const sampler = samplerOf(options.sampler ?? DEFAULT_SAMPLER);
-  const samplerOptions = sampler.settle(options.samplerOptions);
-  const steps = options.steps ?? defaults.steps;
-  const shift = options.shift ?? defaults.shift;
-  sampler.create({ steps, shift }, samplerOptions);
-  const noise = options.noise ?? DEFAULT_NOISE;
-  parseNoise(noise);
-  const { blocks } = options;
+  const sampling = settleSampling(options, model, cacheSubject(model, size, image));
+  const { blocks, nagNegative } = options;
   if (blocks) checkBlockMemory(blocks, model.dit.layers);
-  const guidance = guidanceOf(options.guidance ?? defaults.guidance);
   checkBoundary(options.boundary);
   const choices = options.files ?? {};
   if (model.boundary === undefined ? (choices.high ?? choices.low) !== undefined : choices.dit !== undefined) {
@@ -175,14 +150,10 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     size,
     frames,
     fps,
-    sampler: sampler.name,
-    ...(Object.keys(samplerOptions).length > 0 ? { samplerOptions } : {}),
-    steps,
-    shift,
-    guidance,
+    ...sampling,
+    ...(nagNegative === undefined ? {} : { nagNegative }),
     ...(boundary === undefined ? {} : { boundary }),
     seed: seed === undefined || seed < 0n ? BigInt(randomInt(2 ** 32)) : seed,
-    noise,
     dtype,
     loras: options.loras ?? [],
     files,
@@ -250,18 +221,12 @@ function checkImage(model: WanModel, image: string | undefined): void {
   }
 }
 
-/** A guidance for each expert, from one for both or from a pair. Throws `generate.bad-guidance`. */
-export function guidanceOf(
-  guidance: GuidanceChoice | ExpertGuidance | readonly [low: number, high: number],
-): ExpertGuidance {
-  const { low, high } =
-    typeof guidance === "number" || "kind" in guidance
-      ? { low: guidance, high: guidance }
-      : "low" in guidance
-        ? (guidance as ExpertGuidance)
-        : { low: guidance[0], high: guidance[1] };
-  return { low: settleGuidance(low), high: settleGuidance(high) };
-}
+/** What a step cache is used on. */
+export const cacheSubject = (
+  model: WanModel,
+  { width, height }: { width: number; height: number },
+  image: string | undefined,
+): CacheSubject => ({ model: model.name, area: width * height, picture: image !== undefined });
 
 function checkBoundary(boundary: number | undefined): void {
   if (boundary === undefined || (boundary >= 0 && boundary <= 1)) return;

@@ -5,6 +5,7 @@ import { formatBytes, formatSeconds, plural } from "../../base/units.ts";
 import type { EventOf, ResultOf } from "../../jobs/table.ts";
 import type { GenerateStage, Video } from "../../protocol/jobs/generate.ts";
 import type { Recipe } from "../../protocol/recipe.ts";
+import { describeCache } from "../../sample/caches/index.ts";
 import { describeGuidance } from "../../sample/guidance/index.ts";
 import { DEFAULT_NOISE } from "../../sample/noise/index.ts";
 import { command } from "../command.ts";
@@ -29,6 +30,8 @@ Examples:
   kinora generate --task tiny-t2v --prompt "a red circle moves to the right on a blue background" --out out.mp4
   kinora generate --task t2v-A14B --size 832*480 --ckpt_dir ./Wan2.2-T2V-A14B --prompt "…" --lora style_high.safetensors:0.8 --lora style_low.safetensors
   kinora generate --task ti2v-5B --ckpt_dir ./Wan2.2-TI2V-5B --image cat.jpg --prompt "…"
+  kinora generate --task ti2v-5B --ckpt_dir ./Wan2.2-TI2V-5B --prompt "…" --profile comfy --sample_solver uni_pc --cache easycache
+  kinora generate --task t2v-14B --ckpt_dir ./Wan2.1-T2V-14B --prompt "…" --guidance cfg-zero --guidance "slg:blocks=[9]"
   kinora generate --from out.mp4 --seed 7 --out other.mp4
   kinora generate --resume --out out.mp4`;
 
@@ -110,8 +113,11 @@ function headline(recipe: Recipe): string {
   const { task, video, frames, fps, steps, shift, seed, noise, dtype, device } = recipe;
   const [low, high] = [describeGuidance(recipe.guidance.low), describeGuidance(recipe.guidance.high)];
   const guidance = low === high ? low : `${low} low, ${high} high`;
-  const sampler = describeRow(recipe.sampler, recipe.samplerOptions);
-  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} fps, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${guidance}, seed ${seed}${noise === DEFAULT_NOISE ? "" : ` (${noise})`}, ${dtype} on ${device}`;
+  const { schedule, cache } = recipe;
+  const levels = schedule === undefined ? "" : ` (${describeRow(schedule, recipe.scheduleOptions)} schedule)`;
+  const sampler = `${describeRow(recipe.sampler, recipe.samplerOptions)}${levels}`;
+  const cached = cache === undefined ? "" : `, cache ${describeCache(cache)}`;
+  return `${task}: ${video.width}×${video.height}, ${plural(frames, "frame")} at ${fps} fps, ${plural(steps, "step")} of ${sampler} at shift ${shift}, guidance ${guidance}${cached}, seed ${seed}${noise === DEFAULT_NOISE ? "" : ` (${noise})`}, ${dtype} on ${device}`;
 }
 
 async function run(given: GivenFlags, positionals: string[], out: Printer): Promise<number> {

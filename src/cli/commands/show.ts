@@ -2,6 +2,7 @@
 import { KinoraError } from "../../base/errors.ts";
 import { describeRow } from "../../base/table.ts";
 import type { Recipe } from "../../protocol/recipe.ts";
+import { describeCache } from "../../sample/caches/index.ts";
 import { describeGuidance } from "../../sample/guidance/index.ts";
 import { command } from "../command.ts";
 import { perform } from "../follow.ts";
@@ -25,7 +26,12 @@ function rows(recipe: Recipe): [label: string, text: string][] {
     ["negative", text(recipe.negative)],
     ["seed", `${recipe.seed} (${recipe.noise} noise)`],
     ["video", `${video.width}×${video.height}${asked}, ${recipe.frames} frames at ${recipe.fps} fps`],
-    ["sampler", `${describeRow(recipe.sampler, recipe.samplerOptions)}, ${recipe.steps} steps, shift ${recipe.shift}`],
+    [
+      "sampler",
+      `${describeRow(recipe.sampler, recipe.samplerOptions)}, ${recipe.steps} steps${scheduled(recipe)}, shift ${recipe.shift}`,
+    ],
+    ...(recipe.cache ? [["cache", describeCache(recipe.cache)] satisfies [string, string]] : []),
+    ...(recipe.nagNegative === undefined ? [] : [["NAG avoids", text(recipe.nagNegative)] satisfies [string, string]]),
     ["guidance", experts ? `${low} low noise, ${high} high noise` : low],
     ...(boundary === undefined ? [] : [["boundary", String(boundary)] satisfies [string, string]]),
     ...(image ? [["image", content(image)] satisfies [string, string]] : []),
@@ -42,6 +48,9 @@ function rows(recipe: Recipe): [label: string, text: string][] {
     ["made by", `Kinora ${recipe.kinora}`],
   ];
 }
+
+const scheduled = ({ schedule, scheduleOptions }: Recipe): string =>
+  schedule === undefined ? "" : ` of the schedule ${describeRow(schedule, scheduleOptions)}`;
 
 export const showCommand = command({
   name: "show",

@@ -7,7 +7,8 @@ import { contract, noteEvent, requestOf, sizeSchema } from "./contract.ts";
 const count = z.int().positive();
 const ratio = z.templateLiteral([z.number(), ":", z.number()]);
 const pixels = z.templateLiteral([z.int(), "x", z.int()]);
-const guidance = z.union([z.number(), z.looseObject({ kind: z.string() })]);
+const choice = z.looseObject({ kind: z.string() });
+const guidance = z.union([z.number(), choice]);
 const path = z.string().min(1);
 
 /** A LoRA of a generation. */
@@ -85,6 +86,22 @@ export interface GenerateRequest {
   steps?: number | undefined;
   /** One for the whole run, or one for each expert; 1 does without the second pass. Default: the model's. */
   guidanceScale?: GuidanceChoice | { low: GuidanceChoice; high: GuidanceChoice } | undefined;
+  /** Kinds of guidance over that scale, or in its place, one after the other, e.g. `{ kind: "slg", blocks: [9] }`. */
+  guidance?: { kind: string; [setting: string]: unknown }[] | undefined;
+  /** What NAG leads away from. Default: the negative prompt. */
+  nagNegativePrompt?: string | undefined;
+  /** Answers some passes from what earlier steps computed, e.g. `{ kind: "easycache", threshold: 0.05 }`. Default: none. */
+  cache?: { kind: string; [setting: string]: unknown } | undefined;
+  /** A file of `calibrateCache`: what the cache goes by for this model. */
+  cacheCoefficients?: string | undefined;
+  /** Measures what step caches go by, computing every pass, and writes it beside the film. */
+  calibrateCache?: boolean | undefined;
+  /** `official`, the default, or `comfy`: what sampler, schedule and noise are unless given. */
+  profile?: string | undefined;
+  /** Of noise levels: `official`, `simple`, `beta`, `distilled` or another of the table. Default: the profile's. */
+  schedule?: string | undefined;
+  /** The schedule's own settings, where it has any. */
+  scheduleOptions?: Record<string, z.core.util.JSONType> | undefined;
   /** The timestep shift. Default: the model's. */
   flowShift?: number | undefined;
   loras?: (string | LoraChoice)[] | undefined;
@@ -160,6 +177,14 @@ export const generateRequestSchema = requestOf<GenerateRequest>()(
     samplerOptions: z.record(z.string(), z.json()).optional(),
     steps: count.optional(),
     guidanceScale: z.union([guidance, z.strictObject({ low: guidance, high: guidance })]).optional(),
+    guidance: z.array(choice).max(8).optional(),
+    nagNegativePrompt: z.string().optional(),
+    cache: choice.optional(),
+    cacheCoefficients: path.optional(),
+    calibrateCache: z.boolean().optional(),
+    profile: z.string().optional(),
+    schedule: z.string().optional(),
+    scheduleOptions: z.record(z.string(), z.json()).optional(),
     flowShift: z.number().optional(),
     loras: z.array(z.union([path, loraChoice])).optional(),
     checkpoint: path.optional(),
@@ -202,6 +227,18 @@ const stepEvent = z.object({
   timestep: z.number(),
   /** Evaluations of the model in this step: 2 with guidance. */
   passes: z.int(),
+  /** What the step cache did with each pass, where there is one. */
+  cache: z
+    .array(
+      z.object({
+        pass: z.string(),
+        /** Answered from the cache. */
+        skip: z.boolean(),
+        /** What was compared with the threshold; absent where nothing was. */
+        value: z.number().optional(),
+      }),
+    )
+    .optional(),
   seconds: z.number(),
   /** Seconds per step so far, and until the last step. */
   secondsPerStep: z.number(),

@@ -72,6 +72,16 @@ export function settleGuidance(choice: GuidanceChoice, depth = DEEPEST): Guidanc
   return kind === cfgRow.name ? (settings.scale as number) : { kind, ...settings };
 }
 
+/** A choice with others over it, or in its place: those that are no layers take its scale where they have none of their own. */
+export function layered(base: GuidanceChoice, layers: readonly Exclude<GuidanceChoice, number>[]): GuidanceChoice {
+  return layers.reduce((below: GuidanceChoice, choice): GuidanceChoice => {
+    const row = rowOf(choice.kind);
+    if (row.layer) return { ...choice, over: below };
+    const scaled = typeof below === "number" && "scale" in row.options.shape && choice.scale === undefined;
+    return scaled ? { ...choice, scale: below } : choice;
+  }, base);
+}
+
 /** Throws `generate.bad-guidance`. */
 export function createGuidance(choice: GuidanceChoice): Guidance {
   if (typeof choice === "number") return cfgRow.create({ scale: choice });
