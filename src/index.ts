@@ -342,6 +342,15 @@ export function changeLora(address: string, change: LoraChange, options: Registr
   return start("registry-change", { ...options, address, change });
 }
 
+/** Appends a verdict on a film to the log of each version that made it; its recipe names them. */
+export function giveFeedback(
+  film: string,
+  verdict: "good" | "bad",
+  options: RegistryOptions & { note?: string | undefined } = {},
+): Run<"registry-feedback"> {
+  return start("registry-feedback", { ...options, film, verdict });
+}
+
 /** What differs between two versions of a LoRA. */
 export function diffLora(
   address: string,

@@ -37,6 +37,11 @@ export const commands: readonly Listed[] = [
     load: async () => (await import("./commands/doctor.ts")).doctorCommand,
   },
   {
+    name: "feedback",
+    summary: "record what you think of a video for the registry versions that made it",
+    load: async () => (await import("./commands/registry/feedback.ts")).feedbackCommand,
+  },
+  {
     name: "generate",
     summary: "generate a video from a prompt, and from a picture where the model takes one",
     load: async () => (await import("./commands/generate.ts")).generateCommand,

@@ -7,6 +7,7 @@ import type { RequestOf } from "../jobs/table.ts";
 import { deviceChoices } from "../protocol/devices.ts";
 import { pictureModels, runnableModels } from "../protocol/model-media.ts";
 import type { LoraExpert } from "../protocol/recipe.ts";
+import { isLoraReference } from "../registry/address.ts";
 import { cacheRows } from "../sample/caches/index.ts";
 import { guidanceRows } from "../sample/guidance/index.ts";
 import { DEFAULT_NOISE, noiseForms } from "../sample/noise/index.ts";
@@ -48,8 +49,14 @@ export const generateFlags = {
   lora: {
     type: "string",
     value: "FILE[:S][@E]",
-    help: "LoRA file or PEFT folder, with strength S (default 1) and expert (default both)",
+    help: "LoRA file or PEFT folder, with strength S (default 1) and expert (default both); or registry:ADDRESS[@vN][:S]",
     multiple: true,
+  },
+  store: { type: "string", value: "STORE", help: "registry of registry: LoRAs (default: KINORA_STORE)" },
+  "request-key": {
+    type: "string",
+    value: "KEY",
+    help: "key by which a running trial of a registry: LoRA gets its share (default: the seed)",
   },
   lora_exclude: {
     type: "string",
@@ -146,6 +153,7 @@ export const flagsOfOptions = {
   vaeTiling: "vae_tiling",
   loras: "lora",
   exclude: "lora_exclude",
+  requestKey: "request-key",
   checkpoint: "ckpt_dir",
   "files.transformer": "dit",
   "files.high": "dit_high",
@@ -202,6 +210,8 @@ const loraForm = "FILE[:strength][@high|low|both]";
 
 /** `FILE[:strength][@high|low|both]`, in either order; a colon or @ elsewhere belongs to the name. */
 export function parseLora(text: string): LoraChoice {
+  // The registry reads its own references.
+  if (isLoraReference(text)) return { path: text };
   let path = text;
   let strength: number | undefined;
   let expert: LoraExpert | undefined;
@@ -307,6 +317,8 @@ export function readRequest(given: GivenFlags, second: string | undefined): Requ
     blocksToSwap: read(given.blocks_to_swap, (text) => parseWholeNumber("--blocks_to_swap", text, 0)),
     vaeTiling: given.vae_tiling,
     loras: given.lora.map((text) => ({ ...parseLora(text), ...(exclude.length > 0 ? { exclude } : {}) })),
+    store: given.store,
+    requestKey: given["request-key"],
     checkpoint: given.ckpt_dir,
     files: {
       transformer: given.dit,

@@ -9,7 +9,10 @@ import { mediaOf } from "../protocol/model-media.ts";
 import { withCoefficients } from "../sample/cache-file.ts";
 import type { GenerateOptions, LoraChoice } from "../sample/request.ts";
 
-export type GenerateRequest = z.output<typeof generateRequestSchema>;
+type Asked = z.output<typeof generateRequestSchema>;
+/** A LoRA as it was asked for, and the version of a registry that it is, where it is one. */
+export type AskedLora = Exclude<NonNullable<Asked["loras"]>[number], string> & { registry?: string };
+export type GenerateRequest = Omit<Asked, "loras"> & { loras?: (string | AskedLora)[] | undefined };
 
 /** How far a resolution's shape may be off an aspect ratio's: 832x480 counts as 16:9. */
 const SAME_SHAPE = 0.03;
@@ -47,7 +50,8 @@ export function filmOptions(request: GenerateRequest, model: WanModel): Omit<Gen
     noise: request.noise,
     dtype: request.dtype,
     loras: (request.loras ?? []).map(
-      (lora): LoraChoice => (typeof lora === "string" ? { path: lora, strength: 1 } : { strength: 1, ...lora }),
+      (lora): LoraChoice =>
+        typeof lora === "string" ? { path: lora, strength: 1 } : { ...lora, strength: lora.strength ?? 1 },
     ),
     files: { folder: checkpoint, dit: transformer, ...others },
     blocks: blocksOf(request),

@@ -11,9 +11,10 @@ import { resumeSource } from "../sample/existing.ts";
 import { generate } from "../sample/pipeline.ts";
 import { readRecipe, repeatOptions } from "../sample/recipe.ts";
 import { DEFAULT_TASK, type GenerateRequest as FilmRequest, resolveRequest, taskModel } from "../sample/request.ts";
-import { JobStopped } from "./errors.ts";
+import { errorData, JobStopped, stoppedBy } from "./errors.ts";
 import { contradiction, filmOptions, type GenerateRequest } from "./generate-options.ts";
 import { type JobContext, job, type Work } from "./job.ts";
+import { settleLoras } from "./registry/use.ts";
 
 type Contract = typeof generateContract;
 type Event = z.input<Contract["event"]>;
@@ -21,10 +22,18 @@ type Event = z.input<Contract["event"]>;
 /** Milliseconds between two reports of a model that loads. */
 const LOADING_MS = 100;
 
-export const generateJob = job(generateContract, async function* (request, context): Work<Contract> {
+export const generateJob = job(generateContract, async function* (asked, context): Work<Contract> {
   const hashes = new HashCache(context.cacheFolder);
+  const {
+    request,
+    uses,
+    notes: told,
+  } = await settleLoras(asked, context, async () => {
+    const source = sourceOf(asked);
+    return source === undefined ? undefined : (await readRecipe(source)).seed;
+  });
   const { films, notes, repeats } = await settle(request, hashes);
-  for (const text of notes) yield { type: "note", text };
+  for (const text of [...told, ...notes]) yield { type: "note", text };
   const opened = await openAsked(request.device, request.resume ? repeats?.device : undefined);
   using device = opened.device;
   if (opened.note) yield { type: "note", text: opened.note };
@@ -42,18 +51,35 @@ export const generateJob = job(generateContract, async function* (request, conte
       previewVae: request.previewVae,
       loading,
     });
-    for await (const event of events) {
-      const told = await tell(event);
-      yield told;
-      if (told.type === "stopped") throw stopped(told);
-      if (event.type === "finished") {
-        const { type: _type, ...video } = event;
-        videos.push(video);
+    let begun: Recipe | undefined;
+    try {
+      for await (const event of events) {
+        if (event.type === "recipe") begun = event.recipe;
+        const told = await tell(event);
+        yield told;
+        if (told.type === "stopped") throw stopped(told);
+        if (event.type === "finished") {
+          const { type: _type, ...video } = event;
+          videos.push(video);
+        }
       }
+    } catch (error) {
+      const { code } = errorData(stoppedBy(context.signal, error));
+      // What was refused before the work began says nothing of a version.
+      if (begun && code !== "job.stopped") await uses.add(begun, { error: code });
+      throw error;
     }
+    const { recipe, seconds, peakBytes } = videos.at(-1)!;
+    const failed = await uses.add(recipe, { seconds, peakBytes });
+    if (failed !== undefined) yield { type: "note", text: failed };
   }
   return { video: videos[0]!, videos };
 });
+
+/** The file whose recipe is repeated or gone on with. */
+function sourceOf({ from, resume, out }: Pick<GenerateRequest, "from" | "resume" | "out">): string | undefined {
+  return from ?? (resume && out !== undefined ? resumeSource(out) : undefined);
+}
 
 /** What is to be made, everything filled in, and the recipe that is repeated or gone on with. */
 async function settle(
@@ -61,15 +87,14 @@ async function settle(
   hashes: HashCache,
 ): Promise<{ films: FilmRequest[]; notes: string[]; repeats: Recipe | undefined }> {
   const { out, resume, n = 1 } = request;
-  let source = request.from;
   if (resume) {
     if (out === undefined) {
       throw new KinoraError("request.missing-option", "resume needs the run's out", { hint: "give its out" });
     }
     if (n > 1)
       throw contradiction("only one run can be resumed at a time", `n is ${n}`, "resume each video with its own out");
-    source ??= resumeSource(out);
   }
+  const source = sourceOf(request);
   const repeats = source === undefined ? undefined : await readRecipe(source);
   const asked = { ...filmOptions(request, taskModel(request.model ?? repeats?.task ?? DEFAULT_TASK)), out: out ?? "" };
   const { request: first, notes } = resolveRequest(repeats ? await repeatOptions(repeats, asked, hashes) : asked);

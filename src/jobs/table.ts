@@ -23,6 +23,7 @@ export const jobs = {
   "registry-change": async () => (await import("./registry/change.ts")).registryChangeJob,
   "registry-diff": async () => (await import("./registry/look.ts")).registryDiffJob,
   "registry-export": async () => (await import("./registry/change.ts")).registryExportJob,
+  "registry-feedback": async () => (await import("./registry/feedback.ts")).registryFeedbackJob,
   "registry-gc": async () => (await import("./registry/change.ts")).registryCollectJob,
   "registry-init": async () => (await import("./registry/change.ts")).registryInitJob,
   "registry-list": async () => (await import("./registry/look.ts")).registryListJob,

@@ -92,6 +92,8 @@ export const recipeSchema = z.strictObject({
         exclude: z.array(z.string().max(1000)).max(100).optional(),
         /** Of the PEFT configuration beside the file, which gives its scale. */
         config: content.shape.sha256.optional(),
+        /** The version of a registry that the file is of: `styles/acme/neon@v2`. */
+        registry: z.string().max(400).optional(),
       }),
     )
     .max(1000),

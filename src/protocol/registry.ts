@@ -139,3 +139,28 @@ export const policySchema = z.strictObject({
   others: z.enum([...roleNames, "none"]).default("none"),
 });
 export type RegistryPolicy = z.infer<typeof policySchema>;
+
+/** One generation with a version: how it went, and nothing of what it shows. */
+export const useRecordSchema = z.strictObject({
+  kind: z.literal("kinora.registry.record"),
+  format: z.literal(registryFormat),
+  at: z.iso.datetime(),
+  who: z.string().max(200),
+  address: z.string(),
+  version,
+  /** How the version was chosen. */
+  by: z.enum(["version", "current", "trial"]),
+  strength: z.number(),
+  task: modelNameSchema,
+  width: z.int().positive(),
+  height: z.int().positive(),
+  frames: z.int().positive(),
+  steps: z.int().positive(),
+  device: z.string().max(100),
+  /** Absent where it failed. */
+  seconds: z.number().optional(),
+  peakBytes: z.number().optional(),
+  /** The code of what it failed with. */
+  error: z.string().max(200).optional(),
+});
+export type UseRecord = z.infer<typeof useRecordSchema>;

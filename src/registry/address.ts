@@ -71,6 +71,25 @@ export function parseReference(text: string): Reference {
   return { address, which: at < 0 ? "current" : checkWhich(text.slice(at + 1)) };
 }
 
+/** How a LoRA of the registry is written where a file could stand. */
+const scheme = "registry:";
+
+export const isLoraReference = (text: string): boolean => text.startsWith(scheme);
+
+/** `registry:styles/acme/neon@v2:0.8`: a reference, and the strength where one is given. Throws as `parseReference`. */
+export function parseLoraReference(text: string): { reference: Reference; strength: number | undefined } {
+  const [, reference = "", strength] = /^registry:(.*?)(?::([^:/@]*))?$/s.exec(text) ?? [];
+  if (strength === undefined) return { reference: parseReference(reference), strength: undefined };
+  const value = Number(strength);
+  if (strength.trim() === "" || !Number.isFinite(value)) {
+    throw new KinoraError("lora.bad-strength", `the strength in ${text} is not a number`, {
+      actual: strength,
+      hint: `e.g. ${scheme}${reference}:0.8`,
+    });
+  }
+  return { reference: parseReference(reference), strength: value };
+}
+
 /** A version or an alias. Throws `registry.bad-version`. */
 export function checkWhich(text: string): string {
   if (versionNameSchema.safeParse(text).success || aliasNames.some((alias) => alias === text)) return text;

@@ -2,9 +2,11 @@
 // the log only grows, in a folder or a bucket; what a LoRA is and how it was trained is for the caller to say.
 export { type Address, formatAddress, parseAddress, parseReference, type Reference } from "./address.ts";
 export { type DeployEvent, type DeployOptions, deployStore } from "./deploy.ts";
+export { LocalCopies } from "./local.ts";
 export { changelog, differences, trainingNotes } from "./notes.ts";
 export { fetchObject } from "./objects.ts";
 export { openRegistry, storageAt, storePlace } from "./open.ts";
+export { addRecord, readRecords } from "./records.ts";
 export {
   type EventListener,
   inShare,

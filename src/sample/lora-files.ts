@@ -18,6 +18,8 @@ export interface ResolvedLora {
   expert: LoraExpert;
   /** Patterns of official module names that are left out. */
   exclude?: readonly string[];
+  /** The version of a registry that the file is of. */
+  registry?: string;
 }
 
 /**
@@ -30,13 +32,13 @@ export function resolveLoras(
 ): { loras: ResolvedLora[]; notes: string[] } {
   const notes: string[] = [];
   const all: ParsedLora[] = [];
-  const loras = choices.map(({ path, strength, expert, exclude }) => {
+  const loras = choices.map(({ path, strength, expert, exclude, registry }) => {
     const { recognized, whole, told } = inspectLora(model, path, exclude);
     all.push(whole);
     notes.push(...told.map((note) => `${path}: ${note}`));
     if (strength === 0) notes.push(`${path} has strength 0 and no effect`);
     else if (changesNothing(path)) notes.push(`${path} has no effect: all of its changes are zero`);
-    const chosen = { path, strength, ...(exclude ? { exclude } : {}) };
+    const chosen = { path, strength, ...(exclude ? { exclude } : {}), ...(registry ? { registry } : {}) };
     if (model.boundary === undefined) return { ...chosen, expert: "low" as const };
     if (recognized.bothExperts) return { ...chosen, expert: expert ?? ("both" as const) };
     const settled = expert ?? recognized.expert;

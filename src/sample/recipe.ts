@@ -73,7 +73,7 @@ export function buildRecipe(
       textEncoder: content(files.textEncoder),
       tokenizer: content(files.tokenizer),
     },
-    loras: made.loras.map(({ path, strength, expert, exclude }) => {
+    loras: made.loras.map(({ path, strength, expert, exclude, registry }) => {
       const file = loraFileOf(path);
       const config = peftConfigPath(file);
       return {
@@ -82,6 +82,7 @@ export function buildRecipe(
         expert,
         ...(exclude?.length ? { exclude: [...exclude] } : {}),
         ...(config ? { config: made.hashes.get(config)! } : {}),
+        ...(registry ? { registry } : {}),
       };
     }),
     dtype: request.dtype,
@@ -109,7 +110,7 @@ export function recipeDifferences(a: Recipe, b: Recipe): string[] {
     const bare = (value: unknown): unknown => {
       if (Array.isArray(value)) return value.map(bare);
       if (value === null || typeof value !== "object") return value;
-      const entries = Object.entries(value).filter(([key]) => key !== "name");
+      const entries = Object.entries(value).filter(([key]) => key !== "name" && key !== "registry");
       return Object.fromEntries(entries.sort(([x], [y]) => (x < y ? -1 : 1)).map(([key, item]) => [key, bare(item)]));
     };
     return bare(rest) as Record<string, unknown>;
@@ -158,10 +159,14 @@ export async function repeatOptions(
   };
   const loras: NonNullable<GenerateOptions["loras"]>[number][] = [];
   if (!given.loras?.length && sameTask) {
-    for (const { strength, expert, exclude, ...file } of recipe.loras) {
+    for (const { strength, expert, exclude, registry, ...file } of recipe.loras) {
       const path = await locate("loras", file, true);
       if (path !== undefined)
-        loras.push({ path, strength, ...(experts ? { expert } : {}), ...(exclude ? { exclude } : {}) });
+        loras.push({
+          ...{ path, strength, registry },
+          ...(experts ? { expert } : {}),
+          ...(exclude ? { exclude } : {}),
+        });
     }
   }
   const image = given.image ?? (await locate("image", recipe.image, sameTask));

@@ -23,6 +23,8 @@ export interface LoraChoice {
   expert?: LoraExpert | undefined;
   /** Patterns of official module names (regular expressions) that are left out. */
   exclude?: readonly string[] | undefined;
+  /** The version of a registry that the file is of: `styles/acme/neon@v2`. */
+  registry?: string | undefined;
 }
 
 /** As asked; whatever is absent comes from the model. */

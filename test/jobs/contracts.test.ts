@@ -175,6 +175,14 @@ describe.sequential("events and results of", () => {
       version: "v1",
       by: "current",
     });
+    await run("generate", { ...film, loras: [`registry:${address}@v2`], store, out: path("registry.mp4") });
+    const heard = await run("registry-feedback", {
+      store,
+      film: path("registry.mp4"),
+      verdict: "bad",
+      note: "too dark",
+    });
+    expect(heard.versions).toEqual([{ address, version: "v2" }]);
     const { differences } = await run("registry-diff", { store, address, before: "v1", after: "v2" });
     expect(differences).toContain("trigger words: not set → neon style");
     expect((await run("registry-notes", { store, address })).markdown).toContain("## v2");

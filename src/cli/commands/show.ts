@@ -42,7 +42,7 @@ function rows(recipe: Recipe): [label: string, text: string][] {
     ["tokenizer", content(weights.tokenizer)],
     ...loras.map((lora): [string, string] => [
       "lora",
-      `${content(lora)} at ${lora.strength}${experts ? `, ${lora.expert === "both" ? "both experts" : `${lora.expert} noise`}` : ""}${lora.exclude ? `, without ${lora.exclude.join(", ")}` : ""}`,
+      `${content(lora)} at ${lora.strength}${experts ? `, ${lora.expert === "both" ? "both experts" : `${lora.expert} noise`}` : ""}${lora.exclude ? `, without ${lora.exclude.join(", ")}` : ""}${lora.registry ? `, registry:${lora.registry}` : ""}`,
     ]),
     ["computed in", `${recipe.dtype} on ${recipe.device}`],
     ["made by", `Kinora ${recipe.kinora}`],

@@ -13,9 +13,9 @@ const path = z.string().min(1);
 
 /** A LoRA of a generation. */
 export interface LoraChoice {
-  /** Its file, or a PEFT folder. */
+  /** Its file, a PEFT folder, or `registry:styles/acme/neon[@v2|@current|@trial][:strength]`. */
   path: string;
-  /** 1, the default, is as it was trained. */
+  /** 1, the default, is as it was trained. Of a registry's LoRA the default is what its version recommends. */
   strength?: number | undefined;
   /** The expert it is for, where its file does not tell. */
   expert?: "high" | "low" | "both" | undefined;
@@ -105,6 +105,10 @@ export interface GenerateRequest {
   /** The timestep shift. Default: the model's. */
   flowShift?: number | undefined;
   loras?: (string | LoraChoice)[] | undefined;
+  /** The registry of `registry:` LoRAs: a folder, or `s3://BUCKET/PREFIX`. Default: `KINORA_STORE`. */
+  store?: string | undefined;
+  /** Decides whether a running trial of a `registry:` LoRA gets this request. Default: the seed. */
+  requestKey?: string | undefined;
 
   /** The checkpoint's folder, official or of diffusers. tiny-* bring their own. */
   checkpoint?: string | undefined;
@@ -187,6 +191,8 @@ export const generateRequestSchema = requestOf<GenerateRequest>()(
     scheduleOptions: z.record(z.string(), z.json()).optional(),
     flowShift: z.number().optional(),
     loras: z.array(z.union([path, loraChoice])).optional(),
+    store: path.optional(),
+    requestKey: z.string().max(1000).optional(),
     checkpoint: path.optional(),
     files: files.optional(),
     dtype: z.enum(["bf16", "f32"]).optional(),

@@ -13,6 +13,7 @@ export {
   registryCollectContract,
   registryDiffContract,
   registryExportContract,
+  registryFeedbackContract,
   registryInitContract,
   registryListContract,
   registryNotesContract,

@@ -273,3 +273,17 @@ export const registryPeopleContract = contract({
     policy: z.boolean(),
   }),
 });
+
+/** The job that passes on what somebody thinks of a film, to the versions that its recipe names. */
+export const registryFeedbackContract = contract({
+  name: "registry-feedback",
+  request: z.strictObject({
+    store,
+    /** A film that was made with a LoRA of the registry. */
+    film: z.string().min(1),
+    verdict: z.enum(["good", "bad"]),
+    note: z.string().max(4000).optional(),
+  }),
+  event: noEvents,
+  result: z.object({ store: z.string(), versions: z.array(z.object({ address: z.string(), version: z.string() })) }),
+});
