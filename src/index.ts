@@ -1,8 +1,11 @@
 // The front door: what `import "kinora"` gives. Each function starts a job and returns its handle: iterate it for the
 // job's events, await it for its result. The floors below: kinora/engine, /dataset, /lora, /train, /registry, /protocol.
-import type { JobRun } from "./jobs/run.ts";
-import { type StartOptions, startJob } from "./jobs/start.ts";
+import { z } from "zod";
+import { parseRequest } from "./jobs/job.ts";
+import { JobRun } from "./jobs/run.ts";
+import { startJob } from "./jobs/start.ts";
 import type { EventOf, JobName, RequestOf, ResultOf } from "./jobs/table.ts";
+import { requestPath } from "./protocol/config-values.ts";
 import type { AcceptCaptionsRequest, CaptionRequest } from "./protocol/jobs/caption-dataset.ts";
 import type { GenerateRequest } from "./protocol/jobs/generate.ts";
 import type { DatasetSizesRequest, InspectDatasetRequest } from "./protocol/jobs/inspect-dataset.ts";
@@ -89,15 +92,31 @@ export type TrainResult = ResultOf<"train">;
 /** A job of the front door under way. */
 export type Run<N extends JobName> = JobRun<EventOf<N>, ResultOf<N>>;
 
+const signalSchema = z.instanceof(AbortSignal, { error: "must be an AbortSignal" }).optional();
+
+const runOptionsSchema = z.looseObject({
+  signal: signalSchema,
+  abortSignal: signalSchema,
+  child: z.boolean().optional(),
+  cacheFolder: requestPath.optional(),
+});
+
+/** What is wrong with the options rejects, as what is wrong with the job does: JavaScript may hand over anything. */
 function start<N extends JobName>(name: N, options: RequestOf<N> & RunOptions): Run<N> {
-  const { signal, abortSignal, child, cacheFolder, ...request } = options;
-  const both = signal && abortSignal ? AbortSignal.any([signal, abortSignal]) : (signal ?? abortSignal);
-  const how: StartOptions = { signal: both, child, cacheFolder };
-  return startJob(name, request as unknown as RequestOf<N>, how);
+  try {
+    const { signal, abortSignal, child, cacheFolder, ...request } = parseRequest(name, runOptionsSchema, options);
+    const both = signal && abortSignal ? AbortSignal.any([signal, abortSignal]) : (signal ?? abortSignal);
+    return startJob(name, request as unknown as RequestOf<N>, { signal: both, child, cacheFolder });
+  } catch (error) {
+    return new JobRun<EventOf<N>, ResultOf<N>>(() => Promise.reject(error));
+  }
 }
 
-function runOptions({ set = {}, ...options }: TrainOptions): Omit<RequestOf<"train">, "config"> & RunOptions {
-  return { ...options, set: Object.entries(set).map(([key, value]) => ({ key, value: String(value) })) };
+function runOptions(given: TrainOptions): Omit<RequestOf<"train">, "config"> & RunOptions {
+  const { set, ...options } = given ?? {};
+  // What is no plain value is refused with the request.
+  const text = (value: unknown) => (typeof value === "object" ? value : String(value)) as string;
+  return { ...options, set: Object.entries(set ?? {}).map(([key, value]) => ({ key, value: text(value) })) };
 }
 
 /**
@@ -138,8 +157,9 @@ function runOptions({ set = {}, ...options }: TrainOptions): Omit<RequestOf<"tra
  * ```
  */
 export function generate(options: GenerateOptions): Run<"generate"> {
-  const { seed, ...rest } = options;
-  return start("generate", { ...rest, seed: typeof seed === "bigint" ? String(seed) : seed });
+  const seed = options?.seed;
+  const request = typeof seed === "bigint" ? { ...options, seed: String(seed) } : options;
+  return start("generate", request as GenerateRequest & RunOptions);
 }
 
 /**

@@ -3,6 +3,8 @@
 import { z } from "zod";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
+import { isRow } from "../base/rows.ts";
+import { shown, wrongOption } from "../io/config/values.ts";
 import type { JobContract } from "../protocol/jobs/contract.ts";
 
 export interface JobContext<E = unknown> {
@@ -57,12 +59,12 @@ export function parseRequest<Q extends z.ZodType>(name: string, schema: Q, reque
     const known = schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
     const near = issue.path.length === 0 ? nearestName(key, known) : undefined;
     throw new KinoraError("request.unknown-option", `${name} has no option ${[...issue.path, key].join(".")}`, {
-      hint: near ? `did you mean ${near}?` : `it has ${known.join(", ")}`,
+      hint: near ? `did you mean ${near}?` : known.length > 0 ? `it has ${known.join(", ")}` : "it takes no options",
     });
   }
-  const option = issue.path.length > 0 ? `the option ${issue.path.join(".")} of ${name}` : `the request of ${name}`;
-  throw new KinoraError("request.invalid", `${option} is invalid: ${issue.message}`, {
-    cause: parsed.error,
-    hint: "see the command's --help",
-  });
+  if (issue.path.length === 0 && !isRow(request)) {
+    throw new KinoraError("request.invalid", `${name} takes an object with its options`, { actual: shown(request) });
+  }
+  const { words, hint } = wrongOption(issue, request);
+  throw new KinoraError("request.invalid", `${name}: ${words}`, { hint, cause: parsed.error });
 }

@@ -1,4 +1,5 @@
 // Starts a job by its name, in this process or in a child of it.
+import { isKinoraError, KinoraError } from "../base/errors.ts";
 import { cacheFolder } from "../io/content-hash.ts";
 import { startChild } from "./child.ts";
 import { JobRun, performJob } from "./run.ts";
@@ -19,7 +20,11 @@ export function startJob<N extends JobName>(
   request: RequestOf<N>,
   { signal, child = false, cacheFolder: folder = cacheFolder(process.env) }: StartOptions = {},
 ): JobRun<EventOf<N>, ResultOf<N>> {
-  if (child) return startChild(name, request, { signal, cacheFolder: folder });
+  if (child) {
+    const wrong = notPlain(name, request);
+    if (wrong) return new JobRun<EventOf<N>, ResultOf<N>>(() => Promise.reject(wrong));
+    return startChild(name, request, { signal, cacheFolder: folder });
+  }
   return new JobRun<EventOf<N>, ResultOf<N>>(
     async (tell, stop) => {
       const definition = await loadJob(name);
@@ -29,3 +34,25 @@ export function startJob<N extends JobName>(
     { signal },
   );
 }
+
+/** What a message to a child could not carry: JSON throws at some of it, and drops or changes the rest in silence. */
+function notPlain(name: JobName, request: unknown): KinoraError | undefined {
+  const refuse = (key: string, value: unknown): unknown => {
+    const plain = typeof value === "number" ? Number.isFinite(value) : !unsendable.has(typeof value);
+    if (plain) return value;
+    const [must, actual] = typeof value === "number" ? ["a finite number", value] : ["plain data", `a ${typeof value}`];
+    throw new KinoraError("request.invalid", `${name}: \`${key}\` must be ${must}`, { actual: String(actual) });
+  };
+  try {
+    JSON.stringify(request, refuse);
+    return undefined;
+  } catch (error) {
+    if (isKinoraError(error)) return error;
+    return new KinoraError("request.invalid", `${name}: its options are not plain data`, {
+      actual: (error as Error).message.split("\n")[0]!,
+      cause: error,
+    });
+  }
+}
+
+const unsendable: ReadonlySet<string> = new Set(["bigint", "function", "symbol"]);

@@ -17,6 +17,12 @@ export const line = oneLine("text of one line");
 /** A file or folder. */
 export const place = oneLine("a path");
 
+/** A file or folder in a request, where any name that a file system allows may stand. */
+export const requestPath = z
+  .string()
+  .min(1)
+  .regex(/^[^\0]*$/, "must not contain a NUL character");
+
 function controlNames(input: string): string {
   const names = new Map([
     ["\t", "a tab (\\t)"],
@@ -58,8 +64,10 @@ export const seed = z
   .union([z.int(), z.bigint(), digits], { error: seedWords })
   .refine(withinSeeds(0n), { error: seedWords });
 
+const anySeed = "must be a whole number of at most 64 bits, above 2^53 as a string";
+
 /** A seed in JSON: of 64 bits, signed or not. Beyond 2^53 it is digits, since JSON's numbers lose some. */
-export const seedSchema = z.union([z.int(), digits]).refine(withinSeeds(SEED_MIN), "a whole number of at most 64 bits");
+export const seedSchema = z.union([z.int(), digits], { error: anySeed }).refine(withinSeeds(SEED_MIN), anySeed);
 
 /** The same as digits alone. */
-export const seedDigits = digits.refine(withinSeeds(SEED_MIN), "a whole number of at most 64 bits");
+export const seedDigits = digits.refine(withinSeeds(SEED_MIN), anySeed);

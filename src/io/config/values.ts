@@ -1,5 +1,5 @@
-// Values of a configuration that cannot be, in words: what each must be, what stands there, and what its writer most likely
-// meant. zod's own messages never reach a person.
+// Values of a configuration or a request that cannot be, in words: what each must be, what stands there, and what its writer
+// most likely meant. zod's own messages never reach a person.
 import type { z } from "zod";
 import { KinoraError } from "../../base/errors.ts";
 import { nearestName } from "../../base/nearest.ts";
@@ -46,8 +46,19 @@ export interface ValueOptions {
 }
 
 interface Told {
+  /** Where the value is: `size.width`. */
+  key: string;
+  /** What is wrong, to stand behind the key. */
   words: string;
   hint: string | undefined;
+}
+
+/** A wrong option of a request: its words, with the option in backticks, and a hint where there is one. */
+export function wrongOption(issue: z.core.$ZodIssue, root: unknown): Told {
+  const { key, words, hint } = tell(issue, [], root, {});
+  const plain = (text: string) => text.replace(/\ba table\b/g, "an object");
+  // Other hints are about TOML.
+  return { key, words: `\`${key}\` ${plain(words)}`, hint: hint?.startsWith("did you mean") ? hint : undefined };
 }
 
 /** `CODE.invalid` with every value that is wrong. `root` is what was checked. */
@@ -59,7 +70,7 @@ export function invalidValues(
 ): KinoraError {
   const told = issues.map((issue) => tell(issue, [], root, advice));
   const hint = told.find((one) => one.hint !== undefined)?.hint ?? kind.hint;
-  const words = told.map((one) => one.words).join("; ");
+  const words = told.map(({ key, words }) => `${key} ${words}`).join("; ");
   return new KinoraError(`${kind.code}.invalid`, within ? `${within}: ${words}` : words, { hint });
 }
 
@@ -85,11 +96,12 @@ function tell(
       const wanted = issue.errors.flatMap((branch) =>
         branch[0] ? rule(branch[0], value).replace(/^must be /, "") : [],
       );
-      return { words: `${key} must be ${[...new Set(wanted)].join(" or ")}${given(value)}`, hint: advice[key] };
+      return { key, words: `must be ${[...new Set(wanted)].join(" or ")}${given(value)}`, hint: advice[key] };
     }
   }
   return {
-    words: `${key} ${own ?? rule(issue, value)}${given(value)}`,
+    key,
+    words: `${own ?? rule(issue, value)}${given(value)}`,
     hint: hintFor(issue, key, value) ?? advice[key],
   };
 }

@@ -1,8 +1,7 @@
 // The jobs that caption a folder: by a vision-language model, by a person's edited drafts, and what would be asked.
 import { z } from "zod";
+import { requestPath as path } from "../config-values.ts";
 import { contract, noteEvent, requestOf } from "./contract.ts";
-
-const path = z.string().min(1);
 
 /** How captions are written; what is checked about it: dataset/caption/settings.ts. */
 export interface CaptionRequest {

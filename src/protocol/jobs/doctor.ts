@@ -1,5 +1,6 @@
 // The jobs that look: at this machine, and at what a film says of itself.
 import { z } from "zod";
+import { requestPath } from "../config-values.ts";
 import { recipeSchema } from "../recipe.ts";
 import { contract, noEvents } from "./contract.ts";
 
@@ -7,7 +8,7 @@ import { contract, noEvents } from "./contract.ts";
 export const readRecipeContract = contract({
   name: "read-recipe",
   /** A film that Kinora wrote, or saved latents. */
-  request: z.strictObject({ path: z.string().min(1) }),
+  request: z.strictObject({ path: requestPath }),
   event: noEvents,
   result: recipeSchema,
 });

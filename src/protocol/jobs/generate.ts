@@ -1,15 +1,14 @@
 // The job that makes films: what is asked, what is told while it runs, what comes of it.
 import { z } from "zod";
-import { seedSchema } from "../config-values.ts";
+import { requestPath as path, seedSchema } from "../config-values.ts";
 import { fpsSchema, loraExpertSchema, recipeSchema } from "../recipe.ts";
 import { contract, noteEvent, requestOf, sizeSchema } from "./contract.ts";
 
 const count = z.int().positive();
 const ratio = z.templateLiteral([z.number(), ":", z.number()]);
-const pixels = z.templateLiteral([z.int(), "x", z.int()]);
+const pixels = z.templateLiteral([z.int(), "x", z.int()], { error: 'must be WIDTHxHEIGHT, e.g. "1280x720"' });
 const choice = z.looseObject({ kind: z.string() });
 const guidance = z.union([z.number(), choice]);
-const path = z.string().min(1);
 
 /** A LoRA of a generation. */
 export interface LoraChoice {
@@ -166,7 +165,7 @@ export const generateRequestSchema = requestOf<GenerateRequest>()(
     n: count.max(10_000).optional(),
     resolution: pixels.optional(),
     size: sizeSchema.optional(),
-    aspectRatio: z.union([ratio, z.literal("adaptive")]).optional(),
+    aspectRatio: z.union([ratio, z.literal("adaptive")], { error: 'must be e.g. "16:9", or "adaptive"' }).optional(),
     frames: count.optional(),
     duration: z.number().positive().optional(),
     fps: fpsSchema.optional(),

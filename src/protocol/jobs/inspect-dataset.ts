@@ -1,8 +1,8 @@
 // The job that says what an epoch of a dataset trains on: every item, the batches, and what gives nothing and why.
 import { z } from "zod";
+import { requestPath as path } from "../config-values.ts";
 import { contract, requestOf, sizeSchema } from "./contract.ts";
 
-const path = z.string().min(1);
 const count = z.number();
 const rect = { x: z.number(), y: z.number(), width: z.number(), height: z.number() };
 const bucket = { width: z.int(), height: z.int(), frames: z.int() };

@@ -1,10 +1,10 @@
 // The jobs that say what weight files are, and write LoRAs under other tools' names.
 import { z } from "zod";
+import { requestPath as path } from "../config-values.ts";
 import { type LoraKeys, loraKeys } from "../train-config.ts";
 import { contract, noEvents, requestOf } from "./contract.ts";
 import { errorDataSchema } from "./error.ts";
 
-const path = z.string().min(1);
 const names = z.array(z.string()).readonly();
 const numbers = z.array(z.number()).readonly();
 /** How often each of something is there. */

@@ -1,10 +1,9 @@
 // The job that turns films, clips and pictures into a clean training set.
 import { z } from "zod";
+import { requestPath as path } from "../config-values.ts";
 import { type ModelName, modelNameSchema } from "../model-media.ts";
 import type { PrepareConfigInput } from "../prepare-config.ts";
 import { contract, requestOf } from "./contract.ts";
-
-const path = z.string().min(1);
 
 /** A source that gives nothing, or not all, and why. */
 export const problemSchema = z.object({

@@ -1,5 +1,7 @@
 // The jobs around training: the run itself, and what a configuration comes to before it.
 import { z } from "zod";
+import { isRow } from "../../base/rows.ts";
+import { requestPath } from "../config-values.ts";
 import type { TrainConfig } from "../train-config.ts";
 import { previewLineSchema, stepLineSchema, validationLineSchema } from "../train-log.ts";
 import { contract, noEvents, noteEvent, requestOf } from "./contract.ts";
@@ -18,11 +20,10 @@ export interface RunRequest {
 }
 
 export const runRequest = {
-  config: z.union([
-    z.string().min(1),
-    z.custom<TrainConfig>((value) => value !== null && typeof value === "object" && !Array.isArray(value)),
-  ]),
-  base: z.string().optional(),
+  config: z.union([requestPath, z.custom<TrainConfig>(isRow)], {
+    error: "must be the path of a configuration file, or an object with what it would hold",
+  }),
+  base: requestPath.optional(),
   set: z.array(z.strictObject({ key: z.string(), value: z.string() })).optional(),
 };
 const runRequestSchema = requestOf<RunRequest>()(z.strictObject(runRequest));
@@ -145,7 +146,7 @@ export const initRunContract = contract({
   name: "init-run",
   request: z.strictObject({
     /** The file to write; it must not be there. */
-    file: z.string().min(1),
+    file: requestPath,
   }),
   event: noEvents,
   result: z.object({
