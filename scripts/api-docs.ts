@@ -147,8 +147,12 @@ class Pages {
 
 function indexOf(doors: readonly Door[]): string {
   const rows = doors.map(({ name, file, page }) => {
-    const line = readFileSync(join(root, file), "utf8").split("\n", 1)[0]!;
-    return `| [${name}](${page}) | ${line.replace(/^\/\/ (?:`[^`]*`: )?/, "")} |`;
+    const comment = /^(?:\/\/.*\n)+/.exec(readFileSync(join(root, file), "utf8").replaceAll("\r\n", "\n"))![0];
+    const words = comment
+      .replace(/^\/\/ ?/gm, "")
+      .replaceAll("\n", " ")
+      .replace(/^`[^`]*`: /, "");
+    return `| [${name}](${page}) | ${/^.*?\.(?= )/.exec(words)![0]} |`;
   });
   const words = `Everything that the package exports, a page for each way in. Written by \`npm run docs:api\` from the comments
 in the sources; change those. Programs to copy are in [examples/](../../examples/).`;

@@ -98,7 +98,8 @@ export function parse(
     if (argument === "--") break;
     const name = /^--([^=]+)/.exec(argument)?.[1];
     if (name === undefined || name in options) continue;
-    const near = nearestName(name, Object.keys(options));
+    const camel = name.replace(/[-_]([a-z])/g, (_, letter: string) => letter.toUpperCase());
+    const near = definition.flags?.[camel] ?? nearestName(name, Object.keys(options));
     throw new KinoraError("cli.unknown-option", `unknown option --${name} for kinora ${definition.name}`, {
       hint: near ? `did you mean --${near}?` : `see kinora ${definition.name} --help`,
     });

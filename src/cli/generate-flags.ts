@@ -149,6 +149,7 @@ export const flagsOfOptions = {
   steps: "sample_steps",
   flowShift: "sample_shift",
   guidanceScale: "sample_guide_scale",
+  cacheCoefficients: "cache_coefficients",
   blocksToSwap: "blocks_to_swap",
   vaeTiling: "vae_tiling",
   loras: "lora",

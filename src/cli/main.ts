@@ -31,7 +31,8 @@ function find(argv: readonly string[]): { entry: Listed; rest: readonly string[]
 }
 
 function unknownCommand(argv: readonly string[]): KinoraError {
-  const asked = argv.filter((word) => !word.startsWith("-")).slice(0, 2);
+  const option = argv.findIndex((word) => word.startsWith("-"));
+  const asked = argv.slice(0, option < 0 ? 2 : Math.min(option, 2));
   const near = nearestName(
     asked.join(" "),
     commands.map(({ name }) => name),
@@ -53,10 +54,11 @@ async function run(argv: readonly string[], out: Printer): Promise<number> {
     out.answer({ version: kinoraVersion() }, kinoraVersion);
     return 0;
   }
-  const found = find(argv);
+  // It may stand before the command too.
+  const found = find(argv[0] === "--json" ? words : argv);
   if (!found) {
     const group = beginningWith(words.filter((word) => !isHelp(word)));
-    if (group.length === 0) throw unknownCommand(argv);
+    if (group.length === 0) throw unknownCommand(words);
     const text = () => `${list(group)}\n\nkinora COMMAND --help shows a command's options.\n`;
     out.answer({ commands: group.map(({ name, summary }) => ({ name, summary })) }, text);
     return 0;
@@ -82,7 +84,10 @@ function spelled(data: ErrorData, { inFlags }: Printer): ErrorData {
 
 /** Runs one command line; returns the exit code. With --json errors go to stdout as `{error: {...}}`. */
 export async function main(argv: readonly string[], output: Output = terminalOutput()): Promise<number> {
-  const out = new Printer(output, argv.includes("--json"));
+  const out = new Printer(
+    output,
+    argv.some((word) => /^--json(=|$)/.test(word)),
+  );
   try {
     const code = await run(argv, out);
     return code === STOPPED && out.closed?.aborted ? BROKEN_PIPE : code;

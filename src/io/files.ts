@@ -10,6 +10,7 @@ const codes: Record<string, readonly [code: string, what: string, hint: string]>
   ENOTDIR: ["io.not-found", "there is no such file or folder", "check the path"],
   EACCES: ["io.no-permission", "permission was denied", "you have no permission to read it"],
   EPERM: ["io.no-permission", "permission was denied", "you have no permission to read it"],
+  ENAMETOOLONG: ["io.bad-path", "the name is too long", "choose a shorter one"],
   // A socket.
   ENXIO: ["io.not-a-file", "it is not a regular file", "name a file"],
 };

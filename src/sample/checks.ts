@@ -1,5 +1,5 @@
 // What is looked at before a long run begins: that the files are the model's, and that the result can be written.
-import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, type Stats, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { KinoraError } from "../base/errors.ts";
 import { FileLock } from "../io/file-lock.ts";
@@ -32,15 +32,13 @@ export function checkFiles({ model, files, image }: GenerateRequest): { vae: Vae
   return { vae: vae.config, notes };
 }
 
-/** Throws `generate.bad-output` where the film could not be put in its place at the end. */
+/** Throws `generate.bad-output`, `io.*` where the film could not be put in its place at the end. */
 export function checkOutput(out: string): void {
   const bad = (message: string, hint: string) => new KinoraError("generate.bad-output", message, { hint });
   if (!/\.mp4$/i.test(out)) throw bad(`${out} is not an MP4 file`, "the output must end in .mp4");
-  if (statSync(out, { throwIfNoEntry: false })?.isDirectory())
-    throw bad(`${out} is a folder`, "give a file name in it");
+  if (statOf(out)?.isDirectory()) throw bad(`${out} is a folder`, "give a file name in it");
   const folder = dirname(resolve(out));
-  const found = statSync(folder, { throwIfNoEntry: false });
-  if (!found?.isDirectory())
+  if (!statOf(folder)?.isDirectory())
     throw bad(`the folder ${folder} does not exist`, "create the folder first, or choose another");
   try {
     accessSync(folder, constants.W_OK);
@@ -48,6 +46,14 @@ export function checkOutput(out: string): void {
   } catch (error) {
     const cause = fileError(error, out);
     throw bad(cause instanceof Error ? cause.message : String(cause), "choose a folder that you can write to");
+  }
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw fileError(error, path);
   }
 }
 

@@ -186,7 +186,7 @@ function framesOf(model: WanModel, options: GenerateOptions, fps: number, notes:
     throw new KinoraError("generate.bad-duration", "invalid duration", {
       expected: "a number of seconds above 0",
       actual: `${duration}`,
-      hint: "--duration 5",
+      hint: "e.g. a `duration` of 5",
     });
   }
   const counted = roundFrames(model, Math.max(1, Math.round(duration * fps)), []);

@@ -120,7 +120,7 @@ function checkBlocks(choice: GuidanceChoice, { name, dit }: WanModel): void {
     throw new KinoraError("generate.bad-guidance", `${kind} skips a block that ${name} does not have`, {
       expected: `blocks 0 to ${dit.layers - 1}`,
       actual: `${beyond}`,
-      hint: `e.g. --guidance "${kind}:blocks=[${Math.floor(dit.layers / 3)}]"`,
+      hint: `e.g. ${kind} with blocks [${Math.floor(dit.layers / 3)}]`,
     });
   }
   if (over !== undefined) checkBlocks(over, { name, dit } as WanModel);

@@ -23,8 +23,21 @@ it("says its version", async () => {
 it.each([
   [["doctor", "extra", "words"], /^error cli\.bad-arguments: .*"extra".*\nhint: /],
   [["docter"], /^error cli\.unknown-command: .*\nhint: did you mean kinora doctor\?/],
+  [["genrate", "--task", "tiny-t2v"], /^error cli\.unknown-command: .*: genrate\nhint: did you mean kinora generate\?/],
+  [["generate", "--steps", "4"], /^error cli\.unknown-option: .*\nhint: did you mean --sample_steps\?/],
+  [["generate", "--negative-prompt", "x"], /^error cli\.unknown-option: .*\nhint: did you mean --negative\?/],
 ])("refuses %j", async (argv, words) => {
   const { code, notes } = await kinora(...argv);
   expect(code).toBe(1);
   expect(notes).toMatch(words);
+});
+
+it.each([
+  [["--json", "generate", "--task", "tiny-t2v"], "generate.no-prompt"],
+  [["generate", "--json=yes"], "cli.bad-arguments"],
+  [["generate", "--task", "tiny-t2v", "--prompt", "x", "--out", `${"x".repeat(300)}.mp4`, "--json"], "io.bad-path"],
+])("answers %j with one JSON value", async (argv, code) => {
+  const { data, notes } = await kinora(...argv);
+  expect(JSON.parse(data)).toMatchObject({ error: { code } });
+  for (const line of notes.split("\n").filter(Boolean)) expect(JSON.parse(line)).toHaveProperty("type");
 });

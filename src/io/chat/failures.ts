@@ -144,10 +144,10 @@ export function failureOf(
     case "chat.quota":
       return new KinoraError(kind, `the account at ${where} is out of credit`, {
         actual,
-        hint: "add credit, or choose another endpoint with --endpoint",
+        hint: "add credit, or choose another `endpoint`",
       });
     case "chat.model-not-found":
-      return new KinoraError(kind, `${where} has no model "${model}"`, { actual, hint: "choose one with --model" });
+      return new KinoraError(kind, `${where} has no model "${model}"`, { actual, hint: "choose one with `model`" });
     case "chat.wrong-endpoint":
       return new KinoraError(kind, `${where} does not speak this protocol`, {
         actual,

@@ -61,6 +61,6 @@ export const teaCache = defineCache({
 
 export function noCoefficients(cache: string, model: string, setting: string): KinoraError {
   return new KinoraError("generate.cache-coefficients", `nobody has measured ${cache} for ${model}`, {
-    hint: `generate once with --calibrate-cache and give its file as --cache_coefficients, or set ${setting}; easycache needs none`,
+    hint: `generate once with \`calibrateCache\` and give its file as \`cacheCoefficients\`, or set ${setting}; easycache needs none`,
   });
 }
