@@ -26,10 +26,11 @@ const below: Readonly<Record<string, readonly string[]>> = {
   train: ["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models", "dataset", "cache", "lora"],
   sample: ["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models", "lora"],
   registry: ["base", "protocol", "io"],
+  judge: ["base", "protocol", "io", "dataset"],
   // Composes them: previews of training are made by sampling, which training itself knows nothing of.
   jobs: [
     ...["base", "protocol", "ffi", "io", "device", "tensor", "nn", "models"],
-    ...["dataset", "cache", "lora", "train", "sample", "registry"],
+    ...["dataset", "cache", "lora", "train", "sample", "registry", "judge"],
   ],
   server: ["base", "protocol", "io", "dataset", "cache", "lora", "train", "sample", "registry", "jobs"],
   cli: [

@@ -362,6 +362,17 @@ export function changeLora(address: string, change: LoraChange, options: Registr
   return start("registry-change", { ...options, address, change });
 }
 
+/** What {@link acceptLora} takes beside the version and the prompts. */
+export type AcceptLoraOptions = Omit<RequestOf<"accept">, "reference" | "prompts" | "phase"> & RunOptions;
+
+/**
+ * Tests a version for technical faults: films over strengths and prompts, beside the base model's from the same seeds. The
+ * verdict goes into its log, with the report. A stopped test resumes by the same call.
+ */
+export function acceptLora(reference: string, prompts: string, options: AcceptLoraOptions = {}): Run<"accept"> {
+  return start("accept", { ...options, reference, prompts, phase: 1 });
+}
+
 /** Appends a verdict on a film to the log of each version that made it; its recipe names them. */
 export function giveFeedback(
   film: string,

@@ -12,6 +12,11 @@ export interface Listed {
 
 export const commands: readonly Listed[] = [
   {
+    name: "accept",
+    summary: "test a version of a registry for technical faults, with a verdict and a report",
+    load: async () => (await import("./commands/registry/accept.ts")).acceptCommand,
+  },
+  {
     name: "dataset caption",
     summary: "write captions with a vision-language model",
     load: async () => (await import("./commands/dataset-caption.ts")).datasetCaption,

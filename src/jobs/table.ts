@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { JobDefinition } from "./job.ts";
 
 export const jobs = {
+  accept: async () => (await import("./registry/accept.ts")).acceptJob,
   "accept-captions": async () => (await import("./caption-dataset.ts")).acceptCaptionsJob,
   "caption-dataset": async () => (await import("./caption-dataset.ts")).captionDatasetJob,
   "convert-lora": async () => (await import("./inspect-model.ts")).convertLoraJob,

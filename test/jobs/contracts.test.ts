@@ -175,6 +175,10 @@ describe.sequential("events and results of", () => {
       version: "v1",
       by: "current",
     });
+    writeFileSync(path("accept.txt"), Buffer.concat([russian, Buffer.from(" --d 3\n")]));
+    const test = { store, reference: `${address}@v2`, phase: 1 as const, prompts: path("accept.txt"), strengths: [1] };
+    const small = { out: path("accept"), steps: 1, size: { width: 32, height: 32 }, frames: 5 };
+    expect((await run("accept", { ...test, ...small })).cells).toHaveLength(20);
     await run("generate", { ...film, loras: [`registry:${address}@v2`], store, out: path("registry.mp4") });
     const heard = await run("registry-feedback", {
       store,
