@@ -382,6 +382,11 @@ export function giveFeedback(
   return start("registry-feedback", { ...options, film, verdict });
 }
 
+/** How the versions in use fared in a month (`2026-11`; default: this one), and which need a look. */
+export function reviewRegistry(options: RegistryOptions & { month?: string | undefined } = {}): Run<"registry-review"> {
+  return start("registry-review", options);
+}
+
 /** What differs between two versions of a LoRA. */
 export function diffLora(
   address: string,

@@ -137,6 +137,11 @@ export const commands: readonly Listed[] = [
     load: async () => (await import("./commands/registry/look.ts")).registryResolve,
   },
   {
+    name: "registry review",
+    summary: "sum up how versions fared in a month, and what needs a look",
+    load: async () => (await import("./commands/registry/review.ts")).registryReview,
+  },
+  {
     name: "registry rollback",
     summary: "go back to the previous version",
     load: async () => (await import("./commands/registry/change.ts")).registryRollback,

@@ -32,6 +32,7 @@ export const jobs = {
   "registry-people": async () => (await import("./registry/change.ts")).registryPeopleJob,
   "registry-publish": async () => (await import("./registry/publish.ts")).registryPublishJob,
   "registry-resolve": async () => (await import("./registry/look.ts")).registryResolveJob,
+  "registry-review": async () => (await import("./registry/review.ts")).registryReviewJob,
   "registry-show": async () => (await import("./registry/look.ts")).registryShowJob,
   "registry-verify": async () => (await import("./registry/look.ts")).registryVerifyJob,
   train: async () => (await import("./train.ts")).trainJob,

@@ -15,6 +15,7 @@ export {
   type Resolved,
   type VersionFacts,
 } from "./registry.ts";
+export { prometheusText, type ReviewedVersion, reviewStore } from "./review.ts";
 export { mayDo, type Person, whoAmI } from "./rights.ts";
 export { describeEvent, type NameState, statusOf, type VersionState, type VersionStatus } from "./state.ts";
 export type { Storage, StoredKey } from "./storage/storage.ts";

@@ -187,6 +187,11 @@ describe.sequential("events and results of", () => {
       note: "too dark",
     });
     expect(heard.versions).toEqual([{ address, version: "v2" }]);
+    const { versions: fared } = await run("registry-review", { store });
+    expect(fared.find(({ version }) => version === "v2")).toMatchObject({
+      generations: 1,
+      feedback: { good: 1, bad: 1 },
+    });
     const { differences } = await run("registry-diff", { store, address, before: "v1", after: "v2" });
     expect(differences).toContain("trigger words: not set → neon style");
     expect((await run("registry-notes", { store, address })).markdown).toContain("## v2");

@@ -21,6 +21,7 @@ export {
   registryPeopleContract,
   registryPublishContract,
   registryResolveContract,
+  registryReviewContract,
   registryShowContract,
   registryVerifyContract,
 } from "./registry.ts";

@@ -287,3 +287,42 @@ export const registryFeedbackContract = contract({
   event: noEvents,
   result: z.object({ store: z.string(), versions: z.array(z.object({ address: z.string(), version: z.string() })) }),
 });
+
+/** The job that sums up how versions fared in a month. */
+export const registryReviewContract = contract({
+  name: "registry-review",
+  request: z.strictObject({
+    store,
+    /** `2026-11`. Default: this month. */
+    month: z
+      .string()
+      .regex(/^\d{4}-(?:0[1-9]|1[0-2])$/, "a month such as 2026-11")
+      .optional(),
+  }),
+  event: noEvents,
+  result: z.object({
+    store: z.string(),
+    month: z.string(),
+    versions: z.array(
+      z.object({
+        address: z.string(),
+        version: z.string(),
+        status: statusSchema,
+        generations: z.int(),
+        errors: z.int(),
+        /** Medians. */
+        seconds: z.number().optional(),
+        peakBytes: z.number().optional(),
+        /** Seconds of a step and a million pixels. */
+        cost: z.number().optional(),
+        feedback: z.object({ good: z.int(), bad: z.int() }),
+        trend: z.enum(["better", "worse", "same"]).optional(),
+        /** Why it needs a look. */
+        concerns: z.array(z.string()),
+      }),
+    ),
+    prometheus: z.string(),
+    /** The same as a page. */
+    html: z.string(),
+  }),
+});
