@@ -17,6 +17,8 @@ export interface DeviceDescriptor {
   readonly automatic: boolean;
   /** Looks whether it can be opened here, without taking memory on it. */
   probe(): Promise<DeviceFinding>;
+  /** There may be several of it, which `NAME:UNIT` tells apart. */
+  readonly units?: true;
   /** `unit`: which of several, as the user named it (`cuda:1`). Throws `device.*` where it cannot be opened. */
   open(unit?: string): Promise<Device>;
   readonly memoryModel: MemoryModel;

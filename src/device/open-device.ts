@@ -20,7 +20,13 @@ export type DeviceTable = Readonly<Record<string, DeviceDescriptor>>;
 function named(choice: string, table: DeviceTable): { descriptor: DeviceDescriptor; unit: string | undefined } {
   const [name = "", unit] = choice.split(/:(.*)/s);
   const descriptor = Object.hasOwn(table, name) ? table[name] : undefined;
-  if (descriptor) return { descriptor, unit };
+  if (descriptor && (unit === undefined || descriptor.units)) return { descriptor, unit };
+  if (descriptor) {
+    throw new KinoraError("device.unavailable", `there is only one ${name} device`, {
+      actual: choice,
+      hint: `name it ${name}`,
+    });
+  }
   const near = nearestName(name, Object.keys(table));
   const automatic = Object.values(table).filter((row) => row.automatic);
   throw new KinoraError("device.unavailable", `this version has no ${name} device`, {

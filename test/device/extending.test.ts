@@ -6,7 +6,7 @@ import type { DeviceDescriptor } from "../../src/device/descriptor.ts";
 import type { Device } from "../../src/device/device.ts";
 import { devices } from "../../src/device/devices.ts";
 import type { Kernels } from "../../src/device/kernels.ts";
-import { openDevice } from "../../src/device/open-device.ts";
+import { descriptorOf, openDevice } from "../../src/device/open-device.ts";
 import { createReferenceDevice } from "../../src/device/reference/reference-device.ts";
 import { measureSpeed } from "../../src/device/speed.ts";
 import { planForward } from "../../src/models/wan/forward-cost.ts";
@@ -39,6 +39,7 @@ const traced: DeviceDescriptor = {
   help: "the reference device, and what was asked of it",
   automatic: true,
   probe: async () => ({ usable: true, what: "needs no library" }),
+  units: true,
   open: async (unit = "first") => createTracedDevice(unit),
   memoryModel: { mapsHost: false, workspace: { linear: () => 4096 } },
   speedSizes: { product: 32, vector: 1 << 10 },
@@ -63,6 +64,14 @@ test("it is opened by name, by unit and, where it comes first, automatically", a
     }
     expect((device as TracedDevice).trace).toEqual([`${unit}: linear`, `${unit}: activation`]);
     device[Symbol.dispose]();
+  }
+});
+
+test("a unit of a device of which there is only one is refused, not ignored", async () => {
+  for (const choice of ["reference:1", "null:", "cpu:9"]) {
+    const name = choice.split(":")[0];
+    await expect(openDevice(choice)).rejects.toMatchObject({ code: "device.unavailable", hint: `name it ${name}` });
+    await expect(descriptorOf(choice)).rejects.toMatchObject({ code: "device.unavailable", hint: `name it ${name}` });
   }
 });
 
