@@ -1,4 +1,4 @@
-// From clips to a training set: prepare them, caption them, see what an epoch holds. Run: node dataset.js [ENDPOINT MODEL]
+// From clips to a training set: prepare them, caption them, see what one epoch contains. Run: node dataset.js [ENDPOINT MODEL]
 // ENDPOINT is a server of a vision-language model, e.g. `ollama` or http://127.0.0.1:8000/v1. Without one, the clip that
 // has no caption gets it from here.
 import { mkdirSync, writeFileSync } from "node:fs";
@@ -6,7 +6,7 @@ import { captionDataset, generate, inspectDataset, planCaptions, prepareDataset 
 
 const [endpoint, model] = process.argv.slice(2);
 
-// Your own films go here. These three are drawn by the tiny model; two have their caption beside them.
+// Your own films go here. These three are drawn by the tiny model; two have a caption file next to them.
 const prompts = {
   circle: "a red circle moves to the right on a blue background",
   square: "a green square moves up on a white background",
@@ -43,4 +43,4 @@ for (const { id, frames, bucket, caption } of items) {
 }
 for (const { name, reason } of drops) console.log(`${name} gives nothing: ${reason}`);
 for (const { message } of warnings) console.log(`mind: ${message}`);
-console.log(`an epoch: ${totals.items} items in ${totals.batches} batches`);
+console.log(`one epoch: ${totals.items} items in ${totals.batches} batches`);

@@ -1,4 +1,4 @@
-// A first film: a prompt goes in, an MP4 comes out, and each step is told on the way. Run: node first-film.js
+// A first film: a prompt goes in, an MP4 comes out, and each step is reported. Run: node first-film.js
 import { generate } from "kinora";
 
 const run = generate({

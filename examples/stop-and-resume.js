@@ -1,4 +1,4 @@
-// Stop a job that runs in a child process, and go on from where it was. Run: node stop-and-resume.js
+// Stop a job that runs in a child process, and resume it. Run: node stop-and-resume.js
 import { rmSync } from "node:fs";
 import { generate, isKinoraError } from "kinora";
 
@@ -18,7 +18,7 @@ try {
   const run = generate({ ...options, signal: controller.signal });
   for await (const event of run) {
     if (event.type === "step" && event.step === 3) controller.abort();
-    if (event.type === "stopped") console.log(`stopped after step ${event.step}; its latents lie in ${event.latents}`);
+    if (event.type === "stopped") console.log(`stopped after step ${event.step}; its latents are in ${event.latents}`);
   }
   await run;
 } catch (error) {
@@ -30,4 +30,4 @@ const run = generate({ ...options, resume: true });
 let first = 0;
 for await (const event of run) if (event.type === "step") first ||= event.step;
 const { video } = await run;
-console.log(`went on with step ${first}; ${video.path} has ${video.frames} frames`);
+console.log(`resumed with step ${first}; ${video.path} has ${video.frames} frames`);

@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { generate, planRun, train } from "kinora";
 
-// A folder of clips, each with its caption beside it. These two are drawn by the tiny model.
+// A folder of clips, each with a caption file next to it. These two are drawn by the tiny model.
 const captions = {
   circle: "neon style, a red circle moves to the right on a blue background",
   square: "neon style, a green square moves up on a white background",

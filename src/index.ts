@@ -22,7 +22,7 @@ export type { CheckpointFileChoices, GuidanceChoice, LoraChoice, Video } from ".
 export type { Recipe } from "./protocol/recipe.ts";
 export type { TrainConfig } from "./protocol/train-config.ts";
 
-/** How a job runs, beside what it is asked for. */
+/** How a job runs. */
 export interface RunOptions {
   /** Asks the job to stop when it aborts; what is done stays on disk, and the result rejects with an `AbortError`. */
   signal?: AbortSignal | undefined;
@@ -37,19 +37,19 @@ export interface RunOptions {
   cacheFolder?: string | undefined;
 }
 
-/** What {@link generate} takes. All but the prompt has a default. */
+/** What {@link generate} takes. Everything but the prompt has a default. */
 export interface GenerateOptions extends Omit<GenerateRequest, "seed">, RunOptions {
-  /** Up to 64 bits; negative or absent: one is drawn and told. */
+  /** Up to 64 bits; negative or absent: one is drawn, and reported. */
   seed?: number | bigint | string | undefined;
 }
-/** What {@link train} takes beside the configuration. */
+/** What {@link train} takes in addition to the configuration. */
 export interface TrainOptions extends RunOptions {
-  /** Settings that come before the configuration file's, e.g. `{ "optimizer.learning_rate": 2e-4 }`. */
+  /** Settings that override the configuration file's, e.g. `{ "optimizer.learning_rate": 2e-4 }`. */
   set?: Record<string, string | number | boolean> | undefined;
-  /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
+  /** For a configuration that is not a file: the folder its paths are relative to. Default: the working folder. */
   base?: string | undefined;
 }
-/** What {@link planRun} takes beside the configuration. */
+/** What {@link planRun} takes in addition to the configuration. */
 export interface PlanRunOptions extends TrainOptions {
   /** Estimate time for a device of this many TFLOP/s instead of measuring this one. */
   tflops?: number | undefined;
@@ -60,18 +60,18 @@ export interface PrepareDatasetOptions extends PrepareDatasetRequest, RunOptions
 export interface CaptionDatasetOptions extends CaptionRequest, RunOptions {}
 /** What {@link acceptCaptions} takes. */
 export interface AcceptCaptionsOptions extends AcceptCaptionsRequest, RunOptions {}
-/** What {@link inspectDataset} takes beside the configuration. */
+/** What {@link inspectDataset} takes in addition to the configuration. */
 export interface InspectDatasetOptions extends Omit<InspectDatasetRequest, "config">, RunOptions {}
 /** What {@link datasetSizes} takes. */
 export interface DatasetSizesOptions extends DatasetSizesRequest, RunOptions {}
 /** What {@link planForward} takes. */
 export interface PlanForwardOptions extends PlanForwardRequest, RunOptions {}
-/** What {@link inspectModel} takes beside the path. */
+/** What {@link inspectModel} takes in addition to the path. */
 export interface InspectModelOptions extends Omit<InspectModelRequest, "path">, RunOptions {}
-/** What {@link convertLora} takes beside the file. */
+/** What {@link convertLora} takes in addition to the file. */
 export interface ConvertLoraOptions extends Omit<ConvertLoraRequest, "path">, RunOptions {}
 
-/** What {@link publishLora} takes beside the address and the files. */
+/** What {@link publishLora} takes in addition to the address and the files. */
 export type PublishLoraOptions = Omit<RequestOf<"registry-publish">, "address" | "files"> & RunOptions;
 /** What the functions of the registry take: which one, a folder or `s3://BUCKET/PREFIX`. Default: `KINORA_STORE`. */
 export interface RegistryOptions extends RunOptions {
@@ -80,11 +80,11 @@ export interface RegistryOptions extends RunOptions {
 /** What {@link changeLora} does, by its `action`. */
 export type LoraChange = RequestOf<"registry-change">["change"];
 
-/** What a generation tells on its way; `step`, `preview` and `finished` are what most programs want. */
+/** The events of a generation; `step`, `preview` and `finished` are what most programs want. */
 export type GenerateEvent = EventOf<"generate">;
 /** What {@link generate} gives: the films that were written. */
 export type GenerateResult = ResultOf<"generate">;
-/** What a training tells on its way; `step`, `validation` and `preview` are what most programs want. */
+/** The events of a training run; `step`, `validation` and `preview` are what most programs want. */
 export type TrainEvent = EventOf<"train">;
 /** What {@link train} gives: the run's folder and the files in it. */
 export type TrainResult = ResultOf<"train">;
@@ -122,9 +122,9 @@ function runOptions(given: TrainOptions): Omit<RequestOf<"train">, "config"> & R
 /**
  * Makes videos and writes them as MP4 files, each with the recipe that repeats it inside.
  *
- * The option names of the AI SDK's video model stand beside Wan's own:
- * - `prompt`, `negativePrompt`: what the video shows, and what to lead away from.
- * - `n`: so many films, with the seeds `seed`, `seed` + 1, …; `out: "a.mp4"` becomes `a-7.mp4`, `a-8.mp4`, ….
+ * The option names of the AI SDK's video model work as well as Wan's own:
+ * - `prompt`, `negativePrompt`: what the video shows, and what to avoid.
+ * - `n`: the number of videos, with the seeds `seed`, `seed` + 1, …; `out: "a.mp4"` becomes `a-7.mp4`, `a-8.mp4`, ….
  * - `resolution` (`"1280x720"`) and `size` (`{ width, height }`) are one thing; `aspectRatio` (`"16:9"`) chooses the size
  *   of that shape with the model's usual area.
  * - `duration` in seconds, at `fps`, is `frames`: 16 a second for 5 seconds are 81, always 4n + 1.
@@ -134,7 +134,7 @@ function runOptions(given: TrainOptions): Omit<RequestOf<"train">, "config"> & R
  *
  * What contradicts itself is an error.
  *
- * @throws KinoraError by the handle: `generate.*`, `request.*`, `checkpoint.*`, `lora.*`, `io.*`, `device.*`, `job.*`.
+ * @throws KinoraError through the handle: `generate.*`, `request.*`, `checkpoint.*`, `lora.*`, `io.*`, `device.*`, `job.*`.
  * @example
  * ```ts
  * import { generate } from "kinora";
@@ -163,10 +163,10 @@ export function generate(options: GenerateOptions): Run<"generate"> {
 }
 
 /**
- * Trains a LoRA or a whole model by a configuration: the path of a TOML file, or what it would hold. Where a run was
- * stopped or killed, the same call goes on from its last state, with the numbers of an unbroken run.
+ * Trains a LoRA or a complete model from a configuration: the path of a TOML file, or what it would hold. Where a run was
+ * stopped or killed, the same call resumes from its last state, with the numbers of an uninterrupted run.
  *
- * @throws KinoraError by the handle: `train-config.*`, `train.*`, `dataset.*`, `checkpoint.*`, `weights.*`, `io.*`, `device.*`, `job.*`.
+ * @throws KinoraError through the handle: `train-config.*`, `train.*`, `dataset.*`, `checkpoint.*`, `weights.*`, `io.*`, `device.*`, `job.*`.
  * @example
  * ```ts
  * const run = train("style.toml", { set: { "optimizer.learning_rate": 2e-4 }, child: true });
@@ -192,7 +192,7 @@ export function train(config: string | TrainConfig, options: TrainOptions = {}):
  * Turns films, clips and pictures into a clean training set: scenes cut, measured, cropped, resampled; every decision in
  * a report. A second run over the same sources does nothing.
  *
- * @throws KinoraError by the handle: `prepare.*`, `prepare-config.*`, `io.*`, `job.*`. A source that cannot be read is a
+ * @throws KinoraError through the handle: `prepare.*`, `prepare-config.*`, `io.*`, `job.*`. A source that cannot be read is a
  *   `problem` event instead.
  * @example
  * ```ts
@@ -207,7 +207,7 @@ export function prepareDataset(options: PrepareDatasetOptions): Run<"prepare-dat
  * Captions the clips and pictures of a folder with a vision-language model. Each caption is written as it comes: a stopped
  * run loses none. The endpoint's key comes from the environment.
  *
- * @throws KinoraError by the handle: `caption.*`, `chat.*`, `job.*`. An item that fails is a `failed` event instead.
+ * @throws KinoraError through the handle: `caption.*`, `chat.*`, `job.*`. An item that fails is a `failed` event instead.
  * @example
  * ```ts
  * const { captioned, failed } = await captionDataset({ folder: "set", endpoint: "ollama", model: "qwen2.5vl" });
@@ -228,10 +228,10 @@ export function acceptCaptions(options: AcceptCaptionsOptions): Run<"accept-capt
 }
 
 /**
- * Exactly what an epoch trains on: every item, the batches, and each file that gives none and why.
+ * Exactly what one epoch trains on: every item, the batches, and each file that is left out and why.
  *
  * @param config a dataset configuration, musubi-tuner's or Kinora's, or a folder
- * @throws KinoraError by the handle: `dataset.*`, `dataset-config.*`, `model.unknown`, `io.*`.
+ * @throws KinoraError through the handle: `dataset.*`, `dataset-config.*`, `model.unknown`, `io.*`.
  * @example
  * ```ts
  * const { totals, warnings } = await inspectDataset("set");
@@ -256,7 +256,7 @@ export function datasetSizes(options: DatasetSizesOptions): Run<"dataset-sizes">
 /**
  * What a training run will take in bytes, arithmetic and time, before anything loads.
  *
- * @throws KinoraError by the handle: those of {@link train}.
+ * @throws KinoraError through the handle: those of {@link train}.
  * @example
  * ```ts
  * const { peak, seconds } = await planRun("style.toml", { tflops: 150 });
@@ -315,7 +315,7 @@ export function initRegistry(options: RegistryOptions = {}): Run<"registry-init"
  * change; `changeLora` says which one is in production.
  *
  * @param address `KIND/PROJECT/NAME`, e.g. `styles/acme/neon`
- * @throws KinoraError by the handle: `registry.*`, `lora.*`, `io.*`, `s3.*`; nothing is published then.
+ * @throws KinoraError through the handle: `registry.*`, `lora.*`, `io.*`, `s3.*`; nothing is published then.
  * @example
  * ```ts
  * const { version } = await publishLora("styles/acme/neon", "runs/neon", { store: "loras", checkpoint: "best" });
@@ -356,7 +356,7 @@ export function resolveLora(
 /**
  * Approves, promotes, tries, rolls back, deprecates or tags a version, adds a note or feedback: one event in the log.
  *
- * @throws KinoraError by the handle: `registry.not-accepted`, `registry.no-reason`, `registry.no-rights` and others.
+ * @throws KinoraError through the handle: `registry.not-accepted`, `registry.no-reason`, `registry.no-rights` and others.
  */
 export function changeLora(address: string, change: LoraChange, options: RegistryOptions = {}): Run<"registry-change"> {
   return start("registry-change", { ...options, address, change });

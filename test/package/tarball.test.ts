@@ -210,7 +210,7 @@ const examined: Record<string, (folder: string) => Promise<void>> = {
   },
   "dataset.js": async (folder) => {
     expect(await example("dataset.js", folder)).toMatch(
-      /^3 clips in .*, 1 without a caption(.*\n){3}.*"a yellow triangle moves to the left on a black background"\n(.*\n)*an epoch: 3 items/,
+      /^3 clips in .*, 1 without a caption(.*\n){3}.*"a yellow triangle moves to the left on a black background"\n(.*\n)*one epoch: 3 items/,
     );
     rmSync(join(app, folder, "set"), { recursive: true });
     await using server = await ChatServer.start(() => "a caption by a model with eyes");
@@ -233,7 +233,7 @@ const examined: Record<string, (folder: string) => Promise<void>> = {
     const printed = await example("stop-and-resume.js", folder);
     const stopped = Number(/^stopped after step (\d+);/.exec(printed)?.[1]);
     expect(stopped).toBeGreaterThanOrEqual(3);
-    expect(printed).toContain(`went on with step ${stopped + 1}; long.mp4 has 9 frames`);
+    expect(printed).toContain(`resumed with step ${stopped + 1}; long.mp4 has 9 frames`);
   },
   "engine.ts": async (folder) => {
     const printed = await example("engine.ts", folder);

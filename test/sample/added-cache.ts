@@ -1,10 +1,10 @@
-// A step cache as docs/extending.md describes adding it, a file's worth: every so-manieth step is computed.
+// A step cache as docs/extending.md describes adding it, a file's worth: every nth step is computed.
 import { z } from "zod";
 import { defineCache, keptOf } from "../../src/sample/caches/cache.ts";
 
 export const everyNth = defineCache({
   name: "every-nth",
-  help: "computes every so-manieth step",
+  help: "computes every nth step",
   options: z.strictObject({ threshold: z.number().default(1), n: z.int().min(2).default(2) }),
   create: ({ n }) => ({
     keeps: "pass",

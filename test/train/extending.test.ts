@@ -37,7 +37,7 @@ const both = ["style_high_noise.safetensors", "style_low_noise.safetensors"];
 
 /** A parameter's velocity, and a device-wide number: state of both kinds. */
 const momentumSettings = z.strictObject({
-  momentum: z.number().min(0).lt(1).default(0.9).describe("how much of the last step goes on"),
+  momentum: z.number().min(0).lt(1).default(0.9).describe("how much of the last step is kept"),
 });
 const momentum: OptimizerRow<typeof momentumSettings> = {
   help: "stochastic gradient descent with momentum",

@@ -11,7 +11,7 @@ export interface CaptionRequest {
   endpoint?: string | undefined;
   /** The vision-language model, as the endpoint calls it. */
   model?: string | undefined;
-  /** Where the address does not tell. */
+  /** Where the address does not say. */
   protocol?: string | undefined;
   /** The environment variable that holds the key; a key itself is never part of a request. */
   keyVariable?: string | undefined;
@@ -29,9 +29,9 @@ export interface CaptionRequest {
   rewrite?: boolean | undefined;
   /** Write drafts to be edited, and leave captions alone. */
   draft?: boolean | undefined;
-  /** With `rewrite`: begin anew instead of going on after an interruption. */
+  /** With `rewrite`: start over instead of resuming after an interruption. */
   restart?: boolean | undefined;
-  /** At most so many items. */
+  /** The most items to caption. */
   limit?: number | undefined;
   /** What is sent of a clip. */
   send?: "frames" | "video" | undefined;
@@ -107,7 +107,7 @@ const planned = {
   kept: z.array(kept),
   /** The instruction as the first clip and the first picture would get it. */
   prompts: z.object({ clip: z.string().optional(), picture: z.string().optional() }),
-  /** An interrupted rewrite goes on. */
+  /** An interrupted rewrite resumes. */
   resumes: z.boolean(),
 };
 const captioned = z.object({

@@ -68,7 +68,7 @@ export const doctorContract = contract({
     }),
     /** That ship with Kinora. */
     models: z.array(z.object({ name: z.string(), folder: z.string(), missing: z.array(z.string()) })),
-    /** Free bytes; absent where the system does not tell. */
+    /** Free bytes; absent where the system does not say. */
     folders: z.array(
       z.object({ name: z.enum(["cache", "working folder"]), path: z.string(), free: z.number().optional() }),
     ),

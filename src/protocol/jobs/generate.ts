@@ -1,4 +1,4 @@
-// The job that makes films: what is asked, what is told while it runs, what comes of it.
+// The job that makes films: its request, its events and its result.
 import { z } from "zod";
 import { requestPath as path, seedSchema } from "../config-values.ts";
 import { fpsSchema, loraExpertSchema, recipeSchema } from "../recipe.ts";
@@ -16,7 +16,7 @@ export interface LoraChoice {
   path: string;
   /** 1, the default, is as it was trained. Of a registry's LoRA the default is what its version recommends. */
   strength?: number | undefined;
-  /** The expert it is for, where its file does not tell. */
+  /** The expert it is for, where its file does not say. */
   expert?: "high" | "low" | "both" | undefined;
   /** Patterns of official module names that are left out. */
   exclude?: string[] | undefined;
@@ -40,14 +40,14 @@ export interface CheckpointFileChoices {
 
 /**
  * What a generation is asked for. The names of the AI SDK's video model (`prompt`, `n`, `aspectRatio`, `resolution`,
- * `duration`, `fps`, `seed`, `frameImages`) stand beside Wan's own; two that mean the same may not disagree.
+ * `duration`, `fps`, `seed`, `frameImages`) work as well as Wan's own; two that mean the same must not contradict each other.
  */
 export interface GenerateRequest {
   /** The model, e.g. `ti2v-5B`. Default `t2v-A14B`. */
   model?: string | undefined;
   /** What the video shows. */
   prompt?: string | undefined;
-  /** What to lead away from. Default: the model's official text. */
+  /** What to avoid. Default: the model's official text. */
   negativePrompt?: string | undefined;
   /** How many videos, with the seeds `seed`, `seed` + 1, …; each has its seed in its name. Default 1. */
   n?: number | undefined;
@@ -57,7 +57,7 @@ export interface GenerateRequest {
   /** The same in numbers. */
   size?: { width: number; height: number } | undefined;
   /**
-   * `"16:9"`: the size of this shape that has the model's usual area; beside a `resolution` it has to be its shape.
+   * `"16:9"`: the size of this shape that has the model's usual area; with a `resolution` it must match its shape.
    * `"adaptive"`: a picture's own shape, which it has anyway.
    */
   aspectRatio?: `${number}:${number}` | "adaptive" | undefined;
@@ -65,7 +65,7 @@ export interface GenerateRequest {
   frames?: number | undefined;
   /** Seconds at `fps`, instead of `frames`; rounded to 4n + 1 frames. */
   duration?: number | undefined;
-  /** Frames a second of the film. Default: the model's. Another changes no frame, only how fast they follow. */
+  /** Frames per second of the video. Default: the model's. Another value changes no frame, only the speed. */
   fps?: number | undefined;
 
   /** The picture to begin with, for models that take one: a path. */
@@ -73,7 +73,7 @@ export interface GenerateRequest {
   /** The same in the AI SDK's words. Models of today take a first frame only. */
   frameImages?: { image: string; frameType: "first_frame" | "last_frame" }[] | undefined;
 
-  /** Up to 64 bits, beyond 2^53 as a decimal string; negative or absent: one is drawn and told. */
+  /** Up to 64 bits, beyond 2^53 as a decimal string; negative or absent: one is drawn, and reported. */
   seed?: number | string | undefined;
   /** Whose random numbers: `kinora`, the default, or one of PyTorch's, e.g. `torch-cpu`. */
   noise?: string | undefined;
@@ -83,7 +83,7 @@ export interface GenerateRequest {
   samplerOptions?: Record<string, z.core.util.JSONType> | undefined;
   /** Default: the model's. */
   steps?: number | undefined;
-  /** One for the whole run, or one for each expert; 1 does without the second pass. Default: the model's. */
+  /** One for the complete run, or one for each expert; 1 does without the second pass. Default: the model's. */
   guidanceScale?: GuidanceChoice | { low: GuidanceChoice; high: GuidanceChoice } | undefined;
   /** Kinds of guidance over that scale, or in its place, one after the other, e.g. `{ kind: "slg", blocks: [9] }`. */
   guidance?: { kind: string; [setting: string]: unknown }[] | undefined;
@@ -93,7 +93,7 @@ export interface GenerateRequest {
   cache?: { kind: string; [setting: string]: unknown } | undefined;
   /** A file of `calibrateCache`: what the cache goes by for this model. */
   cacheCoefficients?: string | undefined;
-  /** Measures what step caches go by, computing every pass, and writes it beside the film. */
+  /** Measures what step caches go by, computing every pass, and writes it next to the video. */
   calibrateCache?: boolean | undefined;
   /** `official`, the default, or `comfy`: what sampler, schedule and noise are unless given. */
   profile?: string | undefined;
@@ -131,11 +131,11 @@ export interface GenerateRequest {
   out?: string | undefined;
   /** Repeats what a film's recipe, or saved latents', says; the other options go before it. */
   from?: string | undefined;
-  /** Goes on with the run that was stopped at `out`. */
+  /** Resumes the run that was stopped at `out`. */
   resume?: boolean | undefined;
-  /** Keeps the latents beside the film. */
+  /** Keeps the latents next to the video. */
   keepLatents?: boolean | undefined;
-  /** Writes a rough picture beside the film after each step. */
+  /** Writes a rough picture next to the video after each step. */
   preview?: boolean | undefined;
   /** A tiny autoencoder's file (TAEHV) that makes these pictures. */
   previewVae?: string | undefined;
@@ -275,7 +275,7 @@ export const generateEventSchema = z.discriminatedUnion("type", [
   stepEvent,
   /** A rough picture of where the latents are going was written: a PNG. */
   z.object({ type: z.literal("preview"), step: z.int(), path: z.string() }),
-  /** Stopped as asked; what is done lies in `latents`, absent where nothing was done yet. */
+  /** Stopped as asked; what is done is in `latents`, absent where nothing was done yet. */
   z.object({
     type: z.literal("stopped"),
     path: z.string(),

@@ -1,4 +1,4 @@
-// The contract of every job: what is asked, what is told on the way, what comes of it. All of it survives JSON.
+// The contract of every job: its request, its events and its result. All of it survives JSON.
 export { type AcceptanceCell, acceptContract } from "./accept.ts";
 export { acceptCaptionsContract, captionDatasetContract, planCaptionsContract } from "./caption-dataset.ts";
 export { contract, type JobContract } from "./contract.ts";

@@ -1,4 +1,4 @@
-// The job that says what an epoch of a dataset trains on: every item, the batches, and what gives nothing and why.
+// The job that says what one epoch of a dataset trains on: every item, the batches, and what is left out and why.
 import { z } from "zod";
 import { requestPath as path } from "../config-values.ts";
 import { contract, requestOf, sizeSchema } from "./contract.ts";
@@ -49,7 +49,7 @@ export interface DatasetSizesRequest {
   dtype?: "bf16" | "fp8" | "f32" | undefined;
 }
 
-/** The job that lays out an epoch. */
+/** The job that lists one epoch. */
 export const inspectDatasetContract = contract({
   name: "inspect-dataset",
   request: requestOf<InspectDatasetRequest>()(
@@ -125,7 +125,7 @@ export const inspectDatasetContract = contract({
         code: z.string(),
         reason: z.string(),
         frames: z.number().optional(),
-        /** Items of an epoch that are missing for it. */
+        /** Items per epoch that are missing for it. */
         items: count,
       }),
     ),

@@ -17,7 +17,7 @@ const networkSchema = z.object({
   kind: z.string(),
   /** A line for a person. */
   label: z.string(),
-  /** What could not be told and was assumed. */
+  /** What could not be determined and was assumed. */
   notes: names,
   config: z.record(z.string(), z.json()),
   /** The published models of these sizes. */
@@ -40,7 +40,7 @@ const networkSchema = z.object({
   ignored: tally,
 });
 
-/** What a LoRA file's names, shapes and scalars tell. */
+/** What a LoRA file's names, shapes and scalars say. */
 export const loraSchema = z.object({
   kind: z.literal("lora"),
   label: z.string(),

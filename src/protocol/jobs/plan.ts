@@ -108,7 +108,7 @@ export const planRunContract = contract({
     ),
     peak: z.number(),
     resident: z.number(),
-    /** On average over an epoch. */
+    /** On average per epoch. */
     step: work,
     /** Host bytes beyond the device's, about. */
     host: z.number(),

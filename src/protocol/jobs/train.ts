@@ -13,7 +13,7 @@ const expert = z.enum(["high", "low"]);
 export interface RunRequest {
   /** The TOML file's path, or what it would hold. */
   config: string | TrainConfig;
-  /** Of a configuration that is no file: the folder that its paths begin at. Default: the working folder. */
+  /** For a configuration that is not a file: the folder its paths are relative to. Default: the working folder. */
   base?: string | undefined;
   /** Settings that come before the file's, as a person types them: `optimizer.learning_rate`, `2e-4`. */
   set?: { key: string; value: string }[] | undefined;
@@ -41,7 +41,7 @@ const cachingSchema = z.discriminatedUnion("type", [
     texts: z.array(z.object({ text: z.string(), tokens: z.int() })).readonly(),
     length: z.int(),
   }),
-  /** An entry was not as it was written: it is made anew. */
+  /** An entry was not as it was written: it is rebuilt. */
   z.object({ type: z.literal("damaged"), kind, name: z.string() }),
   /** Something that was missing was made; `reused` entries were there. */
   z.object({ type: z.literal("cached"), kind, done: z.int(), of: z.int(), reused: z.int(), name: z.string() }),
@@ -67,13 +67,13 @@ export const trainEventSchema = z.discriminatedUnion("type", [
     type: z.literal("ready"),
     /** Of the whole run. */
     steps: z.int(),
-    /** Batches of an epoch; a step takes `accumulation` of them. */
+    /** Batches per epoch; a step takes `accumulation` of them. */
     batchesPerEpoch: z.int(),
-    /** Steps done before, by the run that is gone on from. */
+    /** Steps done before, by the run that is resumed. */
     resumed: z.int(),
     items: z.int(),
     heldOut: z.int(),
-    /** The model has two experts, which are told apart. */
+    /** The model has two experts, which are named. */
     experts: z.boolean(),
     warnings: z.array(z.string()),
     /** Files that give less than they were asked for: how many, and the first of them. */
@@ -99,7 +99,7 @@ export const trainContract = contract({
   name: "train",
   request: z.strictObject({
     ...runRequest,
-    /** Goes on from the kept state after so many steps instead of the newest. */
+    /** Resumes from the saved state after this many steps instead of the newest. */
     from: z.int().min(1).optional(),
   }),
   event: trainEventSchema,

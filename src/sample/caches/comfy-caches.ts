@@ -9,7 +9,7 @@ const options = z.strictObject({
   threshold: z.number().min(0).max(100).default(0.2),
   start: z.number().min(0).max(1).default(0.15),
   end: z.number().min(0).max(1).default(0.95),
-  /** Of the grid on which changes are looked at: every so-manieth row and column. */
+  /** Of the grid on which changes are looked at: every nth row and column. */
   subsample: z.int().min(1).max(64).default(8),
 });
 
@@ -18,7 +18,7 @@ type Settings = z.output<typeof options>;
 const before = ({ start }: Settings, { sigma, shift }: Place): boolean => sigma > percentSigma(start, shift);
 const after = ({ end }: Settings, { sigma, shift }: Place): boolean => sigma <= percentSigma(end, shift);
 
-/** Every so-manieth row and column. */
+/** Every nth row and column. */
 function coarse(values: Float32Array, [, , height, width]: Place["shape"], stride: number): Float32Array {
   if (stride === 1) return values;
   const kept: number[] = [];

@@ -1,4 +1,4 @@
-// ComfyUI's `simple`: every so-manieth level of training.
+// ComfyUI's `simple`: every nth level of training.
 import { z } from "zod";
 import { defineSchedule, LAST_OF_TABLE, tableSigma } from "./schedule.ts";
 
