@@ -1,69 +1,79 @@
-// What a step cache, CFG and NAG take of a film's time: tsx bench/step-cache.ts [--layers N] [--rounds N]. A transformer with
-// the shapes of the 1.3B and random weights, some of its layers, at 416×240×9 in bf16. A cache that skips half of the steps
-// is to take at most 53 % of the time.
+// npm run bench:step-cache -- [--layers N] [--size W*H] [--frames N] [--rounds N]: what step caches, CFG and NAG take of a
+// film's time, on random weights in the shapes of the 1.3B. A cache that skips half of the steps is to take at most 53 %, CFG
+// twice one pass.
 import { parseArgs } from "node:util";
+import { parseSize, parseWholeNumber } from "../src/cli/parse.ts";
 import { openDevice } from "../src/device/open-device.ts";
-import type { LatentShape } from "../src/models/wan/conditioning.ts";
 import { WanDit } from "../src/models/wan/dit/dit.ts";
-import { wanModels } from "../src/models/wan/params.ts";
+import { latentSize } from "../src/models/wan/geometry.ts";
+import { type WanModel, wanModels } from "../src/models/wan/params.ts";
 import { RandomWeights } from "../src/nn/random-weights.ts";
-import type { StepCache } from "../src/sample/caches/cache.ts";
-import { keptOf } from "../src/sample/caches/cache.ts";
+import { keptOf, type StepCache } from "../src/sample/caches/cache.ts";
 import { FilmRun } from "../src/sample/film-run.ts";
 import { filmSettings } from "../src/sample/film-settings.ts";
 import type { GuidanceChoice } from "../src/sample/guidance/index.ts";
+import { formatRatio, interleaved, load, parseRounds, ratioOf } from "./rounds.ts";
 
 const { values } = parseArgs({
-  options: { layers: { type: "string", default: "4" }, rounds: { type: "string", default: "3" } },
+  options: {
+    layers: { type: "string", default: "4" },
+    size: { type: "string", default: "480*272" },
+    frames: { type: "string", default: "9" },
+    rounds: { type: "string" },
+  },
 });
 const STEPS = 4;
-const shape: LatentShape = [16, 3, 30, 52];
+const rounds = parseRounds(values.rounds, 1);
+const size = { ...parseSize(values.size), frames: parseWholeNumber("--frames", values.frames) };
+const row: WanModel = wanModels["t2v-1.3B"];
+const config = { ...row.dit, layers: parseWholeNumber("--layers", values.layers) };
+const { shape, tokens } = latentSize(row, size);
 const { device } = await openDevice("auto");
-const config = { ...wanModels["t2v-1.3B"].dit, layers: Number(values.layers) };
-using model = new WanDit(new RandomWeights(device, { seed: 1n }), config, { dtype: "bf16" });
-const text = (tokens: number, phase: number) => ({
-  values: Float32Array.from({ length: tokens * config.textDim }, (_, i) => Math.sin(i * 0.37 + phase)),
-  shape: [tokens, config.textDim],
-});
+using model = new WanDit(new RandomWeights(device, { seed: 1n, pack: true, tiled: true }), config, { dtype: "bf16" });
 
-/** Every second step is answered from what was kept, as TeaCache and MagCache keep it or as EasyCache does. */
+const textOf = (count: number, phase: number) => ({
+  values: Float32Array.from({ length: count * config.textDim }, (_, i) => Math.sin(i * 0.37 + phase)),
+  shape: [count, config.textDim],
+});
+const text = { positive: textOf(120, 0), negative: textOf(90, 1) };
+
+/** Every second step is answered from what was kept: as TeaCache and MagCache keep it, or as EasyCache does. */
 const everyOther = (keeps: "blocks" | "pass"): StepCache => ({
   keeps,
   decide: ({ place, passes }, memory) =>
     passes.map((pass) => ({ skip: place.step % 2 === 1 && memory.has(keptOf(pass)) })),
 });
 
-async function seconds(guidance: GuidanceChoice, cache?: StepCache): Promise<number> {
+const film = (guidance: GuidanceChoice, cache?: StepCache) => async (): Promise<number> => {
   const settings = filmSettings({
     ...{ sampler: "euler", steps: STEPS, shift: 5, noise: "kinora", seed: 1n, cache },
     guidance: { low: guidance, high: guidance },
   });
-  using film = new FilmRun(device, settings, { shape, text: { positive: text(120, 0), negative: text(90, 1) } });
-  while (film.expert) await film.step(model);
-  return film.seconds;
-}
+  using run = new FilmRun(device, settings, { shape, text });
+  while (run.expert) await run.step(model);
+  return run.seconds;
+};
 
-const cases: [what: string, run: () => Promise<number>][] = [
-  ["CFG, no cache", () => seconds(5)],
-  ["CFG, every other step from the blocks' cache", () => seconds(5, everyOther("blocks"))],
-  ["CFG, every other step from the passes' cache", () => seconds(5, everyOther("pass"))],
-  ["one pass", () => seconds(1)],
-  ["one pass with NAG", () => seconds({ kind: "nag", over: 1 })],
-];
-const times = cases.map((): number[] => []);
-for (let round = -1; round < Number(values.rounds); round++) {
-  for (const [i, [, run]] of cases.entries()) {
-    const time = await run();
-    if (round >= 0) times[i]!.push(time);
-  }
-}
-const median = (all: readonly number[]) => [...all].sort((a, b) => a - b)[Math.floor(all.length / 2)]!;
-const whole = median(times[0]!);
-console.log(
-  `${config.layers} layers of the 1.3B's, 416×240×9, ${STEPS} steps, bf16 on ${device.name}; medians of ${values.rounds}`,
+const times = await interleaved(
+  {
+    cfg: film(5),
+    blocks: film(5, everyOther("blocks")),
+    pass: film(5, everyOther("pass")),
+    one: film(1),
+    nag: film({ kind: "nag" }),
+  },
+  rounds,
 );
-for (const [i, [what]] of cases.entries()) {
-  const time = median(times[i]!);
-  console.log(`${what.padEnd(48)} ${time.toFixed(2)} s  ${((100 * time) / whole).toFixed(1)} % of CFG without a cache`);
-}
-device[Symbol.dispose]();
+console.log(
+  `${config.layers} layers of the 1.3B's, ${size.width}×${size.height}×${size.frames} = ${tokens} tokens, ${STEPS} steps, bf16, device ${device.name}`,
+);
+console.log(`CFG                              ${times.cfg}`);
+console.log(
+  `half skipped, blocks' residuals  ${times.blocks}, of CFG ${formatRatio(ratioOf(times.blocks, times.cfg))}`,
+);
+console.log(`half skipped, whole passes       ${times.pass}, of CFG ${formatRatio(ratioOf(times.pass, times.cfg))}`);
+console.log(
+  `one pass                         ${times.one}; CFG takes ${formatRatio(ratioOf(times.cfg, times.one))} of it`,
+);
+console.log(`one pass with NAG                ${times.nag}, of one pass ${formatRatio(ratioOf(times.nag, times.one))}`);
+console.log(`${rounds} rounds, ${load()}`);

@@ -91,7 +91,11 @@ export class FilmRun implements Disposable {
   readonly #texts: Readonly<Partial<Record<TextRole | "nag", Tensor>>>;
   readonly #condition: (Condition & Disposable) | undefined;
   /** Of the expert whose steps are being made. */
-  readonly #kept: Readonly<Record<TextRole, KeptKeys>> = { positive: new KeptKeys(), negative: new KeptKeys() };
+  readonly #kept: Readonly<Record<TextRole | "nag", KeptKeys>> = {
+    positive: new KeptKeys(),
+    negative: new KeptKeys(),
+    nag: new KeptKeys(),
+  };
   #latents: Float32Array;
   #memory: RunMemory;
 
@@ -247,7 +251,7 @@ export class FilmRun implements Disposable {
     return {
       changes: {
         ...(skipBlocks ? { skipBlocks } : {}),
-        ...(nag ? { nag: { ...nag, texts: [own ?? negative!] } } : {}),
+        ...(nag ? { nag: { ...nag, texts: [own ?? negative!], kept: this.#kept[own ? "nag" : "negative"] } } : {}),
         ...(enhance ? { enhance } : {}),
       },
     };

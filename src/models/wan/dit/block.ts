@@ -25,6 +25,9 @@ import type { DitConfig } from "../params.ts";
 import { type Enhancement, enhanceVariants, frameScore, type NagStrength, normalizedGuidance } from "./changes.ts";
 import type { ContextKeys, KeptKeys, Keys } from "./kept-keys.ts";
 
+/** NAG's text, absent where all of its keys are kept. */
+export type NagContext = NagStrength & { text?: Tensor; kept?: KeptKeys };
+
 /** What a block needs beside its own input. */
 export interface BlockContext {
   /** float32 [R, 6, dim]: a row per distinct timestep. */
@@ -39,7 +42,7 @@ export interface BlockContext {
   /** The keys and values of text and image, where they are kept. */
   kept?: KeptKeys;
   /** As `text`: what cross-attention is led away from. */
-  nag?: NagStrength & { text: Tensor };
+  nag?: NagContext;
   enhance?: Enhancement & { frames: number };
   skipBlocks?: readonly number[];
 }
@@ -176,9 +179,10 @@ class CrossAttention extends SelfAttention {
   }
 
   /** `positive`, what q attends to in the text [B, L, heads, headDim] → the same. */
-  #ledAway(q: Tensor, positive: Tensor, nag: NagStrength & { text: Tensor }): Tensor {
+  #ledAway(q: Tensor, positive: Tensor, nag: NagContext): Tensor {
     const flat = (words: Tensor) => reshape(words, [q.shape[0]!, q.shape[1]!, this.config.dim]);
-    const { k, v } = this.#textKeys(nag.text);
+    const keys = () => ({ text: this.#textKeys(nag.text!) });
+    const { k, v } = (nag.kept?.of(this, keys) ?? keys()).text;
     return reshape(normalizedGuidance(flat(positive), flat(attention(q, k, v)), nag), q.shape);
   }
 }

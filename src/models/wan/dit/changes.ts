@@ -17,13 +17,14 @@ import {
 } from "../../../tensor/ops/index.ts";
 import { scoped } from "../../../tensor/scope.ts";
 import { fromValues, type Tensor } from "../../../tensor/tensor.ts";
+import type { KeptKeys } from "./kept-keys.ts";
 
 /** None of it is differentiated: a training step has no changes. */
 export interface PassChanges {
   /** Blocks whose output is their input. */
   skipBlocks?: readonly number[];
   /** Per sample: a text to lead cross-attention away from, as in `DitInput.texts`. */
-  nag?: NagStrength & { texts: readonly Tensor[] };
+  nag?: NagStrength & { texts: readonly Tensor[]; kept?: KeptKeys };
   enhance?: Enhancement;
 }
 

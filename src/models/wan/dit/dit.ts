@@ -31,7 +31,7 @@ import { openScope, scoped } from "../../../tensor/scope.ts";
 import { isRecording } from "../../../tensor/tape.ts";
 import { fromValues, type Tensor, zeros } from "../../../tensor/tensor.ts";
 import type { DitConfig } from "../params.ts";
-import { Block, type BlockContext, modulationParts } from "./block.ts";
+import { Block, type BlockContext, modulationParts, type NagContext } from "./block.ts";
 import type { PassChanges } from "./changes.ts";
 import type { KeptKeys } from "./kept-keys.ts";
 import { rotationTable, timestepSinusoid } from "./rotation.ts";
@@ -161,7 +161,7 @@ export class WanDit implements Disposable {
       rotation: this.rotation(grid),
       ...(kept?.size === this.blocks.length ? {} : this.#embedContext(input)),
       ...(kept ? { kept } : {}),
-      ...(nag ? { nag: { ...nag, text: this.embedText(nag.texts) } } : {}),
+      ...(nag ? { nag: this.#embedNag(nag, tokens) } : {}),
       ...(enhance ? { enhance: { ...enhance, frames: grid[0] } } : {}),
       ...(skipBlocks ? { skipBlocks } : {}),
     };
@@ -179,8 +179,14 @@ export class WanDit implements Disposable {
     return this.#image ? { text, image: this.#image.forward(images!) } : { text };
   }
 
+  #embedNag({ texts, kept: given, ...strength }: NonNullable<PassChanges["nag"]>, tokens: Tensor): NagContext {
+    const kept = given && this.#keptOf({ kept: given }, tokens);
+    const known = kept?.size === this.blocks.length;
+    return { ...strength, ...(known ? {} : { text: this.embedText(texts) }), ...(kept ? { kept } : {}) };
+  }
+
   /** Where keys are kept: not where memory is short, nor where there are so many tokens that making them is nothing. */
-  #keptOf({ kept }: DitInput, tokens: Tensor): KeptKeys | undefined {
+  #keptOf({ kept }: Pick<DitInput, "kept">, tokens: Tensor): KeptKeys | undefined {
     const few = tokens.shape[1]! <= TOKENS_WORTH_KEEPING * this.config.textLength;
     return few && !this.residency.streams && !isRecording(this.device) && kept?.follow(this) ? kept : undefined;
   }
