@@ -2,6 +2,7 @@
 // that is added without a run here fails, and so does a kind of event that no run tells.
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { startJob } from "../../src/jobs/start.ts";
@@ -145,7 +146,7 @@ describe.sequential("events and results of", () => {
     expect(await run("train", config)).toMatchObject({ end: "finished", step: 4 });
   });
 
-  it("inspect-lora, convert-lora, inspect-model and plan-forward", async () => {
+  it("inspect-lora, convert-lora, inspect-model, convert-model and plan-forward", async () => {
     const { files } = await run("train", config);
     const lora = join(path("run"), files.find((name) => name.endsWith(".safetensors"))!);
     await run("inspect-lora", { path: lora });
@@ -153,6 +154,8 @@ describe.sequential("events and results of", () => {
     await run("inspect-model", { path: out, names: true });
     writeFileSync(join(path("set"), "broken.safetensors"), "nothing");
     await run("inspect-model", { path: path("run") });
+    const vae = fileURLToPath(new URL("../../models/tiny-t2v/vae.safetensors", import.meta.url));
+    await run("convert-model", { path: vae, out: path("vae.safetensors"), to: "bf16" });
     await run("plan-forward", { model: "t2v-A14B" });
   });
 
