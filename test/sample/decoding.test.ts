@@ -156,7 +156,7 @@ describe("memory that runs out while decoding", () => {
     const refused = resolved({ ...options, out });
     await expect(runRequest(counted, refused, { hashes }, decoding(1))).rejects.toMatchObject({
       code: "memory.exhausted",
-      hint: expect.stringContaining("--resume"),
+      hint: expect.stringContaining("`resume`"),
     });
     expect(existsSync(latentsPath(out))).toBe(true);
     const resumed = await runRequest(device, refused, { hashes, resume: true });
