@@ -37,7 +37,8 @@ describe("tasks and samplers", () => {
     );
     expect(new Set(steps.map(({ expert }) => expert))).toEqual(new Set(["high", "low"]));
     expect(result.of("stage").filter(({ stage }) => stage === "load")).toHaveLength(2);
-    expect(steps.every(({ passes }) => passes === 2)).toBe(true);
+    // Two passes of guidance for each time the sampler asks the model: once or twice in a step.
+    expect(steps.filter(({ passes }) => passes !== 2 && passes !== 4)).toEqual([]);
     expect(result.last).toMatchObject({ type: "finished", frames: 5, path: result.out });
   });
 
