@@ -60,7 +60,7 @@ export class CacheStore {
 
   /**
    * Whether an entry is there and as it was written; reads all of it, once. `damaged`: it was not, and is removed, so that
-   * it can be made again.
+   * it can be made again. Throws `io.not-a-file` where something else stands there.
    */
   look(kind: CacheKind, key: CacheKey): "sound" | "missing" | "damaged" {
     const path = this.path(kind, key);
@@ -71,7 +71,8 @@ export class CacheStore {
       // One of an older version is no damaged one.
       if (!hasChecksum(file)) return "missing";
     } catch (error) {
-      if (!isKinoraError(error)) throw error;
+      // A folder or a pipe in its place is somebody else's, and not removed.
+      if (!isKinoraError(error) || error.code === "io.not-a-file") throw error;
     }
     rmSync(path, { force: true });
     return "damaged";

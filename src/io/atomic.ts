@@ -51,6 +51,7 @@ export function writeError(error: unknown, path: string): KinoraError {
     EPERM: ["io.no-permission", "choose a folder that you can write to"],
     EROFS: ["io.no-permission", "the disk is mounted read-only: choose another folder"],
     ENOTDIR: ["io.not-a-folder", "part of the path is a file: choose another folder"],
+    EISDIR: ["io.not-a-file", "a folder has this name: move it away"],
     EEXIST: ["io.not-a-folder", "a file with this name exists: choose another folder"],
     ENAMETOOLONG: ["io.name-too-long", "choose a shorter path"],
   };

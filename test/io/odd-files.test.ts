@@ -1,13 +1,15 @@
 // Small files that others may have written or damaged, read without waiting and within bounds: indexes, logs, locks,
 // configurations beside weights, and patterns that would run for ever.
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { firstMatch } from "../../src/base/foreign-pattern.ts";
+import { CacheStore, cacheKey } from "../../src/cache/store.ts";
 import { FileLock } from "../../src/io/file-lock.ts";
 import { writeSafetensors } from "../../src/io/safetensors-writer.ts";
 import { readIndex } from "../../src/io/sharded.ts";
+import { VideoWriter } from "../../src/io/video/write.ts";
 import { readLoraFile } from "../../src/lora/read.ts";
 import { settledBoundary } from "../../src/models/wan/checkpoint-files.ts";
 import { wanModels } from "../../src/models/wan/params.ts";
@@ -79,6 +81,20 @@ it.runIf(process.platform !== "win32")("a pipe in the place of a lock is told, n
   const folder = folderWith("lock", (file) => void spawnSync("mkfifo", [file]));
   const words = { code: "test.locked", message: "somebody has it", instead: "take another" };
   expect(() => FileLock.take(join(folder, "lock"), words)).toThrow(coded("io.not-a-file"));
+});
+
+it("a folder in the place of a film or of a cached entry is told and stays", async () => {
+  const film = folderWith("film.mp4", (file) => mkdirSync(file));
+  const writer = await VideoWriter.create(join(film, "film.mp4"), { width: 32, height: 32, fps: 8 });
+  await writer.write(new Uint8Array(32 * 32 * 3));
+  await expect(writer.finish()).rejects.toThrow(coded("io.not-a-file"));
+  expect(readdirSync(film)).toEqual(["film.mp4"]);
+
+  const store = new CacheStore(path("cache"));
+  const key = cacheKey({ folder: true });
+  mkdirSync(store.path("latents", key), { recursive: true });
+  expect(() => store.look("latents", key)).toThrow(coded("io.not-a-file"));
+  expect(existsSync(store.path("latents", key))).toBe(true);
 });
 
 it("patterns that repeat repetitions are stopped; others match as ever", () => {

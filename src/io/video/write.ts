@@ -15,7 +15,7 @@ import {
 } from "node-av/constants";
 import { Codec, CodecContext, Dictionary, FormatContext, Frame, Packet, Rational, type Stream } from "node-av/lib";
 import { KinoraError } from "../../base/errors.ts";
-import { partialPath, replaceFile } from "../atomic.ts";
+import { partialPath, replaceFile, writeError } from "../atomic.ts";
 import { matrixForSize } from "./color.ts";
 import { conversionChain } from "./conversion.ts";
 import { check, fileUrl, isEndOfFile, mediaError } from "./ffmpeg.ts";
@@ -203,7 +203,7 @@ export class VideoWriter implements AsyncDisposable {
       return { frames: Number(this.#frames), bytes: size };
     } catch (error) {
       await rm(this.#partial, { force: true });
-      throw error;
+      throw error instanceof KinoraError ? error : writeError(error, this.#path);
     }
   }
 

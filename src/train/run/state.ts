@@ -191,7 +191,9 @@ export async function* checkState(
     const place = join(output, saved.file);
     if (existsSync(place)) continue;
     await makeFolder(join(output, stateFolder));
-    await replaceFile(join(output, keptFolder, basename(place)), place);
+    await replaceFile(join(output, keptFolder, basename(place)), place).catch((error: unknown) => {
+      throw writeError(error, place);
+    });
   }
 }
 
