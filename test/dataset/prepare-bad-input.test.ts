@@ -310,7 +310,9 @@ describe("sources that are none", () => {
     expect(code).toBe(1);
     expect(notes).toMatch(/error prepare\.source-in-set: .*hint: choose another --out folder/s);
     rmSync(join(place, "film.mp4"));
-    expect((await kinora(place, "--out", place, ...usual)).notes).toMatch(/beside\/videos: choose another folder/);
+    expect((await kinora(place, "--out", place, ...usual)).notes).toMatch(
+      /beside\/videos: choose another --out folder/,
+    );
   });
 });
 

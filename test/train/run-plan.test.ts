@@ -119,7 +119,7 @@ describe("the commands", () => {
   it("plan CONFIG prints bytes, arithmetic and time, for people and for machines", async () => {
     const { data: text } = await runCli(["plan", config(), "--tflops", "1", "--set", "model.base=bf16"]);
     expect(text).toMatch(/64x64x17 .* tokens/);
-    expect(text).toMatch(/ device memory\n {2}at most/);
+    expect(text).toMatch(/device memory\n {2}at most/);
     expect(text).toMatch(/1\.000 TFLOP\/s/);
     const { data: json } = await runCli(["plan", config(), "--tflops", "1", "--json"]);
     expect(JSON.parse(json)).toMatchObject({ steps: 6, buckets: [{ frames: 1 }, { frames: 17 }] });

@@ -387,9 +387,14 @@ describe("pictures as conditions", () => {
 
 describe("a run that is far too long", () => {
   it.each([
-    ["by its repeats", { dataset: { num_repeats: 1_000_000, batch_size: 1 } }, /items per epoch/],
-    ["by its epochs", { steps: undefined, epochs: 1_000_000, dataset: { num_repeats: 10 } }, /steps/],
-  ])("%s is refused before anything is cached", async (_what, more, actual) => {
+    [
+      "by its repeats",
+      "dataset.too-many-items",
+      { dataset: { num_repeats: 1_000_000, batch_size: 1 } },
+      /too many items/,
+    ],
+    ["by its epochs", "train.too-long", { steps: undefined, epochs: 1_000_000, dataset: { num_repeats: 10 } }, /steps/],
+  ])("%s is refused before anything is cached", async (_what, code, more, actual) => {
     const place = path("long");
     mkdirSync(place, { recursive: true });
     if (!existsSync(join(place, "clips"))) {
@@ -398,7 +403,7 @@ describe("a run that is far too long", () => {
     }
     const settings = await narrowSettings(place, more);
     await expect(trainAll(settings)).rejects.toMatchObject({
-      code: "train.too-long",
+      code,
       message: expect.stringMatching(actual),
       hint: expect.stringMatching(/num_repeats|epochs/),
     });

@@ -42,7 +42,9 @@ export function readLog(output: string): LogLine[] {
     }
     const line = read.value;
     const files = line.kind === "saved" ? line.files : line.kind === "preview" ? [line.file] : [];
-    for (const file of files) insideFolder(output, file, { code: "train.bad-log", file: path, hint });
+    for (const file of files) {
+      insideFolder(output, file, { code: "train.bad-log", file: `${path}, line ${i + 1},`, hint });
+    }
     return [line];
   });
 }
