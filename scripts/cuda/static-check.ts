@@ -12,6 +12,9 @@ export const architectures = ["sm_80", "sm_86", "sm_89", "sm_90a", "sm_100", "sm
 /** Files that only one architecture has. */
 const onlyFor: Readonly<Record<string, string>> = { hopper: "sm_90a" };
 
+/** Whether a file has kernels for an architecture. */
+export const isFor = (file: string, architecture: string): boolean => (onlyFor[file] ?? architecture) === architecture;
+
 /** Instructions without which a kernel is not what it says, by a kernel's name: on every architecture. */
 const instructions: readonly { kernels: RegExp; opcodes: readonly string[]; what: string }[] = [
   {
@@ -95,7 +98,7 @@ export function staticCheck(nvrtc: Nvrtc, disassembler: string | undefined, file
     const source = kernelSource(file);
     const bounds = launchBounds(source);
     for (const architecture of architectures) {
-      if (onlyFor[file] && onlyFor[file] !== architecture) continue;
+      if (!isFor(file, architecture)) continue;
       const options = ["--ptxas-options=-v"];
       const { cubin, log } = nvrtc.compile({ source, name: `${file}.cu`, headers, architecture, options });
       const found = readLog(log);

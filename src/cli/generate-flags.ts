@@ -117,7 +117,7 @@ export const generateFlags = {
   device: {
     type: "string",
     value: "NAME",
-    help: `${deviceChoices.join(", ")} (default auto; with --resume the run's own)`,
+    help: `${deviceChoices.join(", ")}, cuda:NUMBER (default auto; with --resume the run's own)`,
   },
   from: { type: "string", value: "FILE", help: "repeat a video from its recipe; other options override it" },
   resume: { type: "boolean", help: "resume the stopped run at --out" },

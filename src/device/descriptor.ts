@@ -6,7 +6,14 @@ import type { MemoryModel } from "./memory-model.ts";
 /** What a device found on this machine. */
 export type DeviceFinding =
   | { usable: true /** e.g. `oneDNN 3.8.1, /usr/lib/libdnnl.so.3`. */; what: string }
-  | { usable: false; why: string /** What to do about it. */; hint?: string };
+  | {
+      usable: false;
+      why: string;
+      /** What to do about it. */
+      hint?: string;
+      /** This machine has nothing of the kind, so that nobody expects it. */
+      absent?: boolean;
+    };
 
 /** A device as a row of the table: how to find it, open it, and what it is good for. */
 export interface DeviceDescriptor {
@@ -15,6 +22,8 @@ export interface DeviceDescriptor {
   readonly help: string;
   /** `auto` may take it; a device that only counts, or that would surprise (a software GPU), is opened by name alone. */
   readonly automatic: boolean;
+  /** Said whenever `auto` takes it: what a user should know before relying on it. */
+  readonly caution?: string;
   /** Looks whether it can be opened here, without taking memory on it. */
   probe(): Promise<DeviceFinding>;
   /** There may be several of it, which `NAME:UNIT` tells apart. */

@@ -1,4 +1,4 @@
-// What files tell of NVIDIA GPUs and the libraries a cuda device will need. Loads nothing and starts no program.
+// What files tell of NVIDIA GPUs and the libraries that the cuda device calls. Loads nothing and starts no program.
 import { type Dirent, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { basename, join } from "node:path";
 
@@ -22,15 +22,19 @@ export interface NvidiaFindings {
   toolkits: { folder: string; version?: string }[];
   /** pip's packages of NVIDIA's libraries, and PyTorch. */
   packages: { name: string; version: string; folder: string }[];
-  /** The newest file of each library that was found in a toolkit, in pip's packages, in PyTorch or in the system. */
-  libraries: { name: CudaLibrary; file: string }[];
+  /** Files of each library in toolkits, pip's packages, PyTorch and the system: the newest first, then the nearest. */
+  libraries: { name: CudaLibrary; file: string; major: number }[];
 }
 
-/** What a cuda device will call. */
+/**
+ * Their names, with the major version of CUDA (of cuDNN and NCCL, their own). The minor number in NVRTC's name on Windows
+ * says which releases fit each other: nvrtc64_120_0.dll is that of CUDA 12.
+ */
 const libraryFiles = {
-  cuBLASLt: /^(?:libcublasLt\.so\.\d+|cublasLt64_\d+\.dll)$/,
-  cuDNN: /^(?:libcudnn\.so\.\d+|cudnn64_\d+\.dll)$/,
-  NVRTC: /^(?:libnvrtc\.so\.\d+|nvrtc64_\d+_\d+\.dll)$/,
+  cuBLASLt: /^(?:libcublasLt\.so\.(\d+)|cublasLt64_(\d+)\.dll)$/i,
+  NVRTC: /^(?:libnvrtc\.so\.(\d+)|nvrtc64_(\d+)\d_\d+\.dll)$/i,
+  cuDNN: /^(?:libcudnn\.so\.(\d+)|cudnn64_(\d+)\.dll)$/i,
+  NCCL: /^libnccl\.so\.(\d+)$/,
 } as const;
 
 export type CudaLibrary = keyof typeof libraryFiles;
@@ -83,6 +87,7 @@ function systemFolders({ root, platform, environment }: Place): string[] {
     "usr/lib",
     "usr/local/nvidia/lib64",
     "usr/lib/wsl/lib",
+    "run/opengl-driver/lib",
   ].map((folder) => join(root, folder));
   return [...(environment.LD_LIBRARY_PATH?.split(":").filter(Boolean) ?? []), ...fixed];
 }
@@ -134,20 +139,31 @@ function toolkitVersion(folder: string): string | undefined {
   return (text && /CUDA Version ([\d.]+)/.exec(text)?.[1]) || /(\d+\.\d+)$/.exec(basename(folder))?.[1];
 }
 
-/** Where Python's packages lie, of every environment that is at hand. */
-function sitePackages({ root, platform, environment, home, folder }: Place): string[] {
-  const prefixes = [
-    environment.VIRTUAL_ENV,
-    environment.CONDA_PREFIX,
-    join(folder, ".venv"),
-    join(folder, "venv"),
-    ...["miniconda3", "anaconda3", "miniforge3"].map((name) => join(home, name)),
-    join(home, ".local"),
-    ...["usr/local", "usr", "opt/conda"].map((name) => join(root, name)),
-  ].filter((prefix) => prefix !== undefined);
-  const found = prefixes.flatMap((prefix) =>
+/** Prefixes of Python environments, the nearest first. */
+function pythonPrefixes({ root, platform, environment, home, folder }: Place): string[] {
+  const near = [environment.VIRTUAL_ENV, environment.CONDA_PREFIX, join(folder, ".venv"), join(folder, "venv")];
+  const conda = ["miniconda3", "anaconda3", "miniforge3"].map((name) => join(home, name));
+  const system =
     platform === "win32"
-      ? [join(prefix, "Lib", "site-packages")]
+      ? [
+          // ComfyUI's portable form brings a Python of its own.
+          join(folder, "python_embeded"),
+          ...matching(join(environment.LOCALAPPDATA ?? join(home, "AppData/Local"), "Programs/Python"), /^Python3\d+$/),
+          ...matching(join(environment.APPDATA ?? join(home, "AppData/Roaming"), "Python"), /^Python3\d+$/),
+        ]
+      : [
+          ...matching(join(environment.PYENV_ROOT ?? join(home, ".pyenv"), "versions"), /^3\./).reverse(),
+          join(home, ".local"),
+          ...["usr/local", "usr", "opt/conda"].map((name) => join(root, name)),
+        ];
+  return [...near.filter((prefix) => prefix !== undefined), ...conda, ...system];
+}
+
+/** Where Python's packages lie, of every environment that is at hand. */
+function sitePackages(place: Place): string[] {
+  const found = pythonPrefixes(place).flatMap((prefix) =>
+    place.platform === "win32"
+      ? [join(prefix, "Lib", "site-packages"), join(prefix, "site-packages")]
       : matching(join(prefix, "lib"), /^python3(?:\.\d+)?$/).flatMap((python) =>
           ["site-packages", "dist-packages"].map((name) => join(python, name)),
         ),
@@ -156,7 +172,7 @@ function sitePackages({ root, platform, environment, home, folder }: Place): str
 }
 
 /** `nvidia_cublas_cu12-12.4.5.8.dist-info` and `torch-2.5.1+cu124.dist-info`. */
-const distribution = /^(nvidia_(?:cublas|cudnn|cuda_nvrtc|cuda_runtime)(?:_cu\d+)?|torch)-([^-]+)\.dist-info$/;
+const distribution = /^(nvidia_(?:cublas|cudnn|cuda_nvrtc|nccl)(?:_cu\d+)?|torch)-([^-]+)\.dist-info$/;
 
 function packagesIn(folder: string): NvidiaFindings["packages"] {
   return list(folder).flatMap(({ name }) => {
@@ -168,18 +184,19 @@ function packagesIn(folder: string): NvidiaFindings["packages"] {
 /** The folders of a Python environment that hold libraries: NVIDIA's own packages, then what PyTorch carries. */
 function libraryFolders(packages: string): string[] {
   const nvidia = list(join(packages, "nvidia")).flatMap(({ name }) =>
-    ["lib", "bin"].map((place) => join(packages, "nvidia", name, place)),
+    ["lib", "bin", "bin/x86_64"].map((place) => join(packages, "nvidia", name, place)),
   );
   return [...nvidia, join(packages, "torch", "lib")];
 }
 
 function libraries(folders: readonly string[]): NvidiaFindings["libraries"] {
   const files = folders.flatMap((folder) => list(folder).map(({ name }) => ({ name, path: join(folder, name) })));
-  const major = (name: string) => Number(/(\d+)(?:\.dll)?$/.exec(name)?.[1] ?? 0);
   return (Object.keys(libraryFiles) as CudaLibrary[]).flatMap((name) => {
-    const found = files.filter((file) => libraryFiles[name].test(file.name));
-    found.sort((a, b) => major(b.name) - major(a.name));
-    return found[0] ? [{ name, file: found[0].path }] : [];
+    const found = files.flatMap(({ name: fileName, path }) => {
+      const match = libraryFiles[name].exec(fileName);
+      return match ? [{ name, file: path, major: Number(match[1] ?? match[2]) }] : [];
+    });
+    return found.sort((a, b) => b.major - a.major);
   });
 }
 
@@ -188,8 +205,9 @@ export function findNvidia(place: Place): NvidiaFindings {
   const packages = sitePackages(place);
   const found = driver(place);
   const folders = [
-    ...kits.flatMap(({ folder }) => ["lib64", "lib", "bin"].map((name) => join(folder, name))),
+    ...kits.flatMap(({ folder }) => ["lib64", "lib", "bin", "bin/x64"].map((name) => join(folder, name))),
     ...packages.flatMap(libraryFolders),
+    ...(place.environment.CONDA_PREFIX ? [join(place.environment.CONDA_PREFIX, "lib")] : []),
     ...systemFolders(place),
   ];
   return {
@@ -197,6 +215,6 @@ export function findNvidia(place: Place): NvidiaFindings {
     ...(found ? { driver: found } : {}),
     toolkits: kits,
     packages: packages.flatMap(packagesIn),
-    libraries: libraries(folders),
+    libraries: libraries([...new Set(folders)]),
   };
 }

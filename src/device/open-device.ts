@@ -9,7 +9,7 @@ import { devices } from "./devices.ts";
 export interface OpenedDevice {
   readonly device: Device;
   readonly descriptor: DeviceDescriptor;
-  /** Why a faster device was not taken, for a warning and for `kinora doctor`. */
+  /** Why a faster device was not taken, or what to know of the one that was: for a warning and for `kinora doctor`. */
   readonly note?: string;
 }
 
@@ -35,20 +35,30 @@ function named(choice: string, table: DeviceTable): { descriptor: DeviceDescript
   });
 }
 
-/** The first of the automatic devices for which `use` does not throw; `note` says why those before it did. */
+/**
+ * The first of the automatic devices for which `use` does not throw; `note` says why those before it did, and what to know
+ * of it. A device that this machine has nothing for is passed over without a word.
+ */
 async function first<T>(
   table: DeviceTable,
   use: (descriptor: DeviceDescriptor) => Promise<T>,
 ): Promise<{ result: T; descriptor: DeviceDescriptor; note?: string }> {
   const notes: string[] = [];
   for (const descriptor of Object.values(table)) {
-    if (!descriptor.automatic) continue;
+    const { name, automatic, caution } = descriptor;
+    if (!automatic) continue;
     try {
+      const finding = await descriptor.probe();
+      if (!finding.usable) {
+        if (!finding.absent) notes.push(`no ${name} device: ${finding.why}${finding.hint ? ` (${finding.hint})` : ""}`);
+        continue;
+      }
       const result = await use(descriptor);
+      if (caution) notes.push(caution);
       return { result, descriptor, ...(notes.length > 0 ? { note: notes.join("; ") } : {}) };
     } catch (error) {
       if (!isKinoraError(error)) throw error;
-      notes.push(`no ${descriptor.name} device: ${error.message}${error.hint ? ` (${error.hint})` : ""}`);
+      notes.push(`no ${name} device: ${error.message}${error.hint ? ` (${error.hint})` : ""}`);
     }
   }
   throw new KinoraError("device.unavailable", "no device could be opened", { actual: notes.join("; ") });
@@ -70,9 +80,5 @@ export async function openDevice(choice: string, table: DeviceTable = devices): 
 /** The descriptor of the device that `openDevice` would open, without opening it. Throws `device.unavailable`. */
 export async function descriptorOf(choice: string, table: DeviceTable = devices): Promise<DeviceDescriptor> {
   if (choice !== "auto") return named(choice, table).descriptor;
-  const { descriptor } = await first(table, async ({ name, probe }) => {
-    const finding = await probe();
-    if (!finding.usable) throw new KinoraError("device.unavailable", `${name}: ${finding.why}`);
-  });
-  return descriptor;
+  return (await first(table, async () => {})).descriptor;
 }

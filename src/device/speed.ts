@@ -12,15 +12,15 @@ export interface DeviceSpeed {
   secondsPerCall: number;
 }
 
-/** Runs `work` until `budget` seconds have passed, at least twice after a warm-up; the shortest time. */
-async function fastest(device: Device, budget: number, work: () => void): Promise<number> {
-  work();
+/** Runs `work` until `budget` seconds have passed, at least twice after a warm-up; the shortest time in seconds. */
+export async function fastest(device: Device, budget: number, work: () => unknown): Promise<number> {
+  await work();
   await device.synchronize();
   let best = Number.POSITIVE_INFINITY;
   const begin = performance.now();
   for (let i = 0; i < 2 || performance.now() - begin < budget * 1000; i++) {
     const start = performance.now();
-    work();
+    await work();
     await device.synchronize();
     best = Math.min(best, (performance.now() - start) / 1000);
   }

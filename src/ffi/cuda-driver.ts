@@ -23,6 +23,9 @@ export const attributes = {
   integrated: 18,
 } as const;
 
+/** The operating system refused. */
+const NO_PERMISSION = 304;
+
 /** CUfunction_attribute: dynamic shared memory beyond 48 KiB has to be asked for. */
 const MAX_DYNAMIC_SHARED = 8;
 /** The stream does not wait for the legacy default stream. */
@@ -45,6 +48,8 @@ const signatures = {
   cuMemGetInfo: "int cuMemGetInfo_v2(_Out_ size_t*, _Out_ size_t*)",
   cuMemAlloc: "int cuMemAlloc_v2(_Out_ uint64_t*, size_t)",
   cuMemFree: "int cuMemFree_v2(uint64_t)",
+  cuMemAllocAsync: "int cuMemAllocAsync(_Out_ uint64_t*, size_t, uintptr_t)",
+  cuMemFreeAsync: "int cuMemFreeAsync(uint64_t, uintptr_t)",
   cuMemHostAlloc: "int cuMemHostAlloc(_Out_ uintptr_t*, size_t, uint32_t)",
   cuMemFreeHost: "int cuMemFreeHost(uintptr_t)",
   cuMemcpyHtoDAsync: "int cuMemcpyHtoDAsync_v2(uint64_t, uintptr_t, size_t, uintptr_t)",
@@ -73,6 +78,9 @@ const signatures = {
 type Call = keyof typeof signatures;
 // biome-ignore lint/suspicious/noExplicitAny: koffi's functions take what their signature says
 type Calls = { readonly [K in Call]: (...args: any[]) => number };
+
+/** The driver's library does not fit the kernel's module, as after an update without a restart. */
+const outdated: ReadonlySet<number> = new Set([35, 803, 804]);
 
 /** Failures after which the context is lost: every later call fails too. */
 const fatal: Readonly<Record<number, string>> = {
@@ -132,6 +140,12 @@ export class CudaDriver {
 
   failure(call: Call, status: number): KinoraError {
     const text = this.#text(status);
+    if (status === NO_PERMISSION) {
+      return new KinoraError("cuda.no-permission", "this user may not use the GPU", {
+        actual: text,
+        hint: "the user needs access to /dev/nvidia* (mostly the groups video and render); in a container, pass the GPU through",
+      });
+    }
     if (status === 100 || status === 101) {
       return new KinoraError("cuda.no-device", "the NVIDIA driver finds no GPU", {
         actual: text,
@@ -149,7 +163,9 @@ export class CudaDriver {
     }
     return new KinoraError("cuda.failed", `the NVIDIA driver refused ${call}`, {
       actual: text,
-      ...(status === 803 || status === 35 ? { hint: "the driver is older than the library: update the driver" } : {}),
+      ...(outdated.has(status)
+        ? { hint: "the driver and its library are of different versions: restart or update the driver" }
+        : {}),
     });
   }
 

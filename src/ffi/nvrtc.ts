@@ -3,6 +3,9 @@
 import koffi, { type LibraryHandle } from "koffi";
 import { KinoraError } from "../base/errors.ts";
 
+/** Options of every compilation. */
+export const standardOptions: readonly string[] = ["-std=c++17", "-default-device"];
+
 export interface CompileRequest {
   source: string;
   /** For messages. */
@@ -55,7 +58,7 @@ export class Nvrtc {
     this.#check("nvrtcCreateProgram", api.create(program, source, name, names.length, contents, names));
     const handle = program[0]!;
     try {
-      const all = [`-arch=${architecture}`, "-std=c++17", "-default-device", ...options];
+      const all = [`-arch=${architecture}`, ...standardOptions, ...options];
       const status = api.compile(handle, all.length, all);
       const log = this.#log(handle);
       if (status !== 0) {
@@ -72,6 +75,15 @@ export class Nvrtc {
     } finally {
       api.destroy(program);
     }
+  }
+
+  /** Compute capabilities that it compiles for, e.g. 80, 86, 90. */
+  architectures(): number[] {
+    const count = [0];
+    this.#check("nvrtcGetNumSupportedArchs", this.#functions.architectureCount(count));
+    const found = new Int32Array(count[0]!);
+    this.#check("nvrtcGetSupportedArchs", this.#functions.architectures(found));
+    return [...found];
   }
 
   #log(program: number): string {
@@ -94,6 +106,8 @@ export class Nvrtc {
 function functionsOf(library: LibraryHandle) {
   return {
     version: library.func("int nvrtcVersion(_Out_ int*, _Out_ int*)"),
+    architectureCount: library.func("int nvrtcGetNumSupportedArchs(_Out_ int*)"),
+    architectures: library.func("int nvrtcGetSupportedArchs(void*)"),
     create: library.func("int nvrtcCreateProgram(_Out_ uintptr_t*, str, str, int, str*, str*)"),
     compile: library.func("int nvrtcCompileProgram(uintptr_t, int, str*)"),
     logSize: library.func("int nvrtcGetProgramLogSize(uintptr_t, _Out_ size_t*)"),

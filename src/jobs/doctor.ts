@@ -6,10 +6,12 @@ import type { z } from "zod";
 import { isKinoraError } from "../base/errors.ts";
 import { formatBytes } from "../base/units.ts";
 import { kinoraVersion } from "../base/version.ts";
+import { cudaState, inspectCuda } from "../device/cuda/installation.ts";
 import { devices } from "../device/devices.ts";
 import { freeSpace, lookAtMachine } from "../device/machine.ts";
 import { findNvidia } from "../device/nvidia.ts";
 import { openDevice } from "../device/open-device.ts";
+import { measureDevice } from "../device/self-test.ts";
 import { fileOf, installCommand, loadLibrary } from "../ffi/onednn-library.ts";
 import { ffmpegBuild } from "../io/video/ffmpeg-build.ts";
 import { bundledFolder } from "../models/wan/bundled.ts";
@@ -61,6 +63,19 @@ async function findDevices(): Promise<Report["devices"]> {
   return Promise.all(findings);
 }
 
+/** What the cuda device would open; where that is usable, the first card computes and is measured for a few seconds. */
+async function lookAtCuda({ usable }: { usable: boolean }): Promise<Report["cuda"]> {
+  const seen = { state: cudaState, ...inspectCuda() };
+  if (!usable) return seen;
+  try {
+    using device = await devices.cuda.open();
+    return { ...seen, selfTest: await measureDevice(device, devices.cuda.speedSizes) };
+  } catch (error) {
+    if (!isKinoraError(error)) throw error;
+    return { ...seen, selfTest: { failed: error.message, ...(error.hint ? { hint: error.hint } : {}) } };
+  }
+}
+
 async function chooseDevice(): Promise<Report["device"]> {
   const { device, note } = await openDevice("auto");
   using opened = device;
@@ -73,7 +88,7 @@ async function chooseDevice(): Promise<Report["device"]> {
 }
 
 function advise(
-  { machine, oneDnn, ffmpeg, nvidia, models, folders }: Omit<Report, "advice">,
+  { machine, oneDnn, ffmpeg, nvidia, cuda, models, folders }: Omit<Report, "advice">,
   env: NodeJS.ProcessEnv,
 ): Report["advice"] {
   const advice: Report["advice"] = [];
@@ -99,11 +114,10 @@ function advise(
       why: `the files of ${names} are not in ${dirname(absent[0]!.folder)}; if they are elsewhere, name their folder as the checkpoint`,
     });
   }
-  if (nvidia.gpus.length > 0 && !nvidia.driver)
-    advice.push({
-      what: "NVIDIA's driver",
-      why: "there is a GPU without a driver; this version would not use it either",
-    });
+  if (nvidia.gpus.length > 0 && !nvidia.driver && !cuda.driver)
+    advice.push({ what: "NVIDIA's driver", why: "there is a GPU without a driver: the cuda device needs it" });
+  if (cuda.command && cuda.cards.length > 0)
+    advice.push({ what: "NVIDIA's libraries", why: "the cuda device calls them", command: cuda.command });
   for (const { name, path, free } of folders)
     if (free !== undefined && free < LITTLE_SPACE)
       advice.push({ what: `room in the ${name}`, why: `${formatBytes(free)} are free in ${path}` });
@@ -118,13 +132,15 @@ export const doctorJob = quickJob(doctorContract, async (_request, { env, cacheF
     const free = freeSpace(path);
     return { name, path, ...(free === undefined ? {} : { free }) };
   };
+  const rows = await findDevices();
   const found = {
     kinora: { version: kinoraVersion(), folder: fileURLToPath(new URL("../../", import.meta.url)) },
     machine: lookAtMachine(),
     oneDnn,
     ffmpeg: ffmpegBuild(),
     nvidia: findNvidia(place),
-    devices: await findDevices(),
+    cuda: await lookAtCuda(rows.find(({ name }) => name === "cuda")!),
+    devices: rows,
     device: await chooseDevice(),
     models: findModels(),
     folders: [space("cache", cacheFolder), space("working folder", folder)],

@@ -1,7 +1,8 @@
 // The devices by name, for configurations and the command line. What each is and how it opens: device/devices.ts.
+import { z } from "zod";
 
 /** Devices that compute, the fastest first: `auto` takes the first that opens. */
-export const computingDevices = ["cpu", "reference"] as const;
+export const computingDevices = ["cuda", "cpu", "reference"] as const;
 
 /** With the device that only counts, for plans. */
 export const deviceNames = [...computingDevices, "null"] as const;
@@ -10,5 +11,14 @@ export type DeviceName = (typeof deviceNames)[number];
 
 /** What a run can ask for. */
 export const deviceChoices = ["auto", ...computingDevices] as const;
-/** A device by its name, or `auto`. */
-export type DeviceChoice = (typeof deviceChoices)[number];
+
+/** Of several cards, which: `cuda:1`. */
+const numbered = /^cuda:\d+$/;
+
+export const deviceChoice = z
+  .string()
+  .refine((choice) => numbered.test(choice) || deviceChoices.some((one) => one === choice), {
+    error: `must be one of ${deviceChoices.join(", ")}, or cuda:NUMBER for one of several cards`,
+  });
+/** A device by its name, or `auto`; of several cards, `cuda:NUMBER`. */
+export type DeviceChoice = z.infer<typeof deviceChoice>;

@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { line, place, positive, seed, share, text } from "./config-values.ts";
 import { sourceTable } from "./dataset-config.ts";
-import { deviceChoices } from "./devices.ts";
+import { deviceChoice } from "./devices.ts";
 import { samplerSchema } from "./recipe.ts";
 
 /** Steps: of a run, and how often something happens. A month of a step each quarter of a second is as many. */
@@ -153,7 +153,7 @@ export const trainConfigSchema = z.strictObject({
   seed: seed.optional(),
   /** Where latents and text embeddings are kept. */
   cache: place.optional(),
-  device: z.enum(deviceChoices).optional(),
+  device: deviceChoice.optional(),
   model: trainTables.model,
   /** A folder or a dataset TOML; or a table, for a folder with settings. */
   dataset: z.union([place, trainTables.dataset]),

@@ -21,8 +21,32 @@ function nvidiaLines({ gpus, driver, toolkits, packages, libraries }: Report["nv
       : "no driver found",
     ...toolkits.map((toolkit) => `CUDA toolkit ${toolkit.version ?? "(no version)"} in ${toolkit.folder}`),
     ...packages.map((entry) => `${entry.name} ${entry.version} in ${entry.folder}`),
-    ...libraries.map(({ name, file }) => `${name}: ${file}`),
-    "this version has no cuda device yet: none of this is used",
+    ...(driver?.library?.includes("/wsl/") ? ["WSL: this is the driver of Windows; do not install one in Linux"] : []),
+    ...[...new Set(libraries.map(({ name }) => name))].map(
+      (name) => `${name}: ${libraries.find((one) => one.name === name)!.file}`,
+    ),
+  ];
+}
+
+/** How the cuda device stands, and what it would open. */
+function cudaLines({ state, driver, cards, cublasLt, nvrtc, shipped, selfTest }: Report["cuda"]): string[] {
+  const lines = [state];
+  if (!driver) return lines;
+  lines.push(`driver for CUDA ${driver.release}, ${driver.library}`);
+  for (const [index, { name, capability, memory }] of cards.entries())
+    lines.push(`cuda:${index} ${name}, compute capability ${capability / 10}, ${formatBytes(memory)}`);
+  lines.push(`products: ${cublasLt ?? "cuBLASLt was not found"}`);
+  lines.push(`kernels: ${nvrtc ? `compiled by ${nvrtc}` : shipped ? "as shipped" : "NVRTC was not found"}`);
+  if (!selfTest) return lines;
+  if ("failed" in selfTest)
+    return [...lines, `self-test: ${selfTest.failed}`, ...(selfTest.hint ? [selfTest.hint] : [])];
+  const [products, attention] = [selfTest.productFlops, selfTest.attentionFlops].map((rate) =>
+    (rate / 1e12).toPrecision(3),
+  );
+  const [up, down] = [selfTest.uploadBytes, selfTest.downloadBytes].map((rate) => (rate / 1e9).toPrecision(3));
+  return [
+    ...lines,
+    `self-test passed: products ${products} TFLOP/s, attention ${attention} TFLOP/s, to the card ${up} GB/s, back ${down} GB/s`,
   ];
 }
 
@@ -51,6 +75,7 @@ function describe(report: Report): string {
     ["oneDNN", ["missing" in oneDnn ? oneDnn.missing : `${oneDnn.version}, ${oneDnn.file}`]],
     ["FFmpeg", [`${ffmpeg.version} of node-av${ffmpeg.h264Encoder ? ", writes H.264" : ""}`]],
     ["NVIDIA", nvidiaLines(nvidia)],
+    ["cuda", cudaLines(report.cuda)],
     ["device", [`auto takes ${device.name}: ${device.why}`, ...deviceLines(report)]],
     ["models", models.map(({ name, missing }) => `${name}: ${missing.length === 0 ? "ready" : "not in this copy"}`)],
     [
@@ -76,9 +101,9 @@ export const doctorCommand = command({
   usage: "",
   options: {},
   details: `
-Checks Node, processor, memory and disks, oneDNN, FFmpeg, NVIDIA GPUs with their driver and libraries (by their files
-alone), and the models that ship with Kinora. Changes nothing. KINORA_ONEDNN names another oneDNN library, KINORA_CACHE
-another cache folder.`,
+Checks Node, processor, memory and disks, oneDNN, FFmpeg, NVIDIA GPUs with their driver and libraries, and the models that
+ship with Kinora. If the cuda device can use a GPU, it is tested and measured for about 5 seconds. Changes nothing.
+KINORA_ONEDNN, KINORA_CUDA_DRIVER, KINORA_CUBLASLT and KINORA_NVRTC name other libraries, KINORA_CACHE another cache folder.`,
   async run(_values, positionals, out) {
     if (positionals.length > 0) {
       throw new KinoraError("cli.bad-arguments", `doctor takes no argument ${JSON.stringify(positionals[0])}`, {

@@ -3,7 +3,7 @@ import { bytesOf, type DType } from "../../base/dtype.ts";
 import { KinoraError } from "../../base/errors.ts";
 import { elementCount, type Shape } from "../../base/shape.ts";
 import type { CublasLt } from "../../ffi/cublaslt.ts";
-import type { CudaDriver, CudaHandle, DeviceAddress } from "../../ffi/cuda-driver.ts";
+import type { CudaHandle, DeviceAddress } from "../../ffi/cuda-driver.ts";
 import type { Operand, RowRuns } from "../kernels.ts";
 import { type Launcher, THREADS } from "./launch.ts";
 import { type CudaMemory, cudaBlock } from "./memory.ts";
@@ -27,11 +27,11 @@ export const dtypeCodes: Readonly<Record<DType, number>> = {
 /** Neighbours that a thread of most kernels takes at once (device.cuh, Eight). */
 export const EIGHT = 8;
 
+/** The parts of a device that kernels are written against; plans put others in their place. */
 export interface CudaContextParts {
-  driver: CudaDriver;
-  cublas: CublasLt;
-  launcher: Launcher;
-  memory: CudaMemory;
+  cublas: Pick<CublasLt, "prepare" | "run" | "forget">;
+  launcher: Pick<Launcher, "kernel" | "launch">;
+  memory: Pick<CudaMemory, "alloc" | "free" | "permanent">;
   stream: CudaHandle;
   multiprocessors: number;
   /** e.g. 90 for compute capability 9.0. */
@@ -44,17 +44,16 @@ export interface CudaContextParts {
 export interface Temporary extends Operand, Disposable {}
 
 export class CudaContext {
-  readonly driver: CudaDriver;
-  readonly cublas: CublasLt;
-  readonly launcher: Launcher;
-  readonly memory: CudaMemory;
+  readonly cublas: CudaContextParts["cublas"];
+  readonly launcher: CudaContextParts["launcher"];
+  readonly memory: CudaContextParts["memory"];
   readonly stream: CudaHandle;
   readonly multiprocessors: number;
   readonly capability: number;
   readonly #upload: CudaContextParts["uploadSmall"];
+  readonly #held = new Set<Temporary>();
 
   constructor(parts: CudaContextParts) {
-    this.driver = parts.driver;
     this.cublas = parts.cublas;
     this.launcher = parts.launcher;
     this.memory = parts.memory;
@@ -81,7 +80,27 @@ export class CudaContext {
 
   temporary(dtype: DType, shape: Shape): Temporary {
     const block = this.memory.alloc(elementCount(shape) * bytesOf(dtype), "workspace");
-    return { block, offset: 0, dtype, shape, [Symbol.dispose]: () => this.memory.free(block) };
+    const made: Temporary = {
+      block,
+      offset: 0,
+      dtype,
+      shape,
+      [Symbol.dispose]: () => {
+        if (this.#held.delete(made)) this.memory.free(block);
+      },
+    };
+    this.#held.add(made);
+    return made;
+  }
+
+  /** Runs a kernel; where it throws half-way, what it holds is freed. */
+  whole<T>(kernel: () => T): T {
+    try {
+      return kernel();
+    } catch (error) {
+      for (const temporary of this.#held) temporary[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /** Integers on the card for the launches that follow. */

@@ -1,8 +1,9 @@
 // A card's memory: blocks from the driver, kept by size for reuse on the same stream, counted by what they are for.
-// Work on a stream is in order, so a freed block may be handed out again while kernels that use it are still to run.
-import { KinoraError } from "../../base/errors.ts";
+// Work on a stream is in order, so a freed block may be handed out again while kernels that use it are still to run. Where
+// the driver allocates in order with the stream too, memory goes back to it without a wait.
+import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { formatBytes } from "../../base/units.ts";
-import { CUDA_OUT_OF_MEMORY, type CudaDriver, type DeviceAddress } from "../../ffi/cuda-driver.ts";
+import { CUDA_OUT_OF_MEMORY, type CudaDriver, type CudaHandle, type DeviceAddress } from "../../ffi/cuda-driver.ts";
 import type { Block, MemoryCategory, MemoryReport } from "../device.ts";
 import { MemoryCounter } from "../memory-counter.ts";
 
@@ -49,21 +50,51 @@ function roundedSize(bytes: number): number {
   return Math.ceil(wanted / step) * step;
 }
 
+/** Where memory comes from: the driver, or for plans nowhere. */
+export interface MemorySource {
+  /** Undefined where there is no more. */
+  take(bytes: number): DeviceAddress | undefined;
+  /** In order with the kernels. Throws what the driver says. */
+  give(address: DeviceAddress): void;
+  /** Waits for what was given back to arrive. */
+  settle(): void;
+}
+
+/** The driver's memory. `pooled`: it allocates in order with the stream, so that giving back waits for nothing. */
+export function driverMemory(driver: CudaDriver, stream: CudaHandle, pooled: boolean): MemorySource {
+  const { calls } = driver;
+  const settle = () => driver.check("cuStreamSynchronize", calls.cuStreamSynchronize(stream));
+  return {
+    settle,
+    take(bytes) {
+      const out = [0n];
+      const status = pooled ? calls.cuMemAllocAsync(out, bytes, stream) : calls.cuMemAlloc(out, bytes);
+      if (status === CUDA_OUT_OF_MEMORY) return undefined;
+      driver.check(pooled ? "cuMemAllocAsync" : "cuMemAlloc", status);
+      return Number(out[0]) as DeviceAddress;
+    },
+    give(address) {
+      if (pooled) driver.check("cuMemFreeAsync", calls.cuMemFreeAsync(address, stream));
+      // Waits for all kernels by itself.
+      else driver.check("cuMemFree", calls.cuMemFree(address));
+    },
+  };
+}
+
 export class CudaMemory {
-  readonly #driver: CudaDriver;
-  readonly #synchronize: () => void;
+  readonly #source: MemorySource;
   readonly #counter = new MemoryCounter();
   /** Freed memory by its size. */
   readonly #kept = new Map<number, DeviceAddress[]>();
   #keptBytes = 0;
-  readonly #permanent: DeviceAddress[] = [];
-  /** Bytes that may be taken from the driver; the card's own where absent. */
+  /** All that was taken and not given back: in use, kept, permanent. */
+  readonly #own = new Set<DeviceAddress>();
+  /** Bytes that may be taken; what the source has where absent. */
   readonly #budget: number | undefined;
   #taken = 0;
 
-  constructor(driver: CudaDriver, synchronize: () => void, budget?: number) {
-    this.#driver = driver;
-    this.#synchronize = synchronize;
+  constructor(source: MemorySource, budget?: number) {
+    this.#source = source;
     this.#budget = budget;
   }
 
@@ -84,9 +115,7 @@ export class CudaMemory {
   /** Memory that is the device's own until it closes, and is not counted. */
   permanent(bytes: number): CudaBlock {
     const reserved = roundedSize(bytes);
-    const block = new CudaBlock(bytes, "workspace", this.#take(reserved, bytes), reserved);
-    this.#permanent.push(block.address);
-    return block;
+    return new CudaBlock(bytes, "workspace", this.#take(reserved, bytes), reserved);
   }
 
   free(given: Block): void {
@@ -109,17 +138,23 @@ export class CudaMemory {
   }
 
   #take(reserved: number, wanted: number): DeviceAddress {
-    const out = [0n];
-    const within = () => this.#budget === undefined || this.#taken + reserved <= this.#budget;
-    let status = within() ? this.#driver.calls.cuMemAlloc(out, reserved) : CUDA_OUT_OF_MEMORY;
-    if (status === CUDA_OUT_OF_MEMORY && this.#keptBytes > 0) {
+    const ask = (): DeviceAddress | undefined => {
+      if (this.#budget !== undefined && this.#taken + reserved > this.#budget) return undefined;
+      return this.#source.take(reserved);
+    };
+    let address = ask();
+    if (address === undefined && this.#keptBytes > 0) {
       this.trim();
-      status = within() ? this.#driver.calls.cuMemAlloc(out, reserved) : CUDA_OUT_OF_MEMORY;
+      address = ask();
+      if (address === undefined) {
+        this.#source.settle();
+        address = ask();
+      }
     }
-    if (status === CUDA_OUT_OF_MEMORY) throw this.#exhausted(wanted);
-    this.#driver.check("cuMemAlloc", status);
+    if (address === undefined) throw this.#exhausted(wanted);
     this.#taken += reserved;
-    return Number(out[0]) as DeviceAddress;
+    this.#own.add(address);
+    return address;
   }
 
   #exhausted(wanted: number): KinoraError {
@@ -133,27 +168,38 @@ export class CudaMemory {
     });
   }
 
-  /** Gives kept memory back to the driver. */
+  /** Gives kept memory back. */
   trim(): void {
-    if (this.#keptBytes === 0) return;
-    this.#synchronize();
     for (const [size, addresses] of this.#kept) {
-      for (const address of addresses) {
-        this.#driver.check("cuMemFree", this.#driver.calls.cuMemFree(address));
+      for (const address of addresses.splice(0)) {
+        this.#keptBytes -= size;
         this.#taken -= size;
+        this.#own.delete(address);
+        this.#source.give(address);
       }
     }
+    this.#kept.clear();
+  }
+
+  /** Gives everything back, what is in use too. A lost card refuses; its driver takes it when the context goes. */
+  [Symbol.dispose](): void {
+    try {
+      for (const address of this.#own) this.#source.give(address);
+    } catch (error) {
+      if (!isKinoraError(error)) throw error;
+    }
+    this.#own.clear();
     this.#kept.clear();
     this.#keptBytes = 0;
   }
 
-  [Symbol.dispose](): void {
-    this.trim();
-    for (const address of this.#permanent.splice(0)) this.#driver.calls.cuMemFree(address);
-  }
-
   memory(): MemoryReport {
     return this.#counter.report();
+  }
+
+  /** Bytes that are held now, in use or not. */
+  get heldBytes(): number {
+    return this.#taken;
   }
 
   /** Freed memory that is kept, which is free for whoever asks here. */

@@ -41,7 +41,31 @@ export const doctorContract = contract({
       driver: z.object({ version: z.string().optional(), library: z.string().optional() }).optional(),
       toolkits: z.array(z.object({ folder: z.string(), version: z.string().optional() })),
       packages: z.array(z.object({ name: z.string(), version: z.string(), folder: z.string() })),
-      libraries: z.array(z.object({ name: z.string(), file: z.string() })),
+      libraries: z.array(z.object({ name: z.string(), file: z.string(), major: z.int() })),
+    }),
+    /** The cuda device: what it would open here, and how its self-test went. */
+    cuda: z.object({
+      /** How far it is proven. */
+      state: z.string(),
+      driver: z.object({ library: z.string(), release: z.string() }).optional(),
+      cards: z.array(z.object({ name: z.string(), capability: z.int(), memory: z.number() })),
+      cublasLt: z.string().optional(),
+      nvrtc: z.string().optional(),
+      /** Compiled kernels came with the package. */
+      shipped: z.boolean(),
+      command: z.string().optional(),
+      /** On the first card, per second. */
+      selfTest: z
+        .union([
+          z.object({
+            productFlops: z.number(),
+            attentionFlops: z.number(),
+            uploadBytes: z.number(),
+            downloadBytes: z.number(),
+          }),
+          z.object({ failed: z.string(), hint: z.string().optional() }),
+        ])
+        .optional(),
     }),
     devices: z.array(
       z.object({
@@ -50,6 +74,8 @@ export const doctorContract = contract({
         /** `auto` may take it. */
         automatic: z.boolean(),
         usable: z.boolean(),
+        /** This machine has nothing of the kind. */
+        absent: z.boolean().optional(),
         /** What it is here, where it is usable. */
         what: z.string().optional(),
         /** What keeps it from being used, and what to do about it. */

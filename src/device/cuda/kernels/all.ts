@@ -1,4 +1,5 @@
 // All kernels of the cuda device.
+import type { AnyKernel } from "../../check-operands.ts";
 import type { Kernels } from "../../kernels.ts";
 import type { CudaContext } from "../context.ts";
 import { attentionKernels } from "./attention.ts";
@@ -12,8 +13,12 @@ import { productKernels } from "./products.ts";
 export function cudaKernels(ctx: CudaContext): Kernels {
   const products = productKernels(ctx);
   const movement = movementKernels(ctx);
+<<<<<<< HEAD
   const elementwise = elementwiseKernels(ctx);
   return {
+=======
+  const kernels = {
+>>>>>>> 0ed3651 (Open the cuda device by name and automatically, after a self-test; find its libraries, keep its kernels' code checked, run the emulated streams late)
     ...products,
     ...movement,
     ...elementwise,
@@ -22,4 +27,10 @@ export function cudaKernels(ctx: CudaContext): Kernels {
     ...attentionKernels(ctx),
     ...convolutionKernels(ctx, products, movement, elementwise),
   } satisfies Kernels;
+  const whole =
+    (kernel: AnyKernel): AnyKernel =>
+    (...args) =>
+      ctx.whole(() => kernel(...args));
+  const entries = Object.entries(kernels).map(([name, kernel]) => [name, whole(kernel as AnyKernel)]);
+  return Object.fromEntries(entries) as unknown as Kernels;
 }

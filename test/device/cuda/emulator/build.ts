@@ -84,14 +84,14 @@ export function buildEmulator(
   const own = Object.fromEntries(
     filesOf(emulator, /\.(h|cc)$/).map((name) => [name, readFileSync(join(emulator, name), "utf8")]),
   );
-  const compile = (output: string, optimization: string, ...inputs: string[]): void => {
-    execFileSync(command, [...flags, optimization, "-o", output, ...inputs, ...links], {
+  const compile = (output: string, options: readonly string[], ...inputs: string[]): void => {
+    execFileSync(command, [...flags, ...options, "-o", output, ...inputs, ...links], {
       stdio: ["ignore", "inherit", "inherit"],
     });
   };
-  const library = (name: string, optimization: string, ...sources: string[]): string =>
-    once(`${name}-${hashOf(version, flags, optimization, own)}.so`, (target) =>
-      compile(target, optimization, ...sources.map((source) => join(emulator, source))),
+  const library = (name: string, sources: readonly string[], options: readonly string[]): string =>
+    once(`${name}-${hashOf(version, flags, options, own)}.so`, (target) =>
+      compile(target, options, ...sources.map((source) => join(emulator, source))),
     );
   const headers = Object.fromEntries(Object.entries(texts).filter(([name]) => name.endsWith(".cuh")));
   const kernel = (file: string): string => {
@@ -106,15 +106,21 @@ export function buildEmulator(
         source,
         `#define KINORA_EMULATED\n#include "${file}"\nextern "C" __attribute__((visibility("default"))) emulator::Export* emulator_exports() { return emulator::Export::first(); }\n`,
       );
+<<<<<<< HEAD
       compile(target, optimization, source, join(emulator, "scheduler.cc"));
+=======
+      compile(target, ["-O2"], source, join(emulator, "scheduler.cc"));
+>>>>>>> 0ed3651 (Open the cuda device by name and automatically, after a self-test; find its libraries, keep its kernels' code checked, run the emulated streams late)
     });
   };
   const libraries = Object.keys(texts)
     .filter((name) => name.endsWith(".cu"))
     .map((name) => [name.slice(0, -3), kernel(name)] as const);
+  const driver = library("libcuda", ["driver.cc", "scheduler.cc"], ["-O2"]);
   return {
-    driver: library("libcuda", "-O2", "driver.cc", "scheduler.cc"),
-    cublasLt: library("libcublasLt", "-O3", "cublaslt.cc"),
+    driver,
+    // Products wait for their turn on the driver's streams.
+    cublasLt: library("libcublasLt", ["cublaslt.cc"], ["-O3", `-DDRIVER="${driver}"`]),
     images: once(`images-${hashOf(libraries, architectures)}`, (target) => {
       mkdirSync(target);
       for (const [file, path] of libraries) {

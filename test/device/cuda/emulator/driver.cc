@@ -1,12 +1,18 @@
 // A libcuda for tests: the driver's C interface over host memory, with kernels run by the emulator. cuModuleLoadData takes
 // the path of the shared library that a kernel file was compiled into. Each allocation ends at a page that may not be
-// touched and begins as NaN; streams run in order, at once. Faults can be ordered through the environment:
+// touched and begins as NaN. Streams run in order: at once, or as late or as early as their events allow (emulator_order), so
+// that a missing wait shows. What it is, and faults, can be ordered through the environment:
 //   EMULATOR_MEMORY=BYTES       the card's memory
 //   EMULATOR_CAPABILITY=XY      compute capability X.Y (80)
-//   EMULATOR_FAIL=CALL:N:CODE   the N-th call of CALL answers CODE
+//   EMULATOR_VERSION=NUMBER     the driver's (13000)
+//   EMULATOR_COUNT=NUMBER       of cards (1)
+//   EMULATOR_POOLS=0            no stream-ordered allocation
+//   EMULATOR_FAIL=CALL:N:CODE   the N-th call of CALL answers CODE; emulator_fail orders another
 #include "emulator.h"
 #include <csignal>
+#include <deque>
 #include <dlfcn.h>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -18,7 +24,7 @@
 #undef gridDim
 using emulator::Export;
 #define API extern "C" __attribute__((visibility("default"))) int
-enum { OK = 0, INVALID = 1, NO_MEMORY = 2, BAD_IMAGE = 200, BAD_CONTEXT = 201, BAD_HANDLE = 400, NOT_FOUND = 500 };
+enum { OK = 0, INVALID = 1, NO_MEMORY = 2, BAD_IMAGE = 200, BAD_CONTEXT = 201, BAD_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600 };
 
 static std::mutex lock;
 struct Allocation { size_t size, mapped; char* base; };
@@ -28,16 +34,21 @@ static bool started = false, current = false;
 static size_t memory() { static const char* s = getenv("EMULATOR_MEMORY"); return s ? strtoull(s, nullptr, 10) : (size_t)8 << 30; }
 static int capability() { const char* s = getenv("EMULATOR_CAPABILITY"); return s ? atoi(s) : 80; }
 
-static int ordered(const char* call) {
-  static const char* wish = getenv("EMULATOR_FAIL");
-  if (!wish) return OK;
-  static std::map<std::string, int> counts;
-  static std::string name; static int at = 0, code = 0;
-  if (name.empty()) { char n[64]; if (sscanf(wish, "%63[^:]:%d:%d", n, &at, &code) != 3) return OK; name = n; }
-  if (name != call) return OK;
-  std::lock_guard g(lock);
-  return ++counts[name] == at ? code : OK;
+static std::map<std::string, uint64_t> calls;
+struct Fault { std::string call; uint64_t at = 0; int code = 0; };
+static Fault fault_of(const char* wish) {
+  char name[64]; int at = 0, code = 0;
+  return wish && sscanf(wish, "%63[^:]:%d:%d", name, &at, &code) == 3 ? Fault{name, (uint64_t)at, code} : Fault{};
 }
+static Fault wanted = fault_of(getenv("EMULATOR_FAIL"));
+static int ordered(const char* call) {
+  std::lock_guard g(lock);
+  uint64_t count = ++calls[call];
+  return wanted.call == call && count == wanted.at ? wanted.code : OK;
+}
+/** For tests: counts calls anew and orders a fault, or none. */
+API emulator_fail(const char* wish) { std::lock_guard g(lock); calls.clear(); wanted = fault_of(wish); return OK; }
+extern "C" __attribute__((visibility("default"))) uint64_t emulator_calls(const char* call) { std::lock_guard g(lock); return calls[call]; }
 #define BEGIN(call) if (int code = ordered(call)) return code; if (!started) return 3
 #define NEEDS_CONTEXT if (!current) return BAD_CONTEXT
 
@@ -62,14 +73,15 @@ API cuDeviceGetAttribute(int* v, int a, int) {
     case 76: *v = capability() % 10; break;
     case 16: *v = 2; break;
     case 97: *v = 101376; break;
+    case 115: { const char* s = getenv("EMULATOR_POOLS"); *v = !s || *s != '0'; break; }
     default: *v = 0;
   }
   return OK;
 }
-API cuDevicePrimaryCtxRetain(void** c, int) { BEGIN("cuDevicePrimaryCtxRetain"); *c = (void*)1; return OK; }
-API cuDevicePrimaryCtxRelease_v2(int) { return OK; }
+static std::atomic<int> contexts{0};
+API cuDevicePrimaryCtxRetain(void** c, int) { BEGIN("cuDevicePrimaryCtxRetain"); contexts++; *c = (void*)1; return OK; }
+API cuDevicePrimaryCtxRelease_v2(int) { contexts--; return OK; }
 API cuCtxSetCurrent(void* c) { current = c != nullptr; return OK; }
-API cuCtxSynchronize() { BEGIN("cuCtxSynchronize"); NEEDS_CONTEXT; return OK; }
 API cuMemGetInfo_v2(size_t* free, size_t* total) { NEEDS_CONTEXT; *total = memory(); *free = memory() - used; return OK; }
 
 static const char* running = "no kernel";
@@ -79,8 +91,7 @@ static void fault(int, siginfo_t* i, void*) {
   if (write(2, b, n)) {}
   _exit(97);
 }
-API cuMemAlloc_v2(uint64_t* p, size_t n) {
-  BEGIN("cuMemAlloc");
+static int take(uint64_t* p, size_t n) {
   NEEDS_CONTEXT;
   if (!n) return INVALID;
   std::lock_guard g(lock);
@@ -101,36 +112,112 @@ API cuMemAlloc_v2(uint64_t* p, size_t n) {
   *p = (uint64_t)m;
   return OK;
 }
-API cuMemFree_v2(uint64_t p) {
-  BEGIN("cuMemFree");
+API cuMemAlloc_v2(uint64_t* p, size_t n) { BEGIN("cuMemAlloc"); return take(p, n); }
+
+/** What a stream still has to do, and how much it has done. Positions count from its beginning. */
+struct Stream { std::deque<std::function<void()>> todo; uint64_t done = 0; bool computes = false; };
+struct Event { uintptr_t stream; uint64_t position; bool asked; };
+static std::map<uintptr_t, Stream> streams;
+static std::map<uintptr_t, Event> events;
+enum { AT_ONCE = 0, KERNELS_LATE = 1, COPIES_LATE = 2, ALL_LATE = 3 };
+static int order = AT_ONCE;
+static void advance(uintptr_t s, uint64_t position) {
+  Stream& stream = streams[s];
+  while (stream.done < position && !stream.todo.empty()) {
+    auto work = std::move(stream.todo.front());
+    stream.todo.pop_front();
+    stream.done++;
+    work();
+  }
+}
+static uint64_t end_of(uintptr_t s) { return streams[s].done + streams[s].todo.size(); }
+static void drain() { for (auto& [s, _] : streams) advance(s, end_of(s)); }
+static int submit(void* s, std::function<void()> work) {
+  Stream& stream = streams[(uintptr_t)s];
+  stream.todo.push_back(std::move(work));
+  if (!(order & (stream.computes ? KERNELS_LATE : COPIES_LATE))) advance((uintptr_t)s, end_of((uintptr_t)s));
+  return OK;
+}
+/** For tests: from now on, which streams work only when something waits for them. */
+API emulator_order(int mode) { drain(); order = mode; return OK; }
+/** For the library of products, which works on a stream too. */
+API emulator_submit(void* s, void (*work)(void*), void* argument) { streams[(uintptr_t)s].computes = true; return submit(s, [=] { work(argument); }); }
+
+API cuCtxSynchronize() { BEGIN("cuCtxSynchronize"); NEEDS_CONTEXT; drain(); return OK; }
+/** Out of the list at once; the memory goes when `later` runs. */
+static int release(uint64_t p, std::function<void()>& later) {
   std::lock_guard g(lock);
   auto i = live.find(p);
   if (i == live.end()) return INVALID;
-  used -= i->second.size;
-  munmap(i->second.base, i->second.mapped);
+  Allocation a = i->second;
+  used -= a.size;
   live.erase(i);
+  later = [a] { munmap(a.base, a.mapped); };
   return OK;
 }
-API cuMemHostAlloc(void** p, size_t n, unsigned) { BEGIN("cuMemHostAlloc"); NEEDS_CONTEXT; *p = aligned_alloc(4096, (n + 4095) / 4096 * 4096 + 4096); return *p ? OK : NO_MEMORY; }
-API cuMemFreeHost(void* p) { free(p); return OK; }
-API cuMemcpyHtoDAsync_v2(uint64_t d, const void* s, size_t n, void*) { BEGIN("cuMemcpyHtoDAsync"); NEEDS_CONTEXT; if (!inside(d, n)) return INVALID; memcpy((void*)d, s, n); return OK; }
-API cuMemcpyDtoHAsync_v2(void* d, uint64_t s, size_t n, void*) { BEGIN("cuMemcpyDtoHAsync"); NEEDS_CONTEXT; if (!inside(s, n)) return INVALID; memcpy(d, (void*)s, n); return OK; }
-API cuMemcpyDtoDAsync_v2(uint64_t d, uint64_t s, size_t n, void*) { BEGIN("cuMemcpyDtoDAsync"); NEEDS_CONTEXT; if (!inside(d, n) || !inside(s, n)) return INVALID; memmove((void*)d, (void*)s, n); return OK; }
-API cuMemsetD8Async(uint64_t d, unsigned char v, size_t n, void*) { NEEDS_CONTEXT; if (!inside(d, n)) return INVALID; memset((void*)d, v, n); return OK; }
+API cuMemFree_v2(uint64_t p) {
+  BEGIN("cuMemFree");
+  drain();
+  std::function<void()> later;
+  if (int code = release(p, later)) return code;
+  later();
+  return OK;
+}
+API cuMemAllocAsync(uint64_t* p, size_t n, void*) { BEGIN("cuMemAllocAsync"); return take(p, n); }
+API cuMemFreeAsync(uint64_t p, void* s) {
+  BEGIN("cuMemFreeAsync");
+  std::function<void()> later;
+  if (int code = release(p, later)) return code;
+  return submit(s, later);
+}
+static std::atomic<int> pinned{0};
+API cuMemHostAlloc(void** p, size_t n, unsigned) { BEGIN("cuMemHostAlloc"); NEEDS_CONTEXT; *p = aligned_alloc(4096, (n + 4095) / 4096 * 4096 + 4096); if (*p) pinned++; return *p ? OK : NO_MEMORY; }
+API cuMemFreeHost(void* p) { BEGIN("cuMemFreeHost"); drain(); pinned--; free(p); return OK; }
+API cuMemcpyHtoDAsync_v2(uint64_t d, const void* h, size_t n, void* s) { BEGIN("cuMemcpyHtoDAsync"); NEEDS_CONTEXT; if (!inside(d, n)) return INVALID; return submit(s, [=] { memcpy((void*)d, h, n); }); }
+API cuMemcpyDtoHAsync_v2(void* h, uint64_t d, size_t n, void* s) { BEGIN("cuMemcpyDtoHAsync"); NEEDS_CONTEXT; if (!inside(d, n)) return INVALID; return submit(s, [=] { memcpy(h, (void*)d, n); }); }
+API cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, size_t n, void* s) { BEGIN("cuMemcpyDtoDAsync"); NEEDS_CONTEXT; if (!inside(to, n) || !inside(from, n)) return INVALID; return submit(s, [=] { memmove((void*)to, (void*)from, n); }); }
+API cuMemsetD8Async(uint64_t d, unsigned char v, size_t n, void* s) { BEGIN("cuMemsetD8Async"); NEEDS_CONTEXT; if (!inside(d, n)) return INVALID; return submit(s, [=] { memset((void*)d, v, n); }); }
 
-static std::atomic<uintptr_t> handles{16};
-static std::atomic<int> streams{0}, events{0}, modules{0};
-API cuStreamCreate(void** s, unsigned) { BEGIN("cuStreamCreate"); NEEDS_CONTEXT; *s = (void*)handles++; streams++; return OK; }
-API cuStreamDestroy_v2(void*) { streams--; return OK; }
-API cuStreamSynchronize(void*) { return OK; }
-API cuStreamWaitEvent(void*, void* e, unsigned) { return e ? OK : BAD_HANDLE; }
-API cuEventCreate(void** e, unsigned) { NEEDS_CONTEXT; *e = (void*)handles++; events++; return OK; }
-API cuEventRecord(void* e, void*) { return e ? OK : BAD_HANDLE; }
-API cuEventQuery(void* e) { BEGIN("cuEventQuery"); return e ? OK : BAD_HANDLE; }
-API cuEventSynchronize(void* e) { return e ? OK : BAD_HANDLE; }
-API cuEventDestroy_v2(void*) { events--; return OK; }
+static uintptr_t handles = 16;
+static std::atomic<int> modules{0};
+API cuStreamCreate(void** s, unsigned) { BEGIN("cuStreamCreate"); NEEDS_CONTEXT; streams[handles]; *s = (void*)handles++; return OK; }
+API cuStreamDestroy_v2(void* s) { BEGIN("cuStreamDestroy"); advance((uintptr_t)s, end_of((uintptr_t)s)); streams.erase((uintptr_t)s); return OK; }
+API cuStreamSynchronize(void* s) { BEGIN("cuStreamSynchronize"); advance((uintptr_t)s, end_of((uintptr_t)s)); return OK; }
+API cuStreamWaitEvent(void* s, void* e, unsigned) {
+  BEGIN("cuStreamWaitEvent");
+  auto i = events.find((uintptr_t)e);
+  if (i == events.end()) return BAD_HANDLE;
+  Event event = i->second;
+  return submit(s, [event] { if (streams.count(event.stream)) advance(event.stream, event.position); });
+}
+API cuEventCreate(void** e, unsigned) { BEGIN("cuEventCreate"); NEEDS_CONTEXT; events[handles] = {0, 0, false}; *e = (void*)handles++; return OK; }
+API cuEventRecord(void* e, void* s) {
+  BEGIN("cuEventRecord");
+  if (!events.count((uintptr_t)e)) return BAD_HANDLE;
+  events[(uintptr_t)e] = {(uintptr_t)s, end_of((uintptr_t)s), false};
+  return OK;
+}
+/** Of work that is still to do, says so once; whoever asks again finds it done. */
+API cuEventQuery(void* e) {
+  BEGIN("cuEventQuery");
+  auto i = events.find((uintptr_t)e);
+  if (i == events.end()) return BAD_HANDLE;
+  Event& event = i->second;
+  if (!streams.count(event.stream) || streams[event.stream].done >= event.position) return OK;
+  if (!std::exchange(event.asked, true)) return NOT_READY;
+  advance(event.stream, event.position);
+  return OK;
+}
+API cuEventSynchronize(void* e) {
+  BEGIN("cuEventSynchronize");
+  auto i = events.find((uintptr_t)e);
+  if (i == events.end()) return BAD_HANDLE;
+  if (streams.count(i->second.stream)) advance(i->second.stream, i->second.position);
+  return OK;
+}
+API cuEventDestroy_v2(void* e) { BEGIN("cuEventDestroy"); return events.erase((uintptr_t)e) ? OK : BAD_HANDLE; }
 /** For tests: what is still open. */
-API emulator_open(int* s, int* m, uint64_t* bytes) { *s = streams; *m = modules; *bytes = used; return OK; }
+API emulator_open(int* s, int* m, int* h, int* c, uint64_t* bytes) { *s = streams.size(); *m = modules; *h = pinned; *c = contexts; *bytes = used; return OK; }
 
 API cuModuleLoadData(void** m, const void* image) {
   BEGIN("cuModuleLoadData");
@@ -156,23 +243,16 @@ API cuGetErrorName(int c, const char** s) {
 }
 API cuGetErrorString(int c, const char** s) { *s = c == NO_MEMORY ? "out of memory" : c == INVALID ? "invalid argument" : "as the test ordered"; return OK; }
 
-API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
-                   void*, void** parameters, void**) {
-  BEGIN("cuLaunchKernel");
-  NEEDS_CONTEXT;
-  if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || bx * by * bz > 1024 || shared > 232448) return INVALID;
-  if ((bx * by * bz) % 32) emulator::fail("a block that is not made of whole warps");
+static void run_grid(const Export* e, void** parameters, const emulator::Dim& grid, const emulator::Dim& dim, unsigned shared) {
   static unsigned seed = getenv("EMULATOR_SEED") ? atoi(getenv("EMULATOR_SEED")) : 1;
-  auto e = (Export*)f;
-  if (bx * by * bz > (unsigned)e->threads) return INVALID;
   running = e->name;
   std::atomic<long long> next{0};
-  long long blocks = (long long)gx * gy * gz;
+  long long blocks = (long long)grid.x * grid.y * grid.z;
   auto work = [&] {
     auto m = (unsigned char*)aligned_alloc(1024, (shared + 2047) & ~1023u);
     for (long long i; (i = next++) < blocks;) {
       memset(m, 0xff, shared);
-      emulator::Block b{{(unsigned)(i % gx), (unsigned)(i / gx % gy), (unsigned)(i / gx / gy)}, {bx, by, bz}, {gx, gy, gz}, m, 0, 0, 0};
+      emulator::Block b{{(unsigned)(i % grid.x), (unsigned)(i / grid.x % grid.y), (unsigned)(i / grid.x / grid.y)}, dim, grid, m, 0, 0, 0};
       e->run(parameters, b, seed + (unsigned)i);
     }
     free(m);
@@ -184,5 +264,19 @@ API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, 
   work();
   for (auto& t : threads) t.join();
   running = "no kernel";
-  return OK;
+}
+API cuLaunchKernel(void* f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
+                   void* s, void** parameters, void**) {
+  BEGIN("cuLaunchKernel");
+  NEEDS_CONTEXT;
+  if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || bx * by * bz > 1024 || shared > 232448) return INVALID;
+  if ((bx * by * bz) % 32) emulator::fail("a block that is not made of whole warps");
+  auto e = (Export*)f;
+  if (bx * by * bz > (unsigned)e->threads) return INVALID;
+  streams[(uintptr_t)s].computes = true;
+  return submit(s, [=, kept = e->keep(parameters)]() mutable {
+    std::vector<void*> pointers;
+    for (auto& value : kept) pointers.push_back(value.data());
+    run_grid(e, pointers.data(), {gx, gy, gz}, {bx, by, bz}, shared);
+  });
 }

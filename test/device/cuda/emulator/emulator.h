@@ -18,7 +18,7 @@
 #define EMULATOR_UNIQUE(line) EMULATOR_JOIN(emulator_bound_, line)
 #define KERNEL(threads, blocks) static emulator::Bound EMULATOR_UNIQUE(__LINE__){threads}; extern "C" void
 #define DYNAMIC_SHARED(name) unsigned char* name = emulator::now->block->shared
-#define EXPORT(name) static emulator::Export export_##name{#name, emulator::Invoke<&name>::run};
+#define EXPORT(name) static emulator::Export export_##name{#name, emulator::Invoke<&name>::run, emulator::Invoke<&name>::keep};
 
 namespace emulator {
 struct Dim { unsigned x, y, z; };
@@ -58,11 +58,19 @@ template <class... A> struct Entry {
   static void body(void* self) { ((Entry*)self)->call(std::index_sequence_for<A...>{}); }
 };
 using Run = void (*)(void** parameters, const Block& b, unsigned seed);
+/** Copies of the parameters, for a launch that runs later. */
+using Kept = std::vector<std::vector<unsigned char>>;
+using Keep = Kept (*)(void** parameters);
 template <auto F> struct Invoke;
 template <class... A, void (*F)(A...)> struct Invoke<F> {
   static void run(void** parameters, const Block& b, unsigned seed) {
     Entry<A...> e{F, parameters};
     run_block(b, &Entry<A...>::body, &e, seed);
+  }
+  static Kept keep(void** parameters) {
+    Kept kept;
+    for (size_t size : {sizeof(A)...}) { auto p = (unsigned char*)parameters[kept.size()]; kept.emplace_back(p, p + size); }
+    return kept;
   }
 };
 /** The launch bound of the kernel that is exported next. */
@@ -71,9 +79,9 @@ struct Bound {
   Bound(int threads) { last() = threads; }
 };
 struct Export {
-  const char* name; Run run; int threads; Export* next;
+  const char* name; Run run; Keep keep; int threads; Export* next;
   static Export*& first() { static Export* head = nullptr; return head; }
-  Export(const char* n, Run r) : name(n), run(r), threads(Bound::last()), next(first()) { first() = this; }
+  Export(const char* n, Run r, Keep k) : name(n), run(r), keep(k), threads(Bound::last()), next(first()) { first() = this; }
 };
 }  // namespace emulator
 #define threadIdx (emulator::now->thread)
