@@ -237,7 +237,7 @@ describe("mistakes", () => {
   it.each([
     ["a learning rate", "[optimizer]\nlearning_rate = 0\n", /1e-4/],
     ["a word that is nearly right", '[experts]\ntrain = "hihg"\n', /did you mean high/],
-    ["a device of another version", 'device = "cuda"\n', /kinora doctor/],
+    ["a device of another version", 'device = "metal"\n', /kinora doctor/],
     ["anything else", "[lora]\nrank = 0\n", /docs\/training\.md/],
     ["a warm-up", "[schedule]\nwarmup = 2.5\n", /0\.05/],
     ["half a file", "[validation]\nhold_out = 1.5\n", /two files/],

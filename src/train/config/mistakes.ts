@@ -31,7 +31,7 @@ export function checkTrainKeys(root: Row): void {
 
 /** For settings whose right values are not obvious. */
 const advice: Readonly<Record<string, string>> = {
-  device: "this version has no cuda device; kinora doctor lists this machine's devices",
+  device: "kinora doctor lists this machine's devices",
   "optimizer.learning_rate": "1e-4 is usual for a LoRA, 1e-5 for a full fine-tune",
 };
 

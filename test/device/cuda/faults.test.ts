@@ -78,7 +78,7 @@ describe.skipIf(missing !== undefined)(`faults of a card${missing ? ` (${missing
     ["cuDevicePrimaryCtxRetain", 2, "memory.exhausted", undefined],
     ["cuDevicePrimaryCtxRetain", 46, "cuda.failed", undefined],
     ["cuStreamCreate", 2, "memory.exhausted", undefined],
-    ["cuEventCreate", 719, "cuda.lost", /start again/],
+    ["cuEventCreate", 719, "cuda.lost", /run the command again/],
     ["cuMemHostAlloc", 2, "memory.exhausted", undefined],
   ] as const)("%s answering %i at the start is %s", (call, code, expected, hint) => {
     controls.fail(call, 1, code);
@@ -151,7 +151,7 @@ describe.skipIf(missing !== undefined)(`faults of a card${missing ? ` (${missing
         }
         expect(await work(device)).toEqual(expected);
       }
-      expect(failures).toBeGreaterThan(3);
+      expect(failures).toBeGreaterThan(2);
     },
   );
 
@@ -161,7 +161,7 @@ describe.skipIf(missing !== undefined)(`faults of a card${missing ? ` (${missing
     const weights = device.alloc(50_000, "weights");
     await expect(work(device)).rejects.toMatchObject({
       code: "memory.exhausted",
-      actual: expect.stringMatching(/weights 50 kB|weights 48\.8 KiB|weights/),
+      actual: expect.stringContaining("weights 50"),
     });
     device.free(weights);
     expect(device.memory().live).toBe(0);

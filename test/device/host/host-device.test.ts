@@ -96,7 +96,7 @@ describe("opening a device", () => {
   test("another name is an error that names the devices", async () => {
     await expect(openDevice("gpu")).rejects.toMatchObject({
       code: "device.unavailable",
-      expected: "auto, cpu, reference",
+      expected: "auto, cuda, cpu, reference",
     });
   });
 

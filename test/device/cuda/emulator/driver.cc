@@ -31,7 +31,7 @@ struct Allocation { size_t size, mapped; char* base; };
 static std::map<uint64_t, Allocation> live;
 static size_t used = 0;
 static bool started = false, current = false;
-static size_t memory() { static const char* s = getenv("EMULATOR_MEMORY"); return s ? strtoull(s, nullptr, 10) : (size_t)8 << 30; }
+static size_t memory() { const char* s = getenv("EMULATOR_MEMORY"); return s ? strtoull(s, nullptr, 10) : (size_t)8 << 30; }
 static int capability() { const char* s = getenv("EMULATOR_CAPABILITY"); return s ? atoi(s) : 80; }
 
 static std::map<std::string, uint64_t> calls;
