@@ -207,7 +207,9 @@ export function findNvidia(place: Place): NvidiaFindings {
   const folders = [
     ...kits.flatMap(({ folder }) => ["lib64", "lib", "bin", "bin/x64"].map((name) => join(folder, name))),
     ...packages.flatMap(libraryFolders),
-    ...(place.environment.CONDA_PREFIX ? [join(place.environment.CONDA_PREFIX, "lib")] : []),
+    ...(place.environment.CONDA_PREFIX
+      ? ["lib", "Library/bin"].map((name) => join(place.environment.CONDA_PREFIX!, name))
+      : []),
     ...systemFolders(place),
   ];
   return {
