@@ -12,13 +12,14 @@ export type DeviceName = (typeof deviceNames)[number];
 /** What a run can ask for. */
 export const deviceChoices = ["auto", ...computingDevices] as const;
 
-/** Of several cards, which: `cuda:1`. */
+/** Of several GPUs, which: `cuda:1`. */
 const numbered = /^cuda:\d+$/;
 
+/** What a configuration may name as its device. */
 export const deviceChoice = z
   .string()
   .refine((choice) => numbered.test(choice) || deviceChoices.some((one) => one === choice), {
-    error: `must be one of ${deviceChoices.join(", ")}, or cuda:NUMBER for one of several cards`,
+    error: `must be one of ${deviceChoices.join(", ")}, or cuda:NUMBER for one of several GPUs`,
   });
 /** A device by its name, or `auto`; of several cards, `cuda:NUMBER`. */
 export type DeviceChoice = z.infer<typeof deviceChoice>;

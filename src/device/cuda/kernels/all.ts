@@ -13,12 +13,8 @@ import { productKernels } from "./products.ts";
 export function cudaKernels(ctx: CudaContext): Kernels {
   const products = productKernels(ctx);
   const movement = movementKernels(ctx);
-<<<<<<< HEAD
   const elementwise = elementwiseKernels(ctx);
-  return {
-=======
   const kernels = {
->>>>>>> 0ed3651 (Open the cuda device by name and automatically, after a self-test; find its libraries, keep its kernels' code checked, run the emulated streams late)
     ...products,
     ...movement,
     ...elementwise,

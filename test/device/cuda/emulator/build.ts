@@ -106,11 +106,7 @@ export function buildEmulator(
         source,
         `#define KINORA_EMULATED\n#include "${file}"\nextern "C" __attribute__((visibility("default"))) emulator::Export* emulator_exports() { return emulator::Export::first(); }\n`,
       );
-<<<<<<< HEAD
-      compile(target, optimization, source, join(emulator, "scheduler.cc"));
-=======
-      compile(target, ["-O2"], source, join(emulator, "scheduler.cc"));
->>>>>>> 0ed3651 (Open the cuda device by name and automatically, after a self-test; find its libraries, keep its kernels' code checked, run the emulated streams late)
+      compile(target, [optimization], source, join(emulator, "scheduler.cc"));
     });
   };
   const libraries = Object.keys(texts)
