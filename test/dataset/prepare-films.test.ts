@@ -142,3 +142,28 @@ describe("pictures and films by their content", () => {
     ]);
   });
 });
+
+describe("an HDR film", () => {
+  it("is prepared at any size, odd ones too, as bright as its SDR twin", async () => {
+    const grey = (size: string) => `color=0x808080:s=${size}:r=16:d=1.2,format=gbrp`;
+    const pq =
+      "zscale=tin=709:pin=709:min=gbr:rin=full:t=linear:p=2020:m=gbr:npl=203,format=gbrpf32le,zscale=p=2020:t=smpte2084:m=2020_ncl:r=limited:npl=203,format=yuv420p10le";
+    const codec = { encoder: "libx265", encoderOptions: { preset: "ultrafast", "x265-params": "log-level=none" } };
+    // 320×180 becomes 85×48 before it is cropped, 320×160 even on both sides.
+    for (const size of ["320x180", "320x160"]) {
+      await makeFilm(at(`sdr-${size}.mkv`), { graph: `${grey(size)},format=yuv420p` });
+      const color = { space: 9, range: 1, trc: 16, primaries: 9 };
+      await makeFilm(at(`hdr-${size}.mkv`), { graph: `${grey(size)},${pq}`, ...codec, color });
+    }
+    const names = ["320x180", "320x160"].flatMap((size) => [`sdr-${size}.mkv`, `hdr-${size}.mkv`]);
+    const config = { ...everything, model: "tiny-t2v" as const, resolution: [64, 64] as [number, number] };
+    const { manifest, problems } = await prepare(names.map(at), at("hdr-set"), {
+      ...config,
+      scenes: { detect: false },
+    });
+    expect(problems).toEqual([]);
+    const brightness = manifest.items.map(({ measures }) => measures.brightness!.value!);
+    expect(brightness).toHaveLength(4);
+    expect(Math.max(...brightness) - Math.min(...brightness)).toBeLessThan(4);
+  }, 60_000);
+});

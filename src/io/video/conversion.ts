@@ -128,6 +128,12 @@ export function conversionChain(frame: Frame, geometry: Geometry, conversion: Co
     filters.push(
       toRgb ? "zscale=t=709:p=709:m=gbr:r=full,format=gbrp" : `zscale=t=709:p=709:m=${zscaleMatrix[matrix]}:r=limited`,
     );
+    // zscale makes no halved colours of odd sides, such as 853 pixels across: swscale does.
+    if (!toRgb && (width % 2 !== 0 || height % 2 !== 0)) {
+      const same = swscaleMatrix[matrix];
+      filters.push("format=yuv444p");
+      filters.push(`scale=in_color_matrix=${same}:out_color_matrix=${same}:in_range=limited:out_range=limited`);
+    }
     filters.push(`format=${conversion.format}`);
   } else {
     const flags = scaler === "area" ? "area" : "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp";
