@@ -351,7 +351,7 @@ describe("keys", () => {
         "https://dashscope.aliyuncs.com/api/v1/services/aigc/multimodal-generation/generation",
         "https://dashscope.aliyuncs.com/compatible-mode/v1",
       ],
-      ["http://127.0.0.1:9/api/v1/services/aigc/multimodal-generation/generation", "--endpoint dashscope"],
+      ["http://127.0.0.1:9/api/v1/services/aigc/multimodal-generation/generation", "dashscope"],
     ] as const)
       expect(() => resolveEndpoint({ endpoint, withoutKey: true }, {}), endpoint).toThrow(
         expect.objectContaining({ code: "chat.bad-endpoint", hint: expect.stringContaining(hint) }),

@@ -179,7 +179,7 @@ describe("kinora generate", () => {
     [["moves", "right"], "cli.bad-arguments"],
     [["--resume"], "cli.missing-option"],
     [["--resume", "--out", "nothing.mp4"], "generate.nothing-to-resume"],
-    [["--device", "cuda", "--ckpt_dir", folder, "--out", path("cuda.mp4")], "device.unavailable"],
+    [["--device", "webgpu", "--ckpt_dir", folder, "--out", path("webgpu.mp4")], "device.unavailable"],
     [["--from", "/no/such.mp4"], "media.not-found"],
     [["--smaple_steps", "3"], "cli.unknown-option"],
   ])("refuses %j with %s", async (more, code) => {

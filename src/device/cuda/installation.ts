@@ -19,7 +19,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 type Lacking = readonly ("cublas" | "cuda-nvrtc")[];
 
 /** Said wherever the device is opened or described, until cards have shown it. */
-export const cudaState = "complete, emulated and statically checked; not yet run on a card";
+export const cudaState = "emulated and statically checked; not yet run on a card";
 
 /** A folder of compiled kernels, `FILE.sm_XX.cubin`, that goes before everything. */
 export const IMAGES_VARIABLE = "KINORA_CUDA_IMAGES";
