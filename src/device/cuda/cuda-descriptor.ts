@@ -65,6 +65,7 @@ export const cudaDescriptor: DeviceDescriptor = {
   name: "cuda",
   help: "NVIDIA GPUs from Ampere on (not yet run on a card)",
   automatic: true,
+  units: true,
   caution: `the cuda device is ${cudaState}; it passed its self-test here`,
   probe,
   open,
