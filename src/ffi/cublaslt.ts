@@ -17,7 +17,9 @@ export const epilogues = { none: 1, bias: 4, gelu: 32, geluBias: 36 } as const;
 const F32 = dataTypes.f32;
 const descriptor = { transposeA: 3, transposeB: 4, epilogue: 7, bias: 8, biasType: 26 } as const;
 const layout = { batch: 5, stride: 6 } as const;
-const preference = { workspace: 1 } as const;
+const preference = { workspace: 1, alignments: { a: 5, b: 6, c: 7, out: 8 } } as const;
+/** What the library takes for granted of addresses that it is told nothing of; the most that it is told. */
+export const MOST_ALIGNMENT = 256;
 /** sizeof(cublasLtMatmulHeuristicResult_t): 64 bytes of algorithm, workspace, state, waves, reserved. */
 const HEURISTIC_BYTES = 96;
 const ALGORITHM_BYTES = 64;
@@ -41,9 +43,12 @@ export interface ProductShape {
   transposeB: boolean;
   compute: keyof typeof computeTypes;
   epilogue: keyof typeof epilogues;
+  /** The library adds a bias of the result's own format. */
   biasType?: CublasType;
   /** Bytes an algorithm may use beside. */
   workspace: number;
+  /** Powers of two up to 256 that the addresses are multiples of. */
+  alignments: { a: number; b: number; out: number };
 }
 
 /** A product that has been prepared: descriptors and the algorithm that the library chose. */
@@ -104,18 +109,25 @@ export class CublasLt {
     if (hasBias && shape.biasType) set(descriptor.biasType, Int32Array.of(dataTypes[shape.biasType]));
     const [a, b, out] = [this.#layout(shape.a), this.#layout(shape.b), this.#layout(shape.out)];
     const wish = this.#made("cublasLtMatmulPreferenceCreate", (result) => api.preferenceCreate(result));
-    const limit = BigUint64Array.of(BigInt(shape.workspace));
-    this.#check("cublasLtMatmulPreferenceSetAttribute", api.preferenceSet(wish, preference.workspace, limit, 8));
+    const prefer = (attribute: number, value: BigUint64Array | Uint32Array): void =>
+      this.#check("cublasLtMatmulPreferenceSetAttribute", api.preferenceSet(wish, attribute, value, value.byteLength));
+    prefer(preference.workspace, BigUint64Array.of(BigInt(shape.workspace)));
+    const { alignments } = preference;
+    prefer(alignments.a, Uint32Array.of(shape.alignments.a));
+    prefer(alignments.b, Uint32Array.of(shape.alignments.b));
+    for (const attribute of [alignments.c, alignments.out]) prefer(attribute, Uint32Array.of(shape.alignments.out));
     const result = new Uint8Array(HEURISTIC_BYTES);
     const found = [0];
     const status = api.heuristic(this.#handle, operation, a, b, out, out, wish, 1, result, found);
     api.preferenceDestroy(wish);
-    if (status !== 0 || found[0] === 0) {
+    const view = new DataView(result.buffer);
+    // The result has a status of its own.
+    if (status !== 0 || found[0] === 0 || view.getInt32(ALGORITHM_BYTES + 8, true) !== 0) {
       for (const handle of [a, b, out]) api.layoutDestroy(handle);
       api.descDestroy(operation);
       return undefined;
     }
-    const workspaceBytes = Number(new DataView(result.buffer).getBigUint64(ALGORITHM_BYTES, true));
+    const workspaceBytes = Number(view.getBigUint64(ALGORITHM_BYTES, true));
     return { workspaceBytes, handles: { operation, a, b, out }, algorithm: result.slice(0, ALGORITHM_BYTES), hasBias };
   }
 

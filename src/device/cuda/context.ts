@@ -36,6 +36,8 @@ export interface CudaContextParts {
   multiprocessors: number;
   /** e.g. 90 for compute capability 9.0. */
   capability: number;
+  /** Products of float32 on tensor cores, with factors of 10 bits of mantissa. */
+  tf32?: boolean;
   /** Copies a few bytes into the card's memory, in order with the kernels. */
   uploadSmall(target: DeviceAddress, bytes: Uint8Array): void;
 }
@@ -50,6 +52,7 @@ export class CudaContext {
   readonly stream: CudaHandle;
   readonly multiprocessors: number;
   readonly capability: number;
+  readonly tf32: boolean;
   readonly #upload: CudaContextParts["uploadSmall"];
   readonly #held = new Set<Temporary>();
 
@@ -60,6 +63,7 @@ export class CudaContext {
     this.stream = parts.stream;
     this.multiprocessors = parts.multiprocessors;
     this.capability = parts.capability;
+    this.tf32 = parts.tf32 ?? false;
     this.#upload = parts.uploadSmall;
   }
 

@@ -51,6 +51,7 @@ async function open(unit = "0"): Promise<Device> {
     images: process.env[IMAGES_VARIABLE],
     cacheFolder: cacheFolderOf({ platform: process.platform, environment: process.env, home: homedir() }),
     index,
+    tf32: process.env.KINORA_TF32 === "1",
   });
   try {
     await checkDevice(device);

@@ -26,6 +26,8 @@ export interface CudaDeviceOptions {
   shippedIn?: string | undefined;
   /** Which card. */
   index?: number;
+  /** Products of float32 on tensor cores, with factors of 10 bits of mantissa. Off: as exact as the other devices. */
+  tf32?: boolean;
   /** Bytes that may be taken; what is free when it opens where absent. */
   budget?: number | undefined;
   compiling?: ((file: string) => void) | undefined;
@@ -142,6 +144,7 @@ function openCard(
     memory,
     stream,
     capability,
+    tf32: options.tf32 ?? false,
     multiprocessors: driver.attribute(card, "multiprocessors"),
     uploadSmall: (target, bytes) => staging.copy(target, bytes),
   });

@@ -37,6 +37,7 @@ export function emulatorControls() {
   const fail = library.func("int emulator_fail(str)");
   const calls = library.func("uint64_t emulator_calls(str)");
   const order = library.func("int emulator_order(int)");
+  const refuse = koffi.load(emulator().cublasLt).func("int emulator_refuse_epilogues(int)");
   const open = library.func("int emulator_open(_Out_ int*, _Out_ int*, _Out_ int*, _Out_ int*, _Out_ uint64_t*)");
   return {
     /** Counts calls anew, and has the `at`-th of `call` answer `code`. */
@@ -45,6 +46,8 @@ export function emulatorControls() {
     mend: () => void fail(null),
     calls: (call: string) => Number(calls(call)),
     order: (mode: keyof typeof orders) => void order(orders[mode]),
+    /** Whether the library of products has none with a bias or an activation. */
+    refuseEpilogues: (yes: boolean) => void refuse(yes ? 1 : 0),
     /** What nobody has closed. */
     open() {
       const [streams, modules, pinned, contexts, bytes] = [[0], [0], [0], [0], [0]];

@@ -3,7 +3,7 @@
 import { bytesOf } from "../../../base/dtype.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { broadcastShape, elementCount } from "../../../base/shape.ts";
-import type { CublasType, Product, ProductShape } from "../../../ffi/cublaslt.ts";
+import { type CublasType, MOST_ALIGNMENT, type Product, type ProductShape } from "../../../ffi/cublaslt.ts";
 import type { DeviceAddress } from "../../../ffi/cuda-driver.ts";
 import { lastOf, rowsOf } from "../../check-operands.ts";
 import type { Epilogue, Kernels, LinearWeight, Operand } from "../../kernels.ts";
@@ -36,10 +36,10 @@ export function productKernels(ctx: CudaContext) {
   const copies = movementKernels(ctx);
   let workspace: Operand | undefined;
 
-  const prepared = (shape: ProductShape): Product => {
+  const prepared = (shape: ProductShape): Product | undefined => {
     const key = JSON.stringify(shape);
     let found = products.get(key);
-    if (found === undefined) {
+    if (!products.has(key)) {
       if (products.size >= MOST_PRODUCTS) {
         for (const product of products.values()) if (product) ctx.cublas.forget(product);
         products.clear();
@@ -47,11 +47,7 @@ export function productKernels(ctx: CudaContext) {
       found = ctx.cublas.prepare(shape);
       products.set(key, found);
     }
-    if (found) return found;
-    throw new KinoraError("cuda.no-product", "cuBLASLt has no algorithm for a product", {
-      actual: `${shape.out.columns}x${shape.out.rows}, ${shape.a.type}`,
-      hint: "update cuBLAS (pip install -U nvidia-cublas)",
-    });
+    return found;
   };
 
   /** One format for both factors: the narrower where they agree, else float32. */
@@ -63,11 +59,19 @@ export function productKernels(ctx: CudaContext) {
     return converted;
   };
 
-  /** out = alpha·A·B (+ bias, GELU) (+ out). */
+  /** The largest power of two up to what the library asks about that addresses are multiples of. */
+  const alignment = (operand: Operand): number => {
+    const address = ctx.address(operand);
+    let bytes = MOST_ALIGNMENT;
+    while (address % bytes !== 0) bytes /= 2;
+    return bytes;
+  };
+
+  /** out = alpha·A·B (+ bias, GELU) (+ out). False, and nothing done, where the library has no such product. */
   function multiply(
     matrices: Matrices,
     { alpha, beta, bias, gelu }: { alpha: number; beta: number; bias?: Operand | undefined; gelu: boolean },
-  ): void {
+  ): boolean {
     const { out, m, n, k, transposeA, transposeB, batch } = matrices;
     const held: Disposable[] = [];
     const type = matrices.a.dtype === matrices.b.dtype && matrices.a.dtype === "bf16" ? "bf16" : "f32";
@@ -77,8 +81,7 @@ export function productKernels(ctx: CudaContext) {
     const target = direct ? out : ctx.temporary("f32", out.shape);
     if (!direct) held.push(target as Temporary);
     if (!direct && beta !== 0) copyCast(out, target);
-    const biasType = bias && (bias.dtype === "f32" || bias.dtype === target.dtype ? bias.dtype : undefined);
-    const wideBias = bias && !biasType ? alike(bias, "f32", held) : bias;
+    const added = bias && alike(bias, target.dtype as "f32" | "bf16", held);
     const layout = (rows: number, columns: number, operand: Operand, stride: number | undefined) => ({
       type: operand.dtype as CublasType,
       rows,
@@ -93,25 +96,38 @@ export function productKernels(ctx: CudaContext) {
       out: layout(n, m, target, batch?.strides[2]),
       transposeA: transposeB,
       transposeB: transposeA,
-      compute: "f32",
+      compute: ctx.tf32 && type === "f32" ? "tf32" : "f32",
       epilogue: bias ? (gelu ? "geluBias" : "bias") : gelu ? "gelu" : "none",
-      ...(wideBias ? { biasType: wideBias.dtype as CublasType } : {}),
+      ...(added ? { biasType: added.dtype as CublasType } : {}),
       workspace: WORKSPACE,
+      alignments: { a: alignment(b), b: alignment(a), out: alignment(target) },
     });
+    const release = () => {
+      for (const one of held) one[Symbol.dispose]();
+    };
+    if (!product) {
+      release();
+      if (bias || gelu) return false;
+      throw new KinoraError("cuda.no-product", "cuBLASLt has no algorithm for a product", {
+        actual: `${m}x${k}x${n}, ${type}`,
+        hint: "update cuBLAS; kinora doctor shows which one is used",
+      });
+    }
     if (product.workspaceBytes > 0)
       workspace ??= { block: ctx.memory.permanent(WORKSPACE), offset: 0, dtype: "u8", shape: [WORKSPACE] };
     ctx.cublas.run(product, {
       a: ctx.address(b),
       b: ctx.address(a),
       out: ctx.address(target),
-      ...(wideBias ? { bias: ctx.address(wideBias) } : {}),
+      ...(added ? { bias: ctx.address(added) } : {}),
       alpha,
       beta,
       workspace: workspace ? ctx.address(workspace) : (0 as DeviceAddress),
       stream: ctx.stream,
     });
     if (!direct) copyCast(target, out);
-    for (const one of held) one[Symbol.dispose]();
+    release();
+    return true;
   }
 
   function copyCast(from: Operand, to: Operand): void {
@@ -127,23 +143,22 @@ export function productKernels(ctx: CudaContext) {
     if (elementCount(out.shape) === 0) return;
     const gelu = activation === "gelu-tanh" && !accumulate;
     const covered = !gate && !residual && (activation === undefined || gelu) && k > 0;
-    if (covered) {
-      multiply(matrices, { alpha: scale, beta: accumulate ? 1 : 0, bias, gelu });
-      return;
-    }
+    const how = { alpha: scale, beta: accumulate ? 1 : 0 };
+    if (covered && multiply(matrices, { ...how, bias, gelu })) return;
     // The rest goes over the product once more, in float32 where it is added to.
     using z = ctx.temporary("f32", out.shape);
     if (accumulate) copyCast(out, z);
-    // The library knows no sums over nothing.
-    if (k > 0) multiply({ ...matrices, out: z }, { alpha: scale, beta: accumulate ? 1 : 0, bias, gelu });
-    else if (!accumulate) fillZero(z);
+    // The library knows no sums over nothing, and not every epilogue for every shape.
+    const fused = k > 0 && multiply({ ...matrices, out: z }, { ...how, bias, gelu });
+    if (k > 0 && !fused) multiply({ ...matrices, out: z }, { ...how, gelu: false });
+    if (k === 0 && !accumulate) fillZero(z);
     using runs = ctx.runs(gate?.runs ?? []);
     const kernel = ctx.launcher.kernel("elementwise", "epilogue", "pipiippipipiil");
-    const kind = activation && !(gelu && k > 0) ? activationCodes[activation] : -1;
+    const kind = activation && !(gelu && fused) ? activationCodes[activation] : -1;
     const count = elementCount(out.shape);
     const table = [ctx.optional(gate?.table), ctx.address(runs), gate?.runs.length ?? 0];
     const ends = [...typed(ctx, residual), ...typed(ctx, out), n, count];
-    const left = k > 0 ? undefined : bias;
+    const left = fused ? undefined : bias;
     ctx.launcher.launch(
       kernel,
       ctx.blocksFor(count, EIGHT),

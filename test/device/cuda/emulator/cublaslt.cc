@@ -47,21 +47,34 @@ API cublasLtMatrixLayoutSetAttribute(Layout* l, int a, const void* v, size_t n) 
   if (a == 6 && n == 8) { memcpy(&l->stride, v, 8); return OK; }
   return INVALID;
 }
-API cublasLtMatmulPreferenceCreate(uint64_t** p) { *p = new uint64_t(0); return OK; }
-API cublasLtMatmulPreferenceSetAttribute(uint64_t* p, int a, const void* v, size_t n) { if (a == 1 && n == 8) { memcpy(p, v, 8); return OK; } return INVALID; }
-API cublasLtMatmulPreferenceDestroy(uint64_t* p) { delete p; return OK; }
+/** Alignments of A, B, C and D are 256 unless the caller knows better; an algorithm may count on them. */
+struct Preference { uint64_t workspace = 0; uint32_t alignment[4] = {256, 256, 256, 256}; };
+API cublasLtMatmulPreferenceCreate(Preference** p) { *p = new Preference; return OK; }
+API cublasLtMatmulPreferenceSetAttribute(Preference* p, int a, const void* v, size_t n) {
+  if (a == 1 && n == 8) { memcpy(&p->workspace, v, 8); return OK; }
+  if (a >= 5 && a <= 8 && n == 4) { memcpy(&p->alignment[a - 5], v, 4); return OK; }
+  return INVALID;
+}
+API cublasLtMatmulPreferenceDestroy(Preference* p) { delete p; return OK; }
+/** For tests: the library has no product with an epilogue. */
+static bool refuses_epilogues = false;
+API emulator_refuse_epilogues(int refuse) { refuses_epilogues = refuse; return OK; }
 
 static bool fits(Desc* d, Layout* a, Layout* b, Layout* o) {
   uint64_t m = o->rows, n = o->columns, k = d->ta ? a->rows : a->columns;
   return (d->ta ? a->columns : a->rows) == m && (d->tb ? b->columns : b->rows) == k && (d->tb ? b->rows : b->columns) == n;
 }
-API cublasLtMatmulAlgoGetHeuristic(void*, Desc* d, Layout* a, Layout* b, Layout*, Layout* o, void*, int want, Heuristic* r, int* got) {
+API cublasLtMatmulAlgoGetHeuristic(void*, Desc* d, Layout* a, Layout* b, Layout*, Layout* o, Preference* p, int want, Heuristic* r, int* got) {
   *got = 0;
   if (!fits(d, a, b, o)) return INVALID;
   // The library takes operands of one format, and stores that format or float32.
   if (a->type != b->type || (o->type != a->type && o->type != F32)) return NOT_SUPPORTED;
+  // A bias has the format of the result.
+  if ((d->epilogue & 4) && d->bias_type >= 0 && d->bias_type != o->type) return NOT_SUPPORTED;
+  if (d->epilogue != 1 && refuses_epilogues) return NOT_SUPPORTED;
   *got = want > 0;
   memset(r, 0, sizeof *r);
+  for (int i = 0; i < 4; i++) r->algorithm[i] = p->alignment[i];
   return OK;
 }
 static float half(uint16_t h) {
@@ -108,8 +121,10 @@ static int submit(void* stream, void (*work)(void*), void* argument) {
   return of_driver(stream, work, argument);
 }
 API cublasLtMatmul(void*, Desc* d, const float* alpha, uint64_t A, Layout* a, uint64_t B, Layout* b, const float* beta,
-                   uint64_t C, Layout* c, uint64_t D, Layout* o, const void*, void*, size_t, void* stream) {
+                   uint64_t C, Layout* c, uint64_t D, Layout* o, const uint64_t* algorithm, void*, size_t, void* stream) {
   if (!fits(d, a, b, o)) return INVALID;
+  // The real one reads wide words there, and stops the card.
+  if (A % algorithm[0] || B % algorithm[1] || C % algorithm[2] || D % algorithm[3]) return INVALID;
   if ((d->epilogue & ~(1 | 4 | 32)) || ((d->epilogue & 4) && !d->bias)) return NOT_SUPPORTED;
   auto work = new Work{*d, *a, *b, *c, *o, A, B, C, D, *alpha, *beta};
   return submit(stream, [](void* p) { multiply(*(Work*)p); delete (Work*)p; }, work);
