@@ -105,6 +105,7 @@ describe("opening a device", () => {
     const row = (name: string, open: DeviceDescriptor["open"]): DeviceDescriptor => ({
       ...devices.reference,
       name,
+      units: true,
       open,
       probe: async () => ({ usable: name !== "broken", what: "", why: "it broke" }),
     });
