@@ -64,7 +64,7 @@ function expectClose(what: string, dtype: DType, actual: Float32Array, expected:
   throw new KinoraError("device.self-test", `the device computes ${what} wrong`, {
     expected: `an error below ${(TOLERANCE[dtype]! * largest).toPrecision(2)}`,
     actual: error.toPrecision(3),
-    hint: "use --device cpu, and report this with the output of kinora doctor --json",
+    hint: "use the cpu device, and report this with the output of kinora doctor --json",
   });
 }
 
@@ -76,7 +76,7 @@ async function checkCopies(device: Device): Promise<void> {
   const back = await hand.read(twin);
   if (back.every((value, i) => value === values[i])) return;
   throw new KinoraError("device.self-test", "data copied to the device and back is not the same", {
-    hint: "use --device cpu; if other programs fail on this GPU too, it may be faulty",
+    hint: "use the cpu device; if other programs fail on this GPU too, it may be faulty",
   });
 }
 
