@@ -73,7 +73,11 @@ export async function cleanClips(folder: string): Promise<string[]> {
     if (!existsSync(path)) await makeFilm(path, { graph, encoderOptions: { crf: "8" } });
     made.push(path);
   };
-  await make("gradients.mkv", "gradients=s=640x368:r=16:d=3:n=5:seed=4:speed=0.03,format=yuv420p");
+  // FFmpeg's own source of gradients draws its colours anew each time.
+  await make(
+    "gradients.mkv",
+    "nullsrc=s=640x368:r=16:d=3,format=yuv420p,geq=lum='128+60*sin((X+4*N)/90)+40*cos((Y-3*N)/70)':cb='128+40*sin((X-2*N)/110)':cr='128+40*cos((Y+X+3*N)/130)'",
+  );
   await make("pan.mkv", `movie=${clean},scroll=h=0.012`);
   await make(
     "one-thing.mkv",
