@@ -1,5 +1,5 @@
 // Dataset preparation against FFmpeg alone (decode, same scaling, same encoding), in one run; and its memory over a long film.
-//   npm run bench:dataset -- [--runs 3] [--media FOLDER] [--long [--minutes 2,20] [--memory]]     --memory: without FFmpeg
+//   npm run bench:dataset -- [--rounds 5] [--media FOLDER] [--long [--minutes 2,20] [--memory]]     --memory: without FFmpeg
 //   npm run bench:dataset -- --quick [--long]     small films made on the fly: does it all work, no figures to quote
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm } from "node:fs/promises";
@@ -16,10 +16,11 @@ import { type DatasetManifest, datasetManifestSchema } from "../src/protocol/dat
 import { measureNames, type PrepareConfigInput } from "../src/protocol/prepare-config.ts";
 import { transcode } from "./ffmpeg-alone.ts";
 import { makeLongFilm } from "./long-film.ts";
+import { formatRatio, interleaved, load, parseRounds, ratioOf, Times } from "./rounds.ts";
 
 const { values } = parseArgs({
   options: {
-    runs: { type: "string", default: "3" },
+    rounds: { type: "string" },
     media: { type: "string", default: resolve(import.meta.dirname, "../../shared/media") },
     long: { type: "boolean", default: false },
     minutes: { type: "string", default: "2,20" },
@@ -76,12 +77,7 @@ async function alone(files: string[], manifest: DatasetManifest, out: string): P
   });
 }
 
-function middle(list: readonly Spent[], key: keyof Spent): number {
-  const sorted = list.map((entry) => entry[key]).sort((a, b) => a - b);
-  return sorted[sorted.length >> 1]!;
-}
-
-async function benchMedia(folder: string, scratch: string, runs: number): Promise<void> {
+async function benchMedia(folder: string, scratch: string, rounds: number): Promise<void> {
   if (!existsSync(folder)) {
     console.log(`no folder ${folder}: nothing to time (name one with --media)`);
     return;
@@ -89,22 +85,25 @@ async function benchMedia(folder: string, scratch: string, runs: number): Promis
   const files = (await listFolder(folder)).map((entry) => entry.path).filter((path) => mediaKind(path));
   const manifest = await prepare(files, join(scratch, "warm"));
   const frames = manifest.items.reduce((sum, item) => sum + item.frames, 0);
-  const ours: Spent[] = [];
-  const theirs: Spent[] = [];
-  for (let run = 0; run < runs; run++) {
-    // Side by side in time, so that a busy machine hits both.
-    theirs.push(await timed(() => alone(files, manifest, join(scratch, `alone-${run}`))));
-    ours.push(await timed(async () => void (await prepare(files, join(scratch, `set-${run}`)))));
-    const [a, b] = [theirs.at(-1)!, ours.at(-1)!];
-    console.log(
-      `run ${run + 1}: FFmpeg alone ${a.wall.toFixed(2)} s (CPU ${a.cpu.toFixed(2)}), preparation ${b.wall.toFixed(2)} s (CPU ${b.cpu.toFixed(2)})`,
-    );
-  }
-  const ratio = (key: keyof Spent) => middle(ours, key) / middle(theirs, key);
-  console.log(`${files.length} files, ${frames} frames and pictures, ${cpus().length} cores`);
-  console.log(
-    `preparation / FFmpeg alone: ${ratio("wall").toFixed(3)} time, ${ratio("cpu").toFixed(3)} CPU (goal 1.15)`,
+  /** Seconds of the processor by turn, the warm-up first. */
+  const cpu: Record<"alone" | "prepared", number[]> = { alone: [], prepared: [] };
+  const turn = (who: keyof typeof cpu, work: (out: string) => Promise<void>) => async () => {
+    const spent = await timed(() => work(join(scratch, `${who}-${cpu[who].length}`)));
+    cpu[who].push(spent.cpu);
+    return spent.wall;
+  };
+  const wall = await interleaved(
+    {
+      alone: turn("alone", (out) => alone(files, manifest, out)),
+      prepared: turn("prepared", async (out) => void (await prepare(files, out))),
+    },
+    rounds,
   );
+  const used = { alone: new Times(cpu.alone.slice(1)), prepared: new Times(cpu.prepared.slice(1)) };
+  console.log(`${files.length} files, ${frames} frames and pictures, ${cpus().length} cores, ${load()}`);
+  console.log(`FFmpeg alone ${wall.alone} (CPU ${used.alone}), preparation ${wall.prepared} (CPU ${used.prepared})`);
+  const [time, processor] = [wall, used].map(({ alone, prepared }) => formatRatio(ratioOf(prepared, alone)));
+  console.log(`preparation / FFmpeg alone: ${time} time, ${processor} CPU (goal 1.15)`);
 }
 
 /** Peak memory of this process while `work` runs, MB, sampled. */
@@ -161,7 +160,7 @@ const scratch = await mkdtemp(join(tmpdir(), "kinora-bench-"));
 try {
   const media = values.quick ? join(scratch, "media") : resolve(values.media);
   if (values.quick) await quickMedia(media);
-  await benchMedia(media, scratch, values.quick ? 1 : Number(values.runs));
+  await benchMedia(media, scratch, values.quick ? 1 : parseRounds(values.rounds));
   const minutes = values.quick ? [0.1, 1] : values.minutes.split(",").map(Number);
   if (values.long) await benchLong(scratch, minutes, values.quick ? small : full);
 } finally {
