@@ -271,6 +271,17 @@ DEVICE int table_row(const int* runs, int count, int64_t row) {
     if (runs[2 * i] <= row) table = runs[2 * i + 1];
   return table;
 }
+/** Where an element of a shape, the last axis innermost, lies on two sides with strides of their own. */
+template <int AXES, class Stride>
+DEVICE void offsets(int64_t element, const int* extent, const Stride* a, const Stride* b, int64_t& at_a, int64_t& at_b) {
+  at_a = at_b = 0;
+  for (int axis = AXES - 1; axis >= 0; axis--) {
+    int64_t coordinate = element % extent[axis];
+    element /= extent[axis];
+    at_a += coordinate * a[axis];
+    at_b += coordinate * b[axis];
+  }
+}
 /** The first element of a loop over `n` elements that all threads of all blocks share, and how far apart theirs are. */
 DEVICE int64_t first_element() { return (int64_t)blockIdx.x * blockDim.x + threadIdx.x; }
 DEVICE int64_t element_step() { return (int64_t)gridDim.x * blockDim.x; }

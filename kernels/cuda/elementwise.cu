@@ -15,13 +15,8 @@ DEVICE float apply(int op, float a, float b) {
 }
 KERNEL(256, 1) binary(const void* a, int a_type, const void* b, int b_type, void* out, int out_type, int op, Broadcast s) {
   for (int64_t i = first_element(); i < s.count; i += element_step()) {
-    int64_t rest = i, at_a = 0, at_b = 0;
-    for (int axis = 5; axis >= 0; axis--) {
-      int64_t coordinate = rest % s.extent[axis];
-      rest /= s.extent[axis];
-      at_a += coordinate * s.a[axis];
-      at_b += coordinate * s.b[axis];
-    }
+    int64_t at_a, at_b;
+    offsets<6>(i, s.extent, s.a, s.b, at_a, at_b);
     store_any(out, i, out_type, apply(op, load_any(a, at_a, a_type), load_any(b, at_b, b_type)));
   }
 }

@@ -7,13 +7,8 @@ struct Strides { int64_t to[8]; };
 
 template <class T> DEVICE void strided_copy(const T* from, T* to, const Window& w, const Strides& s) {
   for (int64_t i = first_element(); i < w.count; i += element_step()) {
-    int64_t rest = i, a = 0, b = 0;
-    for (int axis = 7; axis >= 0; axis--) {
-      int64_t coordinate = rest % w.extent[axis];
-      rest /= w.extent[axis];
-      a += coordinate * w.from[axis];
-      b += coordinate * s.to[axis];
-    }
+    int64_t a, b;
+    offsets<8>(i, w.extent, w.from, s.to, a, b);
     to[b] = from[a];
   }
 }
@@ -33,14 +28,8 @@ KERNEL(256, 1) strided_add(const void* from, void* to, int type, Window w, Strid
     float sum = 0.f;
     int64_t b = 0;
     for (int64_t j = 0; j < each; j++) {
-      int64_t rest = t * each + j, a = 0;
-      b = 0;
-      for (int axis = 7; axis >= 0; axis--) {
-        int64_t coordinate = rest % w.extent[axis];
-        rest /= w.extent[axis];
-        a += coordinate * w.from[axis];
-        b += coordinate * s.to[axis];
-      }
+      int64_t a;
+      offsets<8>(t * each + j, w.extent, w.from, s.to, a, b);
       sum += load_any(from, a, type);
     }
     store_any(to, b, type, load_any(to, b, type) + sum);

@@ -1,5 +1,6 @@
 // Recipes of generations: made from a request, read back from what it left, and turned into options again.
 import { basename } from "node:path";
+import { defined } from "../base/defined.ts";
 import { KinoraError } from "../base/errors.ts";
 import { finished } from "../base/generators.ts";
 import { kinoraVersion } from "../base/version.ts";
@@ -176,8 +177,6 @@ export async function repeatOptions(
       hint: "give each by its option, or the checkpoint's folder as `checkpoint`",
     });
   }
-  const defined = <T extends object>(values: T) =>
-    Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Partial<T>;
   return {
     task: recipe.task,
     prompt: recipe.prompt,

@@ -1,8 +1,7 @@
 // What a generation is asked for: every choice, defaults filled in from the model's row, checked before anything loads.
-import { randomInt } from "node:crypto";
 import { KinoraError } from "../base/errors.ts";
 import { nearestName } from "../base/nearest.ts";
-import { seedWords } from "../base/rng/seed.ts";
+import { drawSeed, seedWords } from "../base/rng/seed.ts";
 import { plural } from "../base/units.ts";
 import { type CheckpointFiles, type FileChoices, findCheckpointFiles } from "../models/wan/checkpoint-files.ts";
 import { type WanModel, type WanModelName, wanModels } from "../models/wan/params.ts";
@@ -155,7 +154,7 @@ export function resolveRequest(options: GenerateOptions): { request: GenerateReq
     ...sampling,
     ...(nagNegative === undefined ? {} : { nagNegative }),
     ...(boundary === undefined ? {} : { boundary }),
-    seed: seed === undefined || seed < 0n ? BigInt(randomInt(2 ** 32)) : seed,
+    seed: seed === undefined || seed < 0n ? drawSeed() : seed,
     dtype,
     loras: options.loras ?? [],
     files,

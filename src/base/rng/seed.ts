@@ -1,4 +1,5 @@
-// Seeds as 64-bit numbers. Not a source of them.
+// Seeds as 64-bit numbers, and one drawn at random where nobody gave any.
+import { randomInt } from "node:crypto";
 import { KinoraError } from "../errors.ts";
 
 /** A seed as the command line and the libraries take it: any integer of 64 bits, signed or not. */
@@ -20,3 +21,6 @@ export function seedWords(seed: Seed): { low: number; high: number } {
   const bits = BigInt.asUintN(64, whole);
   return { low: Number(bits & 0xffffffffn), high: Number(bits >> 32n) };
 }
+
+/** A seed for whoever gave none: of 32 bits, which every other tool takes too. */
+export const drawSeed = (): bigint => BigInt(randomInt(2 ** 32));

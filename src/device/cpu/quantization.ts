@@ -1,8 +1,10 @@
 // Weights into 8 bits and back. The granularity is a run of elements in row-major order, whatever the scale's shape.
+
+import { roundHalfEven } from "../../base/round.ts";
 import { elementCount } from "../../base/shape.ts";
 import { f32View, i8View, view } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
-import { largest, roundHalfToEven } from "../reference/quantization.ts";
+import { largest } from "../reference/quantization.ts";
 import { asFloat32 } from "./cast.ts";
 import { type CpuContext, slice } from "./context.ts";
 import { roundToF8 } from "./narrow-floats.ts";
@@ -47,7 +49,7 @@ function quantize(ctx: CpuContext, x: Operand, data: Operand, scale: Operand): v
       const ratio = (i: number): number => Math.min(top, Math.max(-top, values[i]! / unit));
       if (dtype === "i8") {
         const codes = i8View(target);
-        for (let i = 0; i < length; i++) codes[i] = roundHalfToEven(ratio(i));
+        for (let i = 0; i < length; i++) codes[i] = roundHalfEven(ratio(i));
       } else {
         for (let i = 0; i < length; i++) ratios[i] = ratio(i);
         roundToF8(dtype, bits.subarray(0, length), view(target) as Uint8Array);

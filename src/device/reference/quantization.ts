@@ -1,5 +1,6 @@
 // Weights in 8 bits or in blocks, with float32 scales: per tensor, per output channel, or per block of inputs.
 import { type BlockFormat, widenBlocks } from "../../base/block-format.ts";
+import { roundHalfEven } from "../../base/round.ts";
 import { elementCount } from "../../base/shape.ts";
 import { u8View } from "../host/host-views.ts";
 import type { Kernels, Operand } from "../kernels.ts";
@@ -29,12 +30,6 @@ export function dequantized(data: Operand, scale: Operand | undefined, blocks?: 
   return result;
 }
 
-export function roundHalfToEven(x: number): number {
-  const floor = Math.floor(x);
-  const rest = x - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2 !== 0) ? floor + 1 : floor;
-}
-
 export const quantizationKernels = {
   quantize(x, data, scale) {
     const values = read(x);
@@ -50,7 +45,7 @@ export const quantizationKernels = {
       scales.values[group] = unit;
       for (let i = start; i < end; i++) {
         const ratio = Math.min(top, Math.max(-top, values[i]! / unit));
-        target.values[i] = data.dtype === "i8" ? roundHalfToEven(ratio) : ratio;
+        target.values[i] = data.dtype === "i8" ? roundHalfEven(ratio) : ratio;
       }
     }
     target.store();

@@ -103,7 +103,7 @@ export const acceptJob = job(acceptContract, async function* (request, context):
 });
 
 const needsVersion = (text: string) =>
-  new KinoraError("accept.no-version", "an acceptance test is of one version", {
+  new KinoraError("accept.no-version", "an acceptance test needs a version", {
     expected: "ADDRESS@vN",
     actual: text,
     hint: "e.g. styles/acme/neon@v2",
@@ -191,7 +191,9 @@ export function verdictOf(cells: readonly AcceptanceCell[]): Judged {
   const faulty = own.filter(({ faults }) => faults.length > 0).length;
   if (reasons.length === 0 && faulty > most.faulty * own.length) {
     const names = [...new Set(own.flatMap(({ faults }) => faults))];
-    reasons.push(`${faulty} of ${own.length} films have faults (${names.join(", ")}); ${100 * most.faulty} % may`);
+    reasons.push(
+      `${faulty} of ${own.length} films have faults (${names.join(", ")}); at most ${100 * most.faulty} % may have any`,
+    );
   }
   const time = ratio(cells, "seconds");
   const peak = ratio(cells, "peakBytes");

@@ -13,11 +13,12 @@ import { type Address, formatAddress, parseAddress } from "../../registry/addres
 import { deployStore } from "../../registry/deploy.ts";
 import { storageAt, storePlace } from "../../registry/open.ts";
 import { Registry } from "../../registry/registry.ts";
+import { whoAmI } from "../../registry/rights.ts";
 import { describeEvent } from "../../registry/state.ts";
 import { collectGarbage } from "../../registry/verify.ts";
 import { job, quickJob } from "../job.ts";
 import { aliasesOf } from "./look.ts";
-import { openStore, personData, whoAmI } from "./open.ts";
+import { openStore, personData } from "./open.ts";
 
 type Change = z.output<typeof registryChangeContract.request>["change"];
 
@@ -85,7 +86,7 @@ export const registryPeopleJob = quickJob(registryPeopleContract, async (request
     const people: Record<string, RoleName> = { ...before?.people };
     for (const [who, role] of Object.entries(request.set ?? {})) {
       if (role === null && !(who in people)) {
-        throw new KinoraError("registry.unknown-person", `${who} has no role that could be taken away`, {
+        throw new KinoraError("registry.unknown-person", `${who} has no role to remove`, {
           hint: `people with roles: ${Object.keys(people).join(", ") || "none"}`,
         });
       }

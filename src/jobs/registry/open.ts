@@ -1,7 +1,6 @@
 // What every job of the registry begins with: which store is meant, opened as the person the environment names.
 import { openRegistry, storePlace } from "../../registry/open.ts";
 import type { Registry } from "../../registry/registry.ts";
-import { whoAmI } from "../../registry/rights.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -21,5 +20,3 @@ export async function openStore(store: string | undefined, env: Environment): Pr
 export function personData({ who, role }: Registry["person"]): { who: string; role?: Registry["person"]["role"] } {
   return role === undefined ? { who } : { who, role };
 }
-
-export { whoAmI };

@@ -2,6 +2,7 @@
 // their metadata says.
 import { existsSync } from "node:fs";
 import { basename, join } from "node:path";
+import { defined } from "../../base/defined.ts";
 import { isKinoraError, KinoraError } from "../../base/errors.ts";
 import { fileOrFolder } from "../../io/files.ts";
 import { describeLora, type LoraDescription } from "../../lora/describe.ts";
@@ -34,10 +35,9 @@ export const registryPublishJob = quickJob(registryPublishContract, async (reque
   const address = parseAddress(request.address);
   const gathered = await gather(request.files, request.checkpoint);
   const { triggerWords, strength, description, licence, tags } = request;
-  const given = { triggerWords, strength, description, licence, tags };
   const facts: VersionFacts = {
     ...gathered.facts,
-    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+    ...defined({ triggerWords, strength, description, licence, tags }),
   };
   await checkModel(registry, address, facts.model);
   const { version, manifest } = await registry.publish(address, gathered.files, facts, {
@@ -51,7 +51,9 @@ async function gather(paths: readonly string[], checkpoint: Checkpoint | undefin
   const [first, ...more] = paths;
   if (fileOrFolder(first!).kind === "folder" && existsSync(join(first!, logName))) {
     if (more.length > 0) {
-      throw new KinoraError("registry.one-run", "one run is published at a time", { hint: "publish each by itself" });
+      throw new KinoraError("registry.one-run", "only one run can be published at a time", {
+        hint: "publish each separately",
+      });
     }
     return gatherRun(first!, checkpoint);
   }
@@ -74,7 +76,7 @@ function gatherFiles(paths: readonly string[]): Gathered {
     throw new KinoraError("registry.two-loras", "these files are not the two experts of one LoRA", {
       expected: "one file, or one for the high-noise and one for the low-noise expert",
       actual: files.map(({ path }, i) => `${path} (${experts[i] === "both" ? "no expert" : experts[i]})`).join(", "),
-      hint: "publish them under names of their own",
+      hint: "publish them under different names",
     });
   }
   return { files, facts: metadataFacts(described[0]!.lora), notes };
@@ -90,12 +92,9 @@ function loraFile(path: string, lora: LoraDescription, notes: string[]): Publish
   }
   if (idle === recognized.modules.length) notes.push(`${path} has no effect: all of its changes are zero`);
   notes.push(...told);
-  const expert = recognized.bothExperts ? "both" : (recognized.expert ?? expertOfName(path));
+  const expert = recognized.bothExperts ? "both" : recognized.expert;
   return { source: path, path: basename(path), role: "lora", ...(expert ? { expert } : {}) };
 }
-
-const expertOfName = (path: string): "high" | "low" | undefined =>
-  /(^|[^a-z])(high|low)(?=[^a-z]|$)/i.exec(basename(path))?.[2]?.toLowerCase() as "high" | "low" | undefined;
 
 /** A checkpoint of a run, with its log, its previews and what its record says. Throws `registry.no-checkpoint`. */
 async function gatherRun(run: string, checkpoint: Checkpoint = "last"): Promise<Gathered> {
@@ -141,10 +140,11 @@ function choose(
       hint,
     });
   const lastStep = steps.at(-1);
-  if (lastStep === undefined) throw none(`${run} has no saved LoRA`, "let the run save one: [save] every_steps");
+  if (lastStep === undefined)
+    throw none(`${run} has no saved LoRA`, "set [save] every_steps so that the run saves one");
   const step = checkpoint === "last" ? lastStep : checkpoint === "best" ? bestStep(log, steps) : checkpoint;
   if (step === undefined)
-    throw none(`${run} has no held-out losses to choose by`, "[validation] hold_out, or give a step");
+    throw none(`${run} has no held-out losses to choose by`, "set [validation] hold_out, or give a step");
   const saved = there.get(step);
   if (!saved) throw none(`${run} has no files of step ${step}`, "files of other steps are not kept");
   return { saved, loss: lossAt(log, step) };

@@ -1,6 +1,6 @@
 // The registry's part of a generation: references become files on this machine, and how it went is recorded.
-import { randomInt } from "node:crypto";
 import { KinoraError } from "../../base/errors.ts";
+import { drawSeed } from "../../base/rng/seed.ts";
 import { plural } from "../../base/units.ts";
 import type { Recipe } from "../../protocol/recipe.ts";
 import { registryFormat, type UseRecord } from "../../protocol/registry.ts";
@@ -42,7 +42,7 @@ export async function settleLoras(
   };
   // A trial's share is decided by the seed, so a seed that nobody gave is drawn here.
   const given = request.seed === undefined || BigInt(request.seed) < 0n ? await seedOf() : request.seed;
-  const seed = given ?? randomInt(2 ** 32);
+  const seed = given ?? String(drawSeed());
   const finder = new Finder(place, open, new LocalCopies(cacheFolder), requestKey ?? String(seed));
   const loras: Lora[] = [];
   for (const choice of choices) {
@@ -111,7 +111,7 @@ class Finder {
     } catch (error) {
       const known = isUnreachable(error) ? await this.#copies.recall(this.#place, reference, this.#request) : undefined;
       if (!known) throw error;
-      this.notes.push(`the registry cannot be reached (${errorData(error).code}): using what it last said`);
+      this.notes.push(`the registry cannot be reached (${errorData(error).code}): using its last known answer`);
       return known;
     }
   }

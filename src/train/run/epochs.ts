@@ -51,17 +51,18 @@ export function stepsOf(
   items: readonly DatasetItem[],
 ): { steps: number; batchesPerEpoch: number } {
   const { length, optimizer } = settings;
-  const repeated = items.reduce((sum, { repeats }) => sum + repeats, 0);
-  if (repeated > LONGEST) throw tooLong(`${repeated} items per epoch`, "lower num_repeats: more epochs do the same");
   const batchesPerEpoch = epochBatches(items, batchSizes(settings)).length;
   const steps =
     "steps" in length ? length.steps : Math.ceil((length.epochs * batchesPerEpoch) / optimizer.accumulation);
-  if (steps > LONGEST) throw tooLong(`${steps} steps`, "lower epochs, or give steps instead");
+  if (steps > LONGEST) {
+    throw new KinoraError("train.too-long", "the run is too long", {
+      expected: `at most ${LONGEST}`,
+      actual: `${steps} steps`,
+      hint: "lower epochs, or give steps instead",
+    });
+  }
   return { steps, batchesPerEpoch };
 }
 
-/** Items of an epoch, and steps of a run. */
+/** Steps of a run. How many items an epoch may have is the dataset plan's own bound. */
 const LONGEST = 1e7;
-
-const tooLong = (actual: string, hint: string): KinoraError =>
-  new KinoraError("train.too-long", "the run is too long", { expected: `at most ${LONGEST}`, actual, hint });

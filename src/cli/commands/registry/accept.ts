@@ -1,9 +1,10 @@
 // kinora accept: tests whether a version of a registry can be used.
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { command } from "../../command.ts";
 import { follow, STOPPED } from "../../follow.ts";
 import { parseChoice, parseSize, parseWholeNumber } from "../../parse.ts";
-import { given, storeOption } from "./shared.ts";
+import { storeOption } from "./shared.ts";
 
 export const acceptCommand = command({
   name: "accept",
@@ -42,7 +43,7 @@ to resume. Exit code 0 only if the test is passed.`,
     if (values.phase !== undefined) parseChoice("--phase", values.phase, ["1"]);
     const request = {
       ...{ reference, prompts: values.prompts, phase: 1 as const },
-      ...given({
+      ...defined({
         store: values.store,
         out: values.out,
         model: values.task,

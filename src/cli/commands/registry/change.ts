@@ -1,8 +1,9 @@
 // kinora registry approve, promote, trial, deprecate, rollback, tag: which version people get.
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { command } from "../../command.ts";
 import { parseNumber } from "../../parse.ts";
-import { given, makeChange, onlyOne, splitVersion, storeOption, whyOption } from "./shared.ts";
+import { makeChange, onlyOne, splitVersion, storeOption, whyOption } from "./shared.ts";
 
 export const registryApprove = command({
   name: "registry approve",
@@ -11,7 +12,7 @@ export const registryApprove = command({
   details: "\nAn approval by somebody other than the publisher is needed before a version is promoted.",
   async run({ store, why }, positionals, out) {
     const { address, version } = splitVersion("approve", onlyOne("approve", "one ADDRESS@vN", positionals));
-    return makeChange(out, store, address, { action: "approve", version, ...given({ why }) });
+    return makeChange(out, store, address, { action: "approve", version, ...defined({ why }) });
   },
 });
 
@@ -27,7 +28,7 @@ export const registryPromote = command({
 Makes a version the current one. It needs passed acceptance tests and an approval by somebody other than its publisher.`,
   async run({ store, why, force }, positionals, out) {
     const { address, version } = splitVersion("promote", onlyOne("promote", "one ADDRESS@vN", positionals));
-    return makeChange(out, store, address, { action: "promote", version, force, ...given({ why }) });
+    return makeChange(out, store, address, { action: "promote", version, force, ...defined({ why }) });
   },
 });
 
@@ -47,10 +48,10 @@ seed, so the same request always gets the same version. Run it again to change t
     const text = onlyOne("trial", "one ADDRESS@vN", positionals);
     if (end) {
       if (share !== undefined) throw new KinoraError("cli.bad-arguments", "--share and --end cannot be combined");
-      return makeChange(out, store, text.split("@")[0]!, { action: "end-trial", ...given({ why }) });
+      return makeChange(out, store, text.split("@")[0]!, { action: "end-trial", ...defined({ why }) });
     }
     const { address, version } = splitVersion("trial", text);
-    return makeChange(out, store, address, { action: "trial", version, share: parseShare(share), ...given({ why }) });
+    return makeChange(out, store, address, { action: "trial", version, share: parseShare(share), ...defined({ why }) });
   },
 });
 
@@ -74,7 +75,7 @@ export const registryDeprecate = command({
   async run(values, positionals, out) {
     const { address, version } = splitVersion("deprecate", onlyOne("deprecate", "one ADDRESS@vN", positionals));
     const { store, why, "replaced-by": replacedBy } = values;
-    return makeChange(out, store, address, { action: "deprecate", version, ...given({ why, replacedBy }) });
+    return makeChange(out, store, address, { action: "deprecate", version, ...defined({ why, replacedBy }) });
   },
 });
 
@@ -89,7 +90,7 @@ export const registryRollback = command({
   details: "\nRolling back is one event: it takes effect at once for every new request.",
   async run({ store, to, why }, positionals, out) {
     const address = onlyOne("rollback", "one ADDRESS", positionals);
-    return makeChange(out, store, address, { action: "roll-back", ...given({ to, why }) });
+    return makeChange(out, store, address, { action: "roll-back", ...defined({ to, why }) });
   },
 });
 

@@ -1,9 +1,10 @@
 // kinora feedback: what somebody thinks of a film, for the versions that made it.
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { command } from "../../command.ts";
 import { perform } from "../../follow.ts";
 import { parseChoice } from "../../parse.ts";
-import { given, storeOption } from "./shared.ts";
+import { storeOption } from "./shared.ts";
 
 export const feedbackCommand = command({
   name: "feedback",
@@ -17,7 +18,11 @@ Appends the verdict to the log of each registry version that made the video; its
         hint: "kinora feedback out.mp4 good",
       });
     }
-    const request = { film, verdict: parseChoice("the verdict", verdict, ["good", "bad"]), ...given({ store, note }) };
+    const request = {
+      film,
+      verdict: parseChoice("the verdict", verdict, ["good", "bad"]),
+      ...defined({ store, note }),
+    };
     const result = await perform(out, "registry-feedback", request);
     out.answer(result, () =>
       result.versions.map(({ address, version }) => `${address}@${version}: ${verdict} feedback recorded`).join("\n"),

@@ -1,4 +1,5 @@
 // kinora registry list, show, resolve, diff, notes, verify: what a registry holds.
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { formatBytes, plural } from "../../../base/units.ts";
 import type { ResultOf } from "../../../jobs/table.ts";
@@ -8,7 +9,7 @@ import { command } from "../../command.ts";
 import { follow, perform, STOPPED } from "../../follow.ts";
 import { parseChoice } from "../../parse.ts";
 import { oneLine } from "../../terminal.ts";
-import { given, onlyOne, percent, splitVersion, storeOption } from "./shared.ts";
+import { noArguments, onlyOne, percent, splitVersion, storeOption } from "./shared.ts";
 
 export const kindOption = {
   kind: { type: "string", help: `only one kind: ${Object.keys(loraKinds).join(", ")}`, value: "KIND" },
@@ -22,15 +23,12 @@ export const registryList = command({
   usage: "[--kind KIND]",
   options: { ...storeOption, ...kindOption },
   async run(values, positionals, out) {
-    if (positionals.length > 0) throw noArguments("list", positionals);
-    const result = await perform(out, "registry-list", given({ store: values.store, kind: kindOf(values.kind) }));
+    noArguments("list", positionals);
+    const result = await perform(out, "registry-list", defined({ store: values.store, kind: kindOf(values.kind) }));
     out.answer(result, () => listed(result));
     return 0;
   },
 });
-
-const noArguments = (name: string, positionals: readonly string[]) =>
-  new KinoraError("cli.bad-arguments", `kinora registry ${name} takes no arguments`, { actual: positionals.join(" ") });
 
 function listed({ store, names }: ResultOf<"registry-list">): string {
   if (names.length === 0) return `${store} is empty; kinora registry publish adds a LoRA`;
@@ -57,7 +55,7 @@ Shows every version of a LoRA with its status, and the log of everything that ha
 styles/acme/neon.`,
   async run({ store }, positionals, out) {
     const address = onlyOne("show", "one ADDRESS", positionals);
-    const result = await perform(out, "registry-show", { ...given({ store }), address });
+    const result = await perform(out, "registry-show", { ...defined({ store }), address });
     out.answer(result, () => shown(result));
     return 0;
   },
@@ -94,7 +92,7 @@ Prints which version a reference means. Without a version it is the current one,
 The same key always gets the same version.`,
   async run({ store, request }, positionals, out) {
     const reference = onlyOne("resolve", "one ADDRESS", positionals);
-    const result = await perform(out, "registry-resolve", { ...given({ store, request }), reference });
+    const result = await perform(out, "registry-resolve", { ...defined({ store, request }), reference });
     out.answer(result, () => `${result.address}@${result.version} (${result.by})`);
     return 0;
   },
@@ -112,7 +110,7 @@ export const registryDiff = command({
         hint: "e.g. kinora registry diff styles/acme/neon v1 v2",
       });
     }
-    const result = await perform(out, "registry-diff", { ...given({ store }), address, before, after });
+    const result = await perform(out, "registry-diff", { ...defined({ store }), address, before, after });
     out.answer(
       result,
       () => result.differences.map(oneLine).join("\n") || `${before} and ${after} do not differ in anything recorded`,
@@ -130,7 +128,7 @@ Prints the training notes of a LoRA in Markdown, written from its versions and l
 whole store. --add appends a note to a LoRA, or to one of its versions.`,
   async run({ store, add }, positionals, out) {
     if (positionals.length === 0 && add === undefined) {
-      const result = await perform(out, "registry-notes", given({ store }));
+      const result = await perform(out, "registry-notes", defined({ store }));
       out.answer(result, () => result.markdown);
       return 0;
     }
@@ -139,10 +137,10 @@ whole store. --add appends a note to a LoRA, or to one of its versions.`,
       ? splitVersion("notes", text)
       : { address: text, version: undefined };
     if (add !== undefined) {
-      const change = { action: "note" as const, text: add, ...given({ version }) };
-      await perform(out, "registry-change", { ...given({ store }), address, change });
+      const change = { action: "note" as const, text: add, ...defined({ version }) };
+      await perform(out, "registry-change", { ...defined({ store }), address, change });
     }
-    const result = await perform(out, "registry-notes", { ...given({ store }), address });
+    const result = await perform(out, "registry-notes", { ...defined({ store }), address });
     out.answer(result, () => result.markdown);
     return 0;
   },
@@ -155,8 +153,8 @@ export const registryVerify = command({
   details: `
 Reads every event and file and checks hashes, numbering and references. Exit code 0 only if the store is intact.`,
   async run({ store }, positionals, out) {
-    if (positionals.length > 0) throw noArguments("verify", positionals);
-    const result = await follow(out, "registry-verify", given({ store }), {
+    noArguments("verify", positionals);
+    const result = await follow(out, "registry-verify", defined({ store }), {
       show: ({ done, of }) => out.progress(`checking files: ${done} of ${of}`),
       until: () => "this file",
       stopped: () => ({ value: { end: "stopped" }, text: "stopped; nothing was changed" }),

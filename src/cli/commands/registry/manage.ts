@@ -1,4 +1,5 @@
 // kinora registry export, gc, people, whoami: the store as files, its leftovers, and who may do what.
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { formatBytes, plural } from "../../../base/units.ts";
 import type { ResultOf } from "../../../jobs/table.ts";
@@ -7,7 +8,7 @@ import { command } from "../../command.ts";
 import { follow, perform, STOPPED } from "../../follow.ts";
 import { parseChoice } from "../../parse.ts";
 import { kindOf, kindOption } from "./look.ts";
-import { given, onlyOne, storeOption } from "./shared.ts";
+import { noArguments, onlyOne, storeOption } from "./shared.ts";
 
 export const registryExport = command({
   name: "registry export",
@@ -22,7 +23,7 @@ Lays the registry out as KIND/PROJECT/NAME_vN_YYYYMMDD.safetensors with training
 models/loras or a network share. Uses hard links on the same disk, else copies. Other files in DIR are left unchanged.`,
   async run(values, positionals, out) {
     const request = {
-      ...given({ store: values.store, kind: kindOf(values.kind) }),
+      ...defined({ store: values.store, kind: kindOf(values.kind) }),
       out: onlyOne("export", "one folder", positionals),
       versions: values.current ? ("current" as const) : ("all" as const),
     };
@@ -44,8 +45,8 @@ export const registryCollect = command({
   details:
     "\nRemoves files that no version refers to, as interrupted publications leave them. Files under a day old are kept.",
   async run({ store, "dry-run": dryRun }, positionals, out) {
-    if (positionals.length > 0) throw new KinoraError("cli.bad-arguments", "kinora registry gc takes no arguments");
-    const result = await perform(out, "registry-gc", { ...given({ store }), dryRun });
+    noArguments("gc", positionals);
+    const result = await perform(out, "registry-gc", { ...defined({ store }), dryRun });
     const kept = result.kept > 0 ? `; ${result.kept} unused but under a day old` : "";
     const what = `${plural(result.removed, "file")} (${formatBytes(result.bytes)})`;
     out.answer(result, () => `${dryRun ? "would remove" : "removed"} ${what}${kept}`);
@@ -74,9 +75,9 @@ the policy is kept by agreement: the log shows who did what.
 Example:
   kinora registry people --set ada@render1=admin --set bo@desk=trainer --others production`,
   async run(values, positionals, out) {
-    if (positionals.length > 0) throw new KinoraError("cli.bad-arguments", "kinora registry people takes no arguments");
+    noArguments("people", positionals);
     const result = await perform(out, "registry-people", {
-      ...given({ store: values.store }),
+      ...defined({ store: values.store }),
       ...(values.set.length > 0 ? { set: Object.fromEntries(values.set.map(parsePerson)) } : {}),
       ...(values.others === undefined
         ? {}
@@ -112,8 +113,8 @@ export const registryWhoAmI = command({
   usage: "",
   options: { ...storeOption },
   async run({ store }, positionals, out) {
-    if (positionals.length > 0) throw new KinoraError("cli.bad-arguments", "kinora registry whoami takes no arguments");
-    const { person, store: place } = await perform(out, "registry-people", given({ store }));
+    noArguments("whoami", positionals);
+    const { person, store: place } = await perform(out, "registry-people", defined({ store }));
     out.answer({ ...person, store: place }, () => `${person.who} (${person.role ?? "no role"}) in ${place}`);
     return 0;
   },

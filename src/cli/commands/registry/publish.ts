@@ -1,4 +1,5 @@
 // kinora registry init, publish: a store, and versions in it.
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import { formatBytes } from "../../../base/units.ts";
 import type { ResultOf } from "../../../jobs/table.ts";
@@ -6,7 +7,7 @@ import { loraKinds } from "../../../protocol/registry.ts";
 import { command } from "../../command.ts";
 import { perform } from "../../follow.ts";
 import { parseNumber, parseWholeNumber } from "../../parse.ts";
-import { given, storeOption, whyOption } from "./shared.ts";
+import { storeOption, whyOption } from "./shared.ts";
 
 export const registryInit = command({
   name: "registry init",
@@ -18,7 +19,7 @@ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for other servers, AWS
   async run(values, positionals, out) {
     if (positionals.length > 1) throw tooMany(positionals);
     const store = values.store ?? positionals[0];
-    const result = await perform(out, "registry-init", given({ store }));
+    const result = await perform(out, "registry-init", defined({ store }));
     const { made, person } = result;
     out.answer(result, () =>
       made
@@ -73,7 +74,7 @@ Examples:
       out,
       "registry-publish",
       {
-        ...given({
+        ...defined({
           store: values.store,
           checkpoint: checkpointOf(values.checkpoint),
           strength: values.strength === undefined ? undefined : parseNumber("--strength", values.strength),

@@ -1,11 +1,11 @@
 // kinora registry review: how versions fared in a month.
-import { KinoraError } from "../../../base/errors.ts";
+import { defined } from "../../../base/defined.ts";
 import { formatBytes, formatSeconds, plural } from "../../../base/units.ts";
 import { writeFileAtomic } from "../../../io/atomic.ts";
 import type { ResultOf } from "../../../jobs/table.ts";
 import { command } from "../../command.ts";
 import { perform } from "../../follow.ts";
-import { given, storeOption } from "./shared.ts";
+import { noArguments, storeOption } from "./shared.ts";
 
 export const registryReview = command({
   name: "registry review",
@@ -20,8 +20,8 @@ export const registryReview = command({
 Sums up, for each version in use: generations, errors, time, memory, feedback, trend against the month before, and what needs
 a look and why.`,
   async run({ store, month, html: file, prometheus }, positionals, out) {
-    if (positionals.length > 0) throw new KinoraError("cli.bad-arguments", "kinora registry review takes no arguments");
-    const { html, ...result } = await perform(out, "registry-review", given({ store, month }));
+    noArguments("review", positionals);
+    const { html, ...result } = await perform(out, "registry-review", defined({ store, month }));
     if (file !== undefined) await writeFileAtomic(file, html);
     out.answer(result, () => (prometheus ? result.prometheus.trimEnd() : reviewed(result)));
     return 0;

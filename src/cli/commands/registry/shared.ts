@@ -1,4 +1,6 @@
 // What the commands of the registry have in common: which store, which LoRA, which version, and how a change reads.
+
+import { defined } from "../../../base/defined.ts";
 import { KinoraError } from "../../../base/errors.ts";
 import type { RequestOf, ResultOf } from "../../../jobs/table.ts";
 import { perform } from "../../follow.ts";
@@ -12,9 +14,12 @@ export const whyOption = {
   why: { type: "string", help: "reason, kept in the log", value: "TEXT", short: "m" },
 } as const;
 
-/** The keys that are given. */
-export function given<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as never;
+/** Throws where a command that takes no arguments got some. */
+export function noArguments(command: string, positionals: readonly string[]): void {
+  if (positionals.length === 0) return;
+  throw new KinoraError("cli.bad-arguments", `kinora registry ${command} takes no arguments`, {
+    actual: positionals.join(" "),
+  });
 }
 
 /** Exactly one argument. */
@@ -47,7 +52,7 @@ export async function makeChange(
   address: string,
   change: Change,
 ): Promise<number> {
-  const result = await perform(out, "registry-change", { ...given({ store }), address, change });
+  const result = await perform(out, "registry-change", { ...defined({ store }), address, change });
   out.answer(result, () => changed(result));
   return 0;
 }
