@@ -50,7 +50,7 @@ export function turnGroup(values: Float32Array, start: number, size: number): vo
 
 /** Integers that were turned in groups before they were rounded, a byte each. `size`: a power of four. */
 export const turnedBytes = (size: number): BlockFormat => ({
-  name: `int8 turned by ${size}`,
+  name: `int8 convrot ${size}`,
   elements: size,
   bytes: size,
   widen(bytes, at, out, to) {
@@ -61,7 +61,7 @@ export const turnedBytes = (size: number): BlockFormat => ({
 
 /** The same in 4 bits: two in a byte, the first in the lower half. */
 export const turnedNibbles = (size: number): BlockFormat => ({
-  name: `int4 turned by ${size}`,
+  name: `int4 convrot ${size}`,
   elements: size,
   bytes: size / 2,
   widen(bytes, at, out, to) {

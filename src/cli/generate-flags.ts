@@ -43,7 +43,7 @@ export const generateFlags = {
   dit: { type: "string", value: "FILE", help: "the transformer, for models that have one" },
   dit_high: { type: "string", value: "FILE", help: "the high-noise expert" },
   dit_low: { type: "string", value: "FILE", help: "the low-noise expert" },
-  vae: { type: "string", value: "FILE", help: "the autoencoder, or a tiny one (TAEHV): quicker and rougher" },
+  vae: { type: "string", value: "FILE", help: "the autoencoder, or a tiny one (TAEHV): faster, lower quality" },
   t5: { type: "string", value: "FILE", help: "the text encoder" },
   tokenizer: { type: "string", value: "PATH", help: "the tokenizer's file or folder" },
   lora: {
@@ -94,8 +94,12 @@ export const generateFlags = {
     value: "KIND[:K=V,…]",
     help: `reuse earlier steps: ${listNames(cacheRows)}; e.g. easycache:threshold=0.05 (default: none)`,
   },
-  cache_coefficients: { type: "string", value: "FILE", help: "what --calibrate-cache measured, for --cache" },
-  "calibrate-cache": { type: "boolean", help: "measure what step caches go by and write it beside the film" },
+  cache_coefficients: {
+    type: "string",
+    value: "FILE",
+    help: "coefficients measured by --calibrate-cache, for --cache",
+  },
+  "calibrate-cache": { type: "boolean", help: "measure step-cache coefficients and write them next to the video" },
   seed: { type: "string", value: "N", help: "-1 picks one at random and prints it (default -1)" },
   n: { type: "string", value: "N", help: "number of videos, each with the next seed (default 1)" },
   noise: { type: "string", value: "NAME", help: `${noiseForms.join(", ")} (default ${DEFAULT_NOISE})` },
@@ -112,7 +116,7 @@ export const generateFlags = {
   vae_tiling: {
     type: "string",
     value: "HOW",
-    help: "decode in tiles: auto (as memory asks), off, SIZE[:OVERLAP] in pixels, comfy[:SIZE:OVERLAP:FRAMES:OVERLAP]",
+    help: "decode in tiles: auto (by free memory), off, SIZE[:OVERLAP] in pixels, comfy[:SIZE:OVERLAP:FRAMES:OVERLAP]",
   },
   device: {
     type: "string",
@@ -123,7 +127,7 @@ export const generateFlags = {
   resume: { type: "boolean", help: "resume the stopped run at --out" },
   "keep-latents": { type: "boolean", help: "keep the latents next to the video" },
   preview: { type: "boolean", help: "write a rough preview next to the video after each step" },
-  preview_vae: { type: "string", value: "FILE", help: "make these pictures with a tiny autoencoder (TAEHV)" },
+  preview_vae: { type: "string", value: "FILE", help: "make the previews with a tiny autoencoder (TAEHV)" },
   // generate.py's other names, and its flags that change nothing here.
   save_file: { type: "string", help: "--out", hidden: true },
   base_seed: { type: "string", help: "--seed", hidden: true },

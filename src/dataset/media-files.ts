@@ -67,7 +67,7 @@ export async function listFolder(folder: string, { deep = false } = {}): Promise
       });
     throw new KinoraError("dataset.unreadable", `the folder ${JSON.stringify(folder)} cannot be read: ${message}`, {
       cause,
-      hint: "this user may not read it, or it lies on a disk that is gone",
+      hint: "you have no permission to read it, or its disk is not mounted",
     });
   }
 }

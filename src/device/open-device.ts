@@ -24,7 +24,7 @@ function named(choice: string, table: DeviceTable): { descriptor: DeviceDescript
   if (descriptor) {
     throw new KinoraError("device.unavailable", `there is only one ${name} device`, {
       actual: choice,
-      hint: `name it ${name}`,
+      hint: `use ${name}`,
     });
   }
   const near = nearestName(name, Object.keys(table));

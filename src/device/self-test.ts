@@ -61,7 +61,7 @@ function expectClose(what: string, dtype: DType, actual: Float32Array, expected:
     return difference >= most || Number.isNaN(difference) ? difference : most;
   }, 0);
   if (error <= TOLERANCE[dtype]! * largest) return;
-  throw new KinoraError("device.self-test", `the device computes ${what} wrong`, {
+  throw new KinoraError("device.self-test", `the device computes ${what} incorrectly`, {
     expected: `an error below ${(TOLERANCE[dtype]! * largest).toPrecision(2)}`,
     actual: error.toPrecision(3),
     hint: "use the cpu device, and report this with the output of kinora doctor --json",

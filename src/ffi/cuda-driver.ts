@@ -141,7 +141,7 @@ export class CudaDriver {
   failure(call: Call, status: number): KinoraError {
     const text = this.#text(status);
     if (status === NO_PERMISSION) {
-      return new KinoraError("cuda.no-permission", "this user may not use the GPU", {
+      return new KinoraError("cuda.no-permission", "you have no permission to use the GPU", {
         actual: text,
         hint: "the user needs access to /dev/nvidia* (mostly the groups video and render); in a container, pass the GPU through",
       });

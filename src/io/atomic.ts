@@ -55,7 +55,7 @@ export function writeError(error: unknown, path: string): KinoraError {
     EEXIST: ["io.not-a-folder", "a file with this name exists: choose another folder"],
     ENAMETOOLONG: ["io.name-too-long", "choose a shorter path"],
   };
-  const [stable, hint] = known[code ?? ""] ?? ["io.write-failed", "does the disk report errors?"];
+  const [stable, hint] = known[code ?? ""] ?? ["io.write-failed", "check the disk for errors"];
   return new KinoraError(stable, `writing ${JSON.stringify(path)}: ${(error as Error).message}`, {
     hint,
     cause: error,

@@ -139,7 +139,7 @@ export class HashCache {
     const found = await stat(real, { bigint: true });
     // Reading a pipe would wait for its writer for ever.
     if (!found.isFile())
-      throw new KinoraError("io.not-a-file", `${file} is not a regular file`, { hint: "name a plain file" });
+      throw new KinoraError("io.not-a-file", `${file} is not a regular file`, { hint: "give a regular file" });
     const [size, modified, inode] = [Number(found.size), String(found.mtimeNs), String(found.ino)];
     const known = how === "anew" ? undefined : files[real];
     if (known && known.size === size && known.modified === modified && known.inode === inode) {

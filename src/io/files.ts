@@ -18,7 +18,7 @@ const codes: Record<string, readonly [code: string, what: string, hint: string]>
 /** The coded error for a failure of the file system; other errors come back as they are. */
 export function fileError(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("code" in error) || error instanceof KinoraError) return error;
-  const [code, what, hint] = codes[String(error.code)] ?? ["io.failed", error.message, "does the disk report errors?"];
+  const [code, what, hint] = codes[String(error.code)] ?? ["io.failed", error.message, "check the disk for errors"];
   return new KinoraError(code, `${path}: ${what}`, { hint, cause: error });
 }
 
@@ -33,7 +33,7 @@ export function fileOrFolder(path: string): { kind: "file" | "folder"; size: num
   if (stat.isDirectory()) return { kind: "folder", size: 0 };
   // Opening a pipe would wait for its writer for ever.
   if (!stat.isFile())
-    throw new KinoraError("io.not-a-file", `${path} is neither a file nor a folder`, { hint: "name a plain file" });
+    throw new KinoraError("io.not-a-file", `${path} is neither a file nor a folder`, { hint: "give a regular file" });
   return { kind: "file", size: stat.size };
 }
 
@@ -49,7 +49,7 @@ export function mapFile(path: string): FileMap {
   }
 }
 
-const DAMAGED = "the file is damaged, cut off or of another kind: take it again from where it came";
+const DAMAGED = "the file is damaged, truncated or of another kind: get it again from its source";
 
 /** The same error with the file's path in front of its message, for checks that know bytes but not files. */
 export function inFile(error: unknown, path: string): unknown {
@@ -75,13 +75,13 @@ const readOnly = constants.O_RDONLY | (constants.O_NONBLOCK ?? 0);
 function checkPlain(found: Stats, path: string, limit: number): void {
   if (!found.isFile())
     throw new KinoraError("io.not-a-file", `${path} is ${found.isDirectory() ? "a folder" : "a pipe or a device"}`, {
-      hint: "name a plain file",
+      hint: "give a regular file",
     });
   if (found.size > limit)
     throw new KinoraError("io.too-large", `${path} is too large`, {
       expected: `at most ${limit} bytes`,
       actual: `${found.size}`,
-      hint: "it is no file of this kind, or damaged",
+      hint: "it is damaged, or not a file of this kind",
     });
 }
 

@@ -9,7 +9,7 @@ import { type JsonObject, parseStrictJson } from "./strict-json.ts";
 
 const MAX_INDEX_BYTES = 100_000_000;
 
-const AGAIN = "fetch the index and its shards again into one folder";
+const AGAIN = "download the index and its shards again into one folder";
 
 /** The most names an error lists one by one. */
 const LISTED = 5;

@@ -82,7 +82,7 @@ function follow<E, R>(child: ChildProcess, start: ToChild, { tell, stop, killed 
     child.once("error", (error) => {
       reject(
         new KinoraError("job.no-process", `the job's process could not be started: ${error.message}`, {
-          hint: "does this machine have memory and processes left?",
+          hint: "check that this machine has free memory and processes",
         }),
       );
     });

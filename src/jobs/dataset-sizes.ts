@@ -33,7 +33,7 @@ export const datasetSizesJob = job(datasetSizesContract, async function* (reques
     throw new KinoraError("request.invalid", "`maxTokens` is larger than any model supports", {
       expected: `at most ${mostTokens}`,
       actual: String(maxTokens),
-      hint: "some ten thousand tokens are usual",
+      hint: "a few ten thousand tokens are usual",
     });
   const step = mediaOf(model).sizeMultiple;
   // A single frame has a token a step each way.

@@ -19,7 +19,7 @@ export const faultLimits: Readonly<Record<FaultName, { limit: number; unit: stri
   frozen: { limit: 45, unit: "% of frames that repeat the one before" },
   flicker: { limit: flicker.limit.max!, unit: flicker.unit },
   saturated: { limit: 60, unit: "% of the picture with a channel at the end of its range" },
-  seam: { limit: 12, unit: "levels by which a line across all frames stands out" },
+  seam: { limit: 12, unit: "levels by which a line stands out across all frames" },
 };
 
 /** Mean luma below which a frame is black, and change below which it is a repetition, of white. */

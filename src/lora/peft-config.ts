@@ -110,7 +110,7 @@ function patternFor(patterns: Readonly<Record<string, number>>, modules: readonl
   try {
     return entries[firstMatch(expressions, modules)]?.[1];
   } catch (cause) {
-    throw invalid(where, "its patterns of modules take too long to match", cause);
+    throw invalid(where, "its module patterns take too long to match", cause);
   }
 }
 

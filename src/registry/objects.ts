@@ -21,7 +21,7 @@ export async function contentOf(path: string): Promise<Content> {
   let bytes = 0;
   try {
     if (!(await stat(path)).isFile())
-      throw new KinoraError("io.not-a-file", `${path} is not a regular file`, { hint: "name a plain file" });
+      throw new KinoraError("io.not-a-file", `${path} is not a regular file`, { hint: "give a regular file" });
     for await (const chunk of createReadStream(path, { highWaterMark: 4 << 20 })) {
       sum.update(chunk as Uint8Array);
       bytes += (chunk as Uint8Array).length;

@@ -282,7 +282,7 @@ export class Registry {
       const { trial } = fold(events);
       if (trial) return { type: "trial-ended", version: trial.version };
       throw new KinoraError("registry.no-trial", `no trial of ${formatAddress(address)} is running`, {
-        hint: "begin one first",
+        hint: "start one first",
       });
     });
   }

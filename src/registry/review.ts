@@ -132,7 +132,7 @@ function concernsOf(row: ReviewedVersion, current: ReviewedVersion | undefined):
   if (row !== current && cost !== undefined && current?.cost && cost > MOST.cost * current.cost)
     concerns.push(`it is ${(cost / current.cost).toFixed(2)} times as slow as the current version`);
   if (status === "deprecated" && generations > 0)
-    concerns.push(`deprecated, and used ${generations} times: move its users on`);
+    concerns.push(`deprecated, and used ${generations} times: move its users to another version`);
   if (status === "current" && generations < LEAST.unused) concerns.push("not used in this month: retire it?");
   if (trend === "worse") concerns.push("worse than in the month before");
   return concerns;

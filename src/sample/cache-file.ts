@@ -40,7 +40,7 @@ export function withCoefficients(cache: CacheChoice, path: string, model: string
   const bad = (message: string, actual: string) =>
     new KinoraError("generate.cache-coefficients", message, {
       actual,
-      hint: "kinora generate --calibrate-cache writes such a file beside its film",
+      hint: "kinora generate --calibrate-cache writes such a file next to its video",
     });
   let content: unknown;
   try {
@@ -49,11 +49,11 @@ export function withCoefficients(cache: CacheChoice, path: string, model: string
     throw bad(`${path} cannot be read`, (cause as Error).message);
   }
   const parsed = fileSchema.safeParse(content);
-  if (!parsed.success) throw bad(`${path} holds no cache coefficients`, z.prettifyError(parsed.error));
+  if (!parsed.success) throw bad(`${path} contains no cache coefficients`, z.prettifyError(parsed.error));
   const { magcache, teacache, model: measured } = parsed.data;
   if (measured !== model) throw bad(`${path} was measured for another model`, `${measured}, not ${model}`);
   if (cache.kind === "magcache") return { ratios: magcache, ...cache };
   if (cache.kind !== "teacache") throw bad(`${cache.kind} uses no coefficients`, path);
-  if (!teacache) throw bad(`${path} holds no coefficients of TeaCache`, "the run had fewer than six steps");
+  if (!teacache) throw bad(`${path} contains no TeaCache coefficients`, "the run had fewer than six steps");
   return { coefficients: teacache[cache.ret_steps === true ? "projection" : "embedding"], ...cache };
 }

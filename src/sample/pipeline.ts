@@ -214,7 +214,7 @@ async function* sample(
   }
   if (calibrateCache) {
     const file = await writeCoefficients(request, run.steps, coefficientsFrom(run.state().memory));
-    yield { type: "note", text: `what step caches go by for ${model.name} was measured: ${file}` };
+    yield { type: "note", text: `step-cache coefficients of ${model.name} were measured: ${file}` };
   }
   return run.latents;
 }

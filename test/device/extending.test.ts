@@ -70,8 +70,8 @@ test("it is opened by name, by unit and, where it comes first, automatically", a
 test("a unit of a device of which there is only one is refused, not ignored", async () => {
   for (const choice of ["reference:1", "null:", "cpu:9"]) {
     const name = choice.split(":")[0];
-    await expect(openDevice(choice)).rejects.toMatchObject({ code: "device.unavailable", hint: `name it ${name}` });
-    await expect(descriptorOf(choice)).rejects.toMatchObject({ code: "device.unavailable", hint: `name it ${name}` });
+    await expect(openDevice(choice)).rejects.toMatchObject({ code: "device.unavailable", hint: `use ${name}` });
+    await expect(descriptorOf(choice)).rejects.toMatchObject({ code: "device.unavailable", hint: `use ${name}` });
   }
 });
 

@@ -14,7 +14,7 @@ import { cudaMemoryModel } from "./memory-model.ts";
 /** `1` of `cuda:1`. Throws `device.unavailable`. */
 function indexOf(unit: string): number {
   if (/^\d+$/.test(unit)) return Number(unit);
-  throw new KinoraError("device.unavailable", `${JSON.stringify(unit)} is not a GPU's number`, {
+  throw new KinoraError("device.unavailable", `${JSON.stringify(unit)} is not a GPU number`, {
     expected: "cuda, cuda:0, cuda:1, …",
     hint: "kinora doctor lists the GPUs",
   });

@@ -183,12 +183,12 @@ export function failureOf(
     case "chat.server-error":
       return new KinoraError(kind, `${where} failed`, {
         actual,
-        hint: "it is the service's own mistake: try again later",
+        hint: "the service has a problem of its own: try again later",
       });
     default:
       return new KinoraError("chat.bad-request", `${where} rejected the request`, {
         actual,
-        hint: "is it an OpenAI-compatible endpoint, and does the model take pictures? Its own words are above",
+        hint: "check that it is an OpenAI-compatible endpoint and that the model takes pictures; its answer is above",
       });
   }
 }
@@ -221,11 +221,11 @@ export function failureOfException(error: unknown, endpoint: ChatEndpoint, timeo
   if (/CERT|TLS|SSL/.test(code))
     return new KinoraError("chat.wrong-endpoint", `no secure connection to ${where}`, {
       actual: code,
-      hint: "is the address right (http or https), and its certificate valid?",
+      hint: "check the address (http or https) and its certificate",
     });
   const detail = cause instanceof Error ? cause.message : error instanceof Error ? error.message : String(error);
   return new KinoraError("chat.connection-lost", `the connection to ${where} was interrupted`, {
     actual: redact(code || detail, endpoint.key),
-    hint: "try again; is the network up?",
+    hint: "check the network and try again",
   });
 }

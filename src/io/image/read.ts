@@ -80,7 +80,7 @@ async function headOf(path: string): Promise<Uint8Array> {
     const { code, message } = error as NodeJS.ErrnoException;
     const name = code === "ENOENT" ? "not-found" : code === "EACCES" ? "no-permission" : "io-error";
     throw new KinoraError(`media.${name}`, `opening ${JSON.stringify(path)}: ${message}`, {
-      hint: "check the path, and whether this user may read it",
+      hint: "check the path and its permissions",
       cause: error,
     });
   }

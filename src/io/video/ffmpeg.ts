@@ -41,7 +41,7 @@ export function mediaError(status: number, doing: string, path?: string): Kinora
     });
   const code = status === AVERROR_INVALIDDATA ? "media.invalid-data" : "media.failed";
   return new KinoraError(code, `${doing}${where}: ${FFmpegError.strerror(status)}`, {
-    hint: "the file may be damaged, cut off, or of another kind than its name says: does it play elsewhere?",
+    hint: "the file may be damaged, truncated, or of another kind than its name says: check whether it plays elsewhere",
   });
 }
 

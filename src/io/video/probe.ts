@@ -126,12 +126,15 @@ export async function openInput(path: string, most = mostPixels.film): Promise<F
     throw new KinoraError(
       code === "ENOENT" ? "media.not-found" : code === "EACCES" ? "media.no-permission" : "media.io-error",
       `opening ${JSON.stringify(path)}: ${(error as Error).message}`,
-      { hint: code === "ENOENT" ? "check the path" : "may this user read it, and is its disk there?", cause: error },
+      {
+        hint: code === "ENOENT" ? "check the path" : "check that you may read it and that its disk is mounted",
+        cause: error,
+      },
     );
   }
   if (bytes === 0)
     throw new KinoraError("media.empty", `${JSON.stringify(path)} is an empty file (0 bytes)`, {
-      hint: "copy or fetch it again",
+      hint: "copy or download it again",
     });
   const context = await openContext(path, most, null);
   const isStream = ((context.iformat?.flags ?? 0) & AVFMT_TS_DISCONT) !== 0;

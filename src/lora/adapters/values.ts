@@ -11,7 +11,7 @@ export function ownedFrom(device: Device, name: string, values: Float32Array, sh
   if (values.length !== elementCount(shape)) {
     throw new KinoraError("lora.shape", `${name} has ${values.length} values`, {
       expected: `[${shape}]`,
-      hint: "the file is damaged or was merged wrongly: take it again from where it came",
+      hint: "the file is damaged or was merged wrongly: get it again from its source",
     });
   }
   const tensor = ownedEmpty(device, shape, "f32", "weights");

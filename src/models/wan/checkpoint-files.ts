@@ -108,7 +108,7 @@ export class CheckpointSearch {
 const MOST_INDEX_BYTES = 2 ** 20;
 /** The σ at which diffusers changes from one transformer to the other; null or absent where there is one. */
 const modelIndexSchema = z.looseObject({
-  boundary_ratio: z.number().gt(0, "must lie between 0 and 1").lt(1, "must lie between 0 and 1").nullish(),
+  boundary_ratio: z.number().gt(0, "must be between 0 and 1").lt(1, "must be between 0 and 1").nullish(),
 });
 
 /**
@@ -121,7 +121,7 @@ function boundaryOf(folder: string): number | undefined {
   if (index.state === "missing") return undefined;
   if (index.state === "read") return index.value.boundary_ratio ?? undefined;
   throw new KinoraError("checkpoint.bad-index", `${path} ${index.why}`, {
-    hint: "it says at which noise the experts change: fetch it again from where the checkpoint came",
+    hint: "it says at which noise level the experts change: get it again from the checkpoint's source",
   });
 }
 

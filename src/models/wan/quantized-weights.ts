@@ -58,22 +58,26 @@ function layerConfig(layer: string, text: string): LayerConfig {
   } catch (cause) {
     throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} is not valid JSON`, {
       cause,
-      hint: "quantise the checkpoint again, or take it from where it came",
+      hint: "quantise the checkpoint again, or get it again from its source",
     });
   }
   const fields = typeof config === "string" ? { format: config } : ((config ?? {}) as Record<string, unknown>);
   const { format, convrot_groupsize: group = DEFAULT_GROUP } = fields;
   if (typeof format !== "string") {
     throw new KinoraError("weights.bad-quantization", `the quantisation metadata of ${layer} has no format`, {
-      hint: "quantise the checkpoint again, or take it from where it came",
+      hint: "quantise the checkpoint again, or get it again from its source",
     });
   }
   if (typeof group !== "number" || !groups.has(group)) {
-    throw new KinoraError("weights.bad-quantization", `the quantisation mark of ${layer} turns impossible groups`, {
-      expected: [...groups].join(", "),
-      actual: JSON.stringify(group),
-      hint: "quantise the checkpoint again, or take it from where it came",
-    });
+    throw new KinoraError(
+      "weights.bad-quantization",
+      `the quantisation metadata of ${layer} has an impossible convrot group size`,
+      {
+        expected: [...groups].join(", "),
+        actual: JSON.stringify(group),
+        hint: "quantise the checkpoint again, or get it again from its source",
+      },
+    );
   }
   return { format, turned: fields.convrot === true, group };
 }
@@ -91,7 +95,7 @@ function layersOfMetadata(metadata: Readonly<Record<string, string>>): Map<strin
   } catch (cause) {
     throw new KinoraError("weights.bad-quantization", "the file's _quantization_metadata is not valid JSON", {
       cause,
-      hint: "quantise the checkpoint again, or take it from where it came",
+      hint: "quantise the checkpoint again, or get it again from its source",
     });
   }
   if (typeof layers !== "object" || layers === null) return new Map();
@@ -112,7 +116,7 @@ function scaleShape(weight: string, shape: readonly number[], scale: readonly nu
   throw new KinoraError("weights.bad-quantization", `the scale of ${weight} fits none of its granularities`, {
     expected: `[1], [${rows}, 1] or [${rows}, blocks, 1] for a weight [${shape}]`,
     actual: `[${scale}]`,
-    hint: "quantise the checkpoint again, or take it from where it came",
+    hint: "quantise the checkpoint again, or get it again from its source",
   });
 }
 
@@ -134,7 +138,7 @@ function bad({ weight }: Layer, what: string, expected: string, actual: string):
   return new KinoraError("weights.bad-quantization", `${weight} ${what}`, {
     expected,
     actual,
-    hint: "quantise the checkpoint again, or take it from where it came",
+    hint: "quantise the checkpoint again, or get it again from its source",
   });
 }
 
@@ -174,7 +178,7 @@ function turned(layer: Layer, blocks: BlockFormat, perByte: number): Quantizatio
   if (bytesOf(layer.dtype) !== 1 || layer.shape.length !== 2 || shape[1]! % blocks.elements !== 0) {
     throw bad(
       layer,
-      "cannot be turned",
+      "cannot be rotated",
       `bytes, rows of whole groups of ${layer.group}`,
       `${layer.dtype} [${layer.shape}]`,
     );
@@ -198,7 +202,7 @@ function swizzled(row: number, column: number, columns: number): number {
 /** The stored scales of blocks of inputs, a byte each. Throws where they are fewer than the layout has. */
 function blockScales(layer: Layer, columns: number): Uint8Array {
   const { source, scale, shape } = layer;
-  if (scale === undefined) throw bad(layer, "lacks the scales of its blocks", "weight_scale beside it", "none");
+  if (scale === undefined) throw bad(layer, "lacks the scales of its blocks", "weight_scale next to it", "none");
   const up = (size: number, whole: number) => Math.ceil(size / whole) * whole;
   const count = up(shape[0]!, TILE.rows) * up(columns, TILE.columns);
   const info = source.info(scale);
@@ -228,7 +232,7 @@ function mxfp8(layer: Layer): Quantization {
   const { source, weight, shape, dtype: stored } = layer;
   const [, width] = shape as [number, number];
   if (shape.length !== 2 || bytesOf(stored) !== 1 || width % MXFP8_GROUP !== 0) {
-    throw bad(layer, "is no mxfp8", `bytes, rows of whole groups of ${MXFP8_GROUP}`, `${stored} [${shape}]`);
+    throw bad(layer, "is not mxfp8", `bytes, rows of whole groups of ${MXFP8_GROUP}`, `${stored} [${shape}]`);
   }
   const dtype = "f8e4m3";
   const groupsOf = (columns: number) => columns / MXFP8_GROUP;
@@ -261,7 +265,12 @@ function nvfp4(layer: Layer): Quantization {
   const [rows, packed] = layer.shape as [number, number];
   const width = 2 * packed;
   if (layer.shape.length !== 2 || bytesOf(layer.dtype) !== 1 || width % NVFP4_GROUP !== 0) {
-    throw bad(layer, "is no nvfp4", `bytes, rows of whole groups of ${NVFP4_GROUP}`, `${layer.dtype} [${layer.shape}]`);
+    throw bad(
+      layer,
+      "is not nvfp4",
+      `bytes, rows of whole groups of ${NVFP4_GROUP}`,
+      `${layer.dtype} [${layer.shape}]`,
+    );
   }
   if (second === undefined || elementCount(source.info(second).shape) !== 1) {
     throw bad(

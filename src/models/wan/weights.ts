@@ -147,7 +147,7 @@ function logicalTensor(
     throw new KinoraError("weights.bad-parts", `the parts of ${name} do not fit together`, {
       expected: `plain tensors of ${first.dtype} [n, ${rest}]`,
       actual: `${uneven} [${source.info(uneven).shape}]`,
-      hint: "take the checkpoint again from where it came",
+      hint: "get the checkpoint again from its source",
     });
   }
   const rows = parts.reduce((sum, part) => sum + (source.info(part).shape[0] ?? 1), 0);

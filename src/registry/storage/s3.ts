@@ -314,7 +314,7 @@ async function bounded(answer: Response, what: string): Promise<Uint8Array> {
       await discard(answer);
       throw new KinoraError("s3.answer-too-large", `${what}: the answer is too long for a registry value`, {
         expected: `at most ${MOST_ANSWER} bytes`,
-        hint: "is it an S3 server, and the prefix a registry's?",
+        hint: "check that it is an S3 server and that the prefix is a registry's",
       });
     }
     chunks.push(chunk);

@@ -6,7 +6,7 @@ import { defineCache, keptOf, meanChange, meanSize, numberIn, remember } from ".
 
 export const easyCache = defineCache({
   name: "easycache",
-  help: "EasyCache: by how the answers have changed so far",
+  help: "EasyCache: skips steps by how the outputs have changed so far",
   options: z.strictObject({
     threshold: z.number().min(0).max(100).default(0.05),
     /** Steps that are always computed in the beginning. */

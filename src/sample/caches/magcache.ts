@@ -29,7 +29,7 @@ function always(call: number, { steps, highSteps }: Place, retention: number, pi
 
 export const magCache = defineCache({
   name: "magcache",
-  help: "MagCache: by the measured shrinking of what the blocks add",
+  help: "MagCache: skips steps by the measured magnitudes of the blocks' residuals",
   options: z.strictObject({
     threshold: z.number().min(0).max(100).default(0.12),
     /** The most calls of a kind in a row that are answered from the cache. */

@@ -23,7 +23,7 @@ export const polynomial = (coefficients: readonly number[], x: number): number =
 
 export const teaCache = defineCache({
   name: "teacache",
-  help: "TeaCache: by how far the time embedding has moved",
+  help: "TeaCache: skips steps by how far the time embedding has moved",
   options: z.strictObject({
     threshold: z.number().min(0).max(100).default(0.2),
     /** The authors' "ret steps": by the time projection, the first five steps always computed, the last not. */
@@ -60,7 +60,7 @@ export const teaCache = defineCache({
 });
 
 export function noCoefficients(cache: string, model: string, setting: string): KinoraError {
-  return new KinoraError("generate.cache-coefficients", `nobody has measured ${cache} for ${model}`, {
+  return new KinoraError("generate.cache-coefficients", `there are no ${cache} coefficients for ${model}`, {
     hint: `generate once with \`calibrateCache\` and give its file as \`cacheCoefficients\`, or set ${setting}; easycache needs none`,
   });
 }

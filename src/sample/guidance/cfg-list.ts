@@ -5,7 +5,7 @@ import { defineGuidance, type Guidance, type Place } from "./guidance.ts";
 
 export const cfgListRow = defineGuidance({
   name: "cfg-list",
-  help: "CFG with a scale for each step; the last one stays",
+  help: "CFG with a scale for each step; the last one is repeated",
   options: z.strictObject({ scales: z.array(scaleSchema).min(1).max(10_000) }),
   create({ scales }): Guidance {
     const all = scales.map(cfg);

@@ -55,7 +55,7 @@ const passes = [{ text: "positive" }, { text: "negative" }] as const;
 
 export const cfgZeroRow = defineGuidance({
   name: "cfg-zero",
-  help: "CFG-Zero*: the negative answer scaled to fit, the first steps standing still",
+  help: "CFG-Zero*: rescales the negative prediction, with zero velocity in the first steps",
   options: z.strictObject({
     scale: scaleSchema.default(5),
     /** One α for all, one for each channel (the authors' image-to-video), or ComfyUI's node, which has no zero steps. */

@@ -6,7 +6,7 @@ import { rangeSettings, within } from "./range.ts";
 
 export const enhanceRow = defineLayer({
   name: "enhance",
-  help: "Enhance-A-Video: attention between frames made stronger",
+  help: "Enhance-A-Video: stronger attention between frames",
   options: z.strictObject({
     weight: z.number().min(0).max(100).default(2),
     variant: z.enum(["wrapper", "wrapper-new", "kj"]).default("kj"),

@@ -5,7 +5,7 @@ import { defineLayer, type Guidance, isConditional } from "./guidance.ts";
 
 export const nagRow = defineLayer({
   name: "nag",
-  help: "NAG: a negative text at CFG 1, inside the cross-attention of the positive pass",
+  help: "NAG: a negative prompt at CFG 1, applied in cross-attention",
   options: z.strictObject({
     scale: z.number().min(0).max(1000).default(11),
     tau: z.number().min(0).max(1000).default(2.5),

@@ -29,7 +29,7 @@ export function rescaled(clip: Float32Array, conditional: Float32Array, rescale:
 
 export const skipLayerRow = defineLayer({
   name: "slg",
-  help: "skip-layer guidance: away from a third pass without some blocks",
+  help: "skip-layer guidance: guides away from a third pass that skips some blocks",
   options: z.strictObject({
     blocks: blocks.default([7, 8, 9]),
     scale: z.number().min(0).max(100).default(3),
@@ -62,15 +62,15 @@ export const skipLayerRow = defineLayer({
 
 export const skipLayerSimpleRow = defineLayer({
   name: "slg-simple",
-  help: "skip-layer guidance without a third pass: the negative one leaves the blocks out",
+  help: "skip-layer guidance without a third pass: the negative pass skips the blocks",
   options: z.strictObject({ blocks: blocks.default([9]), ...rangeSettings(0, 1) }),
   create({ blocks: skipBlocks, ...range }, base): Guidance {
     if (!base.negative) {
       throw new KinoraError(
         "generate.bad-guidance",
-        "slg-simple leaves blocks out of the negative pass, and there is none",
+        "slg-simple skips blocks of the negative pass, and there is none",
         {
-          hint: "give a guidance scale other than 1, or take slg, which makes a pass of its own",
+          hint: "give a guidance scale other than 1, or use slg, which adds its own pass",
         },
       );
     }

@@ -65,7 +65,7 @@ class DeisScheduler extends BaseScheduler {
 
 export const deis = defineSampler({
   name: "deis",
-  help: "the velocities of up to three steps, weighted by exact integrals",
+  help: "DEIS: up to three velocities, weighted by exact integrals",
   options: z.strictObject({ max_order: z.int().min(1).max(4).default(3) }),
   create: (schedule, settings) => new DeisScheduler(schedule, settings.max_order),
 });

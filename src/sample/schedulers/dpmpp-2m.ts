@@ -36,7 +36,7 @@ class Dpmpp2mScheduler extends BaseScheduler {
 
 export const dpmpp2m = defineSampler({
   name: "dpmpp_2m",
-  help: "DPM-Solver++ (2M) as ComfyUI has it",
+  help: "DPM-Solver++ (2M), as in ComfyUI",
   options: z.strictObject({}),
   create: (schedule) => new Dpmpp2mScheduler(schedule),
 });

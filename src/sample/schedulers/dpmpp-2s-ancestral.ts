@@ -46,7 +46,7 @@ class Dpmpp2sAncestralScheduler extends BaseScheduler {
 
 export const dpmpp2sAncestral = defineSampler({
   name: "dpmpp_2s_ancestral",
-  help: "DPM-Solver++ (2S) with noise put back: two evaluations a step",
+  help: "DPM-Solver++ (2S) ancestral: two evaluations per step",
   options: noisySettings,
   create: (schedule, settings) => new Dpmpp2sAncestralScheduler(schedule, settings),
 });

@@ -56,7 +56,7 @@ class DpmppSdeScheduler extends BaseScheduler {
 
 export const dpmppSde = defineSampler({
   name: "dpmpp_sde",
-  help: "stochastic DPM-Solver++: two evaluations a step",
+  help: "stochastic DPM-Solver++: two evaluations per step",
   options: settings,
   create: (schedule, given) => new DpmppSdeScheduler(schedule, given),
 });

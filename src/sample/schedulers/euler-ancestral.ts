@@ -42,7 +42,7 @@ class EulerAncestralScheduler extends BaseScheduler {
 
 export const eulerAncestral = defineSampler({
   name: "euler_ancestral",
-  help: "euler with noise put back in each step",
+  help: "euler with noise added back in each step",
   options: noisySettings,
   create: (schedule, settings) => new EulerAncestralScheduler(schedule, settings),
 });

@@ -35,7 +35,7 @@ export const euler = defineSampler({
 
 export const ddim = defineSampler({
   name: "ddim",
-  help: "for flow models the same as euler",
+  help: "the same as euler for flow models",
   options: z.strictObject({}),
   create: (schedule) => new EulerScheduler("ddim", schedule),
 });

@@ -29,7 +29,7 @@ class HeunScheduler extends BaseScheduler {
 
 export const heun = defineSampler({
   name: "heun",
-  help: "the mean of both ends' velocities: two evaluations a step",
+  help: "Heun's method: two evaluations per step",
   options: z.strictObject({}),
   create: (schedule) => new HeunScheduler(schedule),
 });

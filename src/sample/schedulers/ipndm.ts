@@ -36,7 +36,7 @@ class IpndmScheduler extends BaseScheduler {
 
 export const ipndm = defineSampler({
   name: "ipndm",
-  help: "the velocities of up to four steps together",
+  help: "IPNDM: combines the velocities of up to four steps",
   options: z.strictObject({ max_order: z.int().min(1).max(4).default(4) }),
   create: (schedule, settings) => new IpndmScheduler(schedule, settings.max_order),
 });

@@ -30,7 +30,7 @@ class LcmScheduler extends BaseScheduler {
 
 export const lcm = defineSampler({
   name: "lcm",
-  help: "to the predicted clip and new noise on it, for distilled models",
+  help: "LCM: jumps to the predicted clip and adds new noise; for distilled models",
   options: z.strictObject({ s_noise }),
   create: (schedule, settings) => new LcmScheduler(schedule, settings.s_noise),
 });

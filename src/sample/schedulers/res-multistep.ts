@@ -48,14 +48,14 @@ class ResMultistepScheduler extends BaseScheduler {
 
 export const resMultistep = defineSampler({
   name: "res_multistep",
-  help: "an exponential integrator of order 2",
+  help: "second-order exponential integrator",
   options: z.strictObject({}),
   create: (schedule) => new ResMultistepScheduler("res_multistep", schedule, { eta: 0, s_noise: 0 }),
 });
 
 export const resMultistepAncestral = defineSampler({
   name: "res_multistep_ancestral",
-  help: "the same with noise put back in each step",
+  help: "the same with noise added back in each step",
   options: noisySettings,
   create: (schedule, settings) => new ResMultistepScheduler("res_multistep_ancestral", schedule, settings),
 });

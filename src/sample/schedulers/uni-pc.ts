@@ -164,5 +164,5 @@ const row = <const N extends string>(name: N, help: string, variant: Variant) =>
     create: (schedule) => new UniPcComfyScheduler(variant, schedule),
   });
 
-export const uniPc = row("uni_pc", "ComfyUI's UniPC, another algorithm than unipc", "bh1");
+export const uniPc = row("uni_pc", "ComfyUI's UniPC, a different algorithm from unipc", "bh1");
 export const uniPcBh2 = row("uni_pc_bh2", "the same with its second B(h)", "bh2");

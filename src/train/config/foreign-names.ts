@@ -54,7 +54,7 @@ const here: Readonly<Record<string, string | readonly [setting: string, word: st
   weighting_scheme: "loss.weighting",
   min_timestep: ["time.min", "a noise level, a thousandth of the timestep; each expert keeps to its own levels anyway"],
   max_timestep: ["time.max", "a noise level, a thousandth of the timestep; each expert keeps to its own levels anyway"],
-  preserve_distribution_shape: ["time.keep_shape", "on where nothing else is said"],
+  preserve_distribution_shape: ["time.keep_shape", "on by default"],
   mode_scale: ["time.mode_scale", 'with time.sampling = "sigma" and time.density = "mode"'],
   timestep_boundary: ["experts.train", "the boundary is the model's own, or its checkpoint's"],
   // The optimizer.

@@ -34,8 +34,7 @@ export function settleTime(s: Settler, given: NonNullable<TrainConfig["time"]>, 
     });
   }
   const keepShape = s.take("time.keep_shape", given.keep_shape, true, {
-    note: (value) =>
-      value ? "levels outside min…max are drawn again" : "the whole distribution is squeezed into min…max",
+    note: (value) => (value ? "levels outside min…max are redrawn" : "the whole distribution is squeezed into min…max"),
   });
   return { ...choice, limits: { min, max, keepShape } };
 }

@@ -146,14 +146,14 @@ export function vaeConfigFrom(
     throw new KinoraError("vae.unsupported", "autoencoders with attention outside the middle are not supported", {
       expected: "attn_scales: []",
       actual: `[${official.attn_scales}]`,
-      hint: "the autoencoders of Wan 2.1 and 2.2 are read",
+      hint: "only the autoencoders of Wan 2.1 and 2.2 are supported",
     });
   }
   if (2 ** official.temperal_downsample.filter(Boolean).length > CHUNK_FRAMES) {
     throw new KinoraError("vae.unsupported", "a chunk of frames does not make a latent frame", {
       expected: `at most ${CHUNK_FRAMES} frames to a latent frame`,
       actual: `temperal_downsample: [${official.temperal_downsample}]`,
-      hint: "the autoencoders of Wan 2.1 and 2.2 are read",
+      hint: "only the autoencoders of Wan 2.1 and 2.2 are supported",
     });
   }
   const published = vaeConfigs[kind];

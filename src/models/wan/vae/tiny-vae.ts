@@ -215,7 +215,7 @@ export class TinyVae implements ClipDecoder {
     const group = product(encoderFrames);
     const side = 8 * patchSize;
     if (frames < 1 || height % side !== 0 || width % side !== 0) {
-      throw new KinoraError("vae.size", "the size of a video does not suit the autoencoder", {
+      throw new KinoraError("vae.size", "the autoencoder does not support this video size", {
         expected: `frames, and sides that are multiples of ${side}`,
         actual: `${frames} of ${width}×${height}`,
       });

@@ -7,7 +7,7 @@ import { defineSchedule, LAST_OF_TABLE, tableSigma } from "./schedule.ts";
 
 export const beta = defineSchedule({
   name: "beta",
-  help: "ComfyUI's: more steps at both ends; may take fewer than asked",
+  help: "ComfyUI's: more steps at both ends; may take fewer than requested",
   options: z.strictObject({
     alpha: z.number().positive().max(50).default(0.6),
     beta: z.number().positive().max(50).default(0.6),

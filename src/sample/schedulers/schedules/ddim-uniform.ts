@@ -4,7 +4,7 @@ import { defineSchedule, LAST_OF_TABLE, tableSigma } from "./schedule.ts";
 
 export const ddimUniform = defineSchedule({
   name: "ddim_uniform",
-  help: "ComfyUI's: whole strides over the steps of training; may take a step or two more than asked",
+  help: "ComfyUI's: whole strides over the training steps; may take a step or two more than requested",
   options: z.strictObject({}),
   sigmas(steps, shift) {
     const vanishing = tableSigma(1, shift) < 1e-5;

@@ -7,7 +7,7 @@ const list = z
   .array(z.int().min(1).max(1000))
   .min(1)
   .max(1000)
-  .refine((steps) => steps.every((step, i) => i === 0 || step < steps[i - 1]!), "steps that fall");
+  .refine((steps) => steps.every((step, i) => i === 0 || step < steps[i - 1]!), "decreasing steps");
 
 export const distilled = defineSchedule({
   name: "distilled",

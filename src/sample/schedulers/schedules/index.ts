@@ -67,7 +67,7 @@ export function levelsOf(options: ScheduleOptions, special: LevelsOptions = {}):
     throw new KinoraError("scheduler.options", `the list of ${name} has another number of steps`, {
       expected: `${listed}`,
       actual: `${steps}`,
-      hint: "leave the number of steps out",
+      hint: "leave out the number of steps",
     });
   }
   const { start = 1, withoutPenultimate = false, adjust = (sigmas) => sigmas } = special;

@@ -9,7 +9,7 @@ export const klOptimal = defineSchedule({
   options: z.strictObject({}),
   sigmas(steps, shift) {
     if (steps < 2) {
-      throw new KinoraError("schedule.options", "kl_optimal needs two steps at least", { actual: `${steps}` });
+      throw new KinoraError("schedule.options", "kl_optimal needs at least two steps", { actual: `${steps}` });
     }
     return [...evenly(Math.atan(1), Math.atan(tableSigma(0, shift)), steps).map(Math.tan), 0];
   },

@@ -10,7 +10,7 @@ const levels = z
 
 export const manual = defineSchedule({
   name: "manual",
-  help: "the noise levels that are given, from 1 to 0",
+  help: "the given noise levels, from 1 to 0",
   options: z.strictObject({ sigmas: levels.default([1, 0]) }),
   steps: ({ sigmas }) => sigmas.length - 1,
   sigmas: (_steps, _shift, { sigmas }) => sigmas,

@@ -8,7 +8,7 @@ const inTime = (count: number, shift: number): number[] =>
 
 export const normal = defineSchedule({
   name: "normal",
-  help: "ComfyUI's: evenly spaced in time, down to the lowest level of training",
+  help: "ComfyUI's: evenly spaced in time, down to the lowest training level",
   options: z.strictObject({}),
   sigmas(steps, shift) {
     // Where the lowest level is nothing anyway, it is the end.
@@ -19,7 +19,7 @@ export const normal = defineSchedule({
 
 export const sgmUniform = defineSchedule({
   name: "sgm_uniform",
-  help: "ComfyUI's: as normal, without the lowest level",
+  help: "ComfyUI's: like normal, without the lowest level",
   options: z.strictObject({}),
   sigmas: (steps, shift) => [...inTime(steps + 1, shift).slice(0, -1), 0],
 });

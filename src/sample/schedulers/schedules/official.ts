@@ -4,7 +4,7 @@ import { defineSchedule, shifted } from "./schedule.ts";
 
 export const official = defineSchedule({
   name: "official",
-  help: "Wan's own, with whole timesteps",
+  help: "Wan's own, with integer timesteps",
   options: z.strictObject({}),
   sigmas: (steps, shift) => [...officialLevels(1, steps, shift), 0],
 });

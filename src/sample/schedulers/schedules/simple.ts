@@ -4,7 +4,7 @@ import { defineSchedule, LAST_OF_TABLE, tableSigma } from "./schedule.ts";
 
 export const simple = defineSchedule({
   name: "simple",
-  help: "ComfyUI's: evenly spaced steps of training",
+  help: "ComfyUI's: evenly spaced training steps",
   options: z.strictObject({}),
   sigmas: (steps, shift) => [
     ...Array.from({ length: steps }, (_, i) =>
